@@ -1,0 +1,73 @@
+"""Every error that fitcast raises on purpose.
+
+Each message says what is wrong and what to do. Errors that stem from what the user handed in are
+also ``ValueError``, so code written for scikit-learn catches them.
+
+::
+
+    FitcastError
+    ├── InvalidInputError (ValueError)
+    │   ├── InvalidSweepError       models, grids, cv, scoring
+    │   ├── InvalidDataError        X, y, weights, groups, files
+    │   └── InvalidPoolError        pools that contradict themselves
+    │       └── FitTooLargeError    a fit that no pool can hold
+    ├── SealError                   a sealed dataset that is damaged, swapped or not ours
+    ├── HistoryError                the MLflow store can't be read or written
+    ├── BackendError                workers can't be started or were lost for good
+    └── WorkflowError
+        ├── WorkflowCancelledError
+        ├── WorkflowFailedError     no fit succeeded
+        └── WaitTimeoutError (TimeoutError)
+"""
+
+
+class FitcastError(Exception):
+    """Base of every error that fitcast raises on purpose."""
+
+
+class InvalidInputError(FitcastError, ValueError):
+    """What was handed in can't be used; nothing was started."""
+
+
+class InvalidSweepError(InvalidInputError):
+    """Models, grids, splits or scoring can't be used."""
+
+
+class InvalidDataError(InvalidInputError):
+    """X, y, weights, groups or the file they come from can't be used."""
+
+
+class InvalidPoolError(InvalidInputError):
+    """A pool contradicts itself or this machine."""
+
+
+class FitTooLargeError(InvalidPoolError):
+    """A fit needs more than any pool has."""
+
+
+class SealError(FitcastError):
+    """A sealed dataset is damaged, incomplete, swapped or encrypted with another key."""
+
+
+class HistoryError(FitcastError):
+    """The history can't be read or written."""
+
+
+class BackendError(FitcastError):
+    """Workers can't be started, or were lost for good."""
+
+
+class WorkflowError(FitcastError):
+    """A workflow didn't come to a result."""
+
+
+class WorkflowCancelledError(WorkflowError):
+    """The workflow was cancelled before it had a result."""
+
+
+class WorkflowFailedError(WorkflowError):
+    """No fit succeeded; ``workflow.fits`` and ``workflow.logs()`` say why."""
+
+
+class WaitTimeoutError(WorkflowError, TimeoutError):
+    """The workflow wasn't done within the time given to ``wait`` or ``result``; it goes on."""

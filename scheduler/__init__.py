@@ -1,0 +1,1 @@
+"""Client, workflow, plan, pools, decisions, ETA, dispatcher and the backends that give workers."""

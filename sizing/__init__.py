@@ -1,0 +1,1 @@
+"""Request → estimate: features, cold-start prior, cost model, calibration."""
