@@ -24,6 +24,7 @@ class Job:
     return_train_score: bool = False
     predict_method: str | None = "predict"  # method for out-of-fold predictions
     fit_params: tuple[tuple[str, str], ...] = ()  # (keyword of fit, column kept in the dataset)
+    score_params: tuple[tuple[str, str], ...] = ()  # (keyword of the scorer, column), same rows
     thread_params: tuple[str, ...] = ()  # parameters set to the number of threads given
     return_model: bool = False  # send the fitted estimator back (the refit)
 

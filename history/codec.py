@@ -1,0 +1,271 @@
+"""Records as flat rows: to plain dictionaries (JSON), to Arrow tables (Parquet), and back.
+
+In here: the one fixed layout of a stored record and the rules for rows of another version. Not in
+here: where rows are kept (:mod:`fitcast.history.outbox`, :mod:`fitcast.history.mlflow_store`).
+
+The way there and back is exact. What a column can't hold is brought into range when it is
+written: whole numbers beyond 64 bits, half a surrogate pair in a text.
+"""
+
+import json
+import logging
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import MISSING, Field, fields
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from fitcast.history.records import SCHEMA_VERSION, Estimate, Outcome, Record, Request
+
+log = logging.getLogger(__name__)
+
+_INT64_MAX: Final = 2**63 - 1
+_REQUEST: Final = "request_"
+_ESTIMATE: Final = "estimate_"
+
+_TIME: Final = pa.timestamp("us", tz="UTC")
+
+# Mappings and tuples are kept as JSON text: their keys differ from row to row, and a column per
+# hyper-parameter would make the schema depend on the data.
+_JSON_FIELDS: Final = frozenset(
+    {"request_params", "request_steps", "scores", "versions"},
+)
+
+_REQUEST_TYPES: Final[dict[str, pa.DataType]] = {
+    "algorithm": pa.string(),
+    "steps": pa.string(),
+    "params": pa.string(),
+    "rows_train": pa.int64(),
+    "rows_test": pa.int64(),
+    "columns": pa.int64(),
+    "nonzeros": pa.int64(),
+    "data_bytes": pa.int64(),
+    "dtype": pa.string(),
+    "target": pa.string(),
+    "classes": pa.int64(),
+    "threads": pa.int64(),
+}
+_ESTIMATE_TYPES: Final[dict[str, pa.DataType]] = {
+    "threads": pa.int64(),
+    "runtime_s_p10": pa.float64(),
+    "runtime_s_p50": pa.float64(),
+    "runtime_s_p90": pa.float64(),
+    "peak_memory_bytes_p50": pa.int64(),
+    "peak_memory_bytes_p95": pa.int64(),
+    "failure_probability": pa.float64(),
+    "runtime_log_sd_algorithm": pa.float64(),
+    "runtime_log_sd_candidate": pa.float64(),
+    "runtime_log_sd_fit": pa.float64(),
+    "parallel_fraction": pa.float64(),
+    "like_records": pa.int64(),
+    "why": pa.string(),
+}
+_RECORD_TYPES: Final[dict[str, pa.DataType]] = {
+    "schema_version": pa.int64(),
+    "record_id": pa.string(),
+    "workflow_id": pa.string(),
+    "workflow_name": pa.string(),
+    "dataset": pa.string(),
+    "candidate": pa.string(),
+    "candidate_index": pa.int64(),
+    "fold": pa.int64(),
+    "attempt": pa.int64(),
+    "outcome": pa.string(),
+    "runtime_s": pa.float64(),
+    "cpu_s": pa.float64(),
+    "peak_memory_bytes": pa.int64(),
+    "base_memory_bytes": pa.int64(),
+    "memory_limit_bytes": pa.int64(),
+    "deadline_s": pa.float64(),
+    "pool": pa.string(),
+    "worker": pa.string(),
+    "host": pa.string(),
+    "started_at": _TIME,
+    "ended_at": _TIME,
+    "scores": pa.string(),
+    "error_type": pa.string(),
+    "error_message": pa.string(),
+    "versions": pa.string(),
+}
+
+SCHEMA: Final = pa.schema(
+    [pa.field(name, kind) for name, kind in _RECORD_TYPES.items()]
+    + [pa.field(_REQUEST + name, kind) for name, kind in _REQUEST_TYPES.items()]
+    + [pa.field(_ESTIMATE + name, kind) for name, kind in _ESTIMATE_TYPES.items()],
+    metadata={"fitcast_schema_version": str(SCHEMA_VERSION)},
+)
+"""The Arrow schema of stored records. The ``estimate_`` columns are null when nothing was
+forecast; ``request_params``, ``request_steps``, ``scores`` and ``versions`` hold JSON."""
+
+_KINDS: Final[dict[str, pa.DataType]] = {f.name: f.type for f in SCHEMA}
+
+
+class _UnreadableRowError(Exception):
+    """A row that this version can't turn into a record."""
+
+
+def record_to_row(record: Record) -> dict[str, Any]:
+    """Return a record as a flat dictionary with the columns of :data:`SCHEMA`.
+
+    Times stay ``datetime`` (UTC); everything else is a plain JSON value.
+    """
+    row = {name: _plain(name, getattr(record, name)) for name in _RECORD_TYPES}
+    for name in _REQUEST_TYPES:
+        row[_REQUEST + name] = _plain(_REQUEST + name, getattr(record.request, name))
+    for name in _ESTIMATE_TYPES:
+        value = None if record.estimate is None else getattr(record.estimate, name)
+        row[_ESTIMATE + name] = _plain(_ESTIMATE + name, value)
+    return row
+
+
+def row_to_record(row: Mapping[str, Any]) -> Record | None:
+    """Return the record of a flat row, or None (with a warning) if it is newer or unreadable.
+
+    Columns that are unknown are ignored; columns that are missing get the record's default.
+    """
+    found, skipped = _records_of([row])
+    _warn(skipped)
+    return found[0] if found else None
+
+
+def record_to_json(record: Record) -> dict[str, Any]:
+    """Return a record as a dictionary that ``json`` can write."""
+    row = record_to_row(record)
+    return {k: v.isoformat() if isinstance(v, datetime) else v for k, v in row.items()}
+
+
+def records_to_table(records: Iterable[Record]) -> pa.Table:
+    """Return records as an Arrow table with the schema :data:`SCHEMA`."""
+    return pa.Table.from_pylist([record_to_row(r) for r in records], schema=SCHEMA)
+
+
+def table_to_records(table: pa.Table) -> list[Record]:
+    """Return the records of an Arrow table, in its order.
+
+    Rows written by a newer version, and rows that can't be understood, are left out with one
+    warning in the log.
+    """
+    known = table.select([name for name in table.column_names if name in _KINDS])
+    found, skipped = _records_of(known.to_pylist())
+    _warn(skipped)
+    return found
+
+
+def write_parquet(records: Iterable[Record], path: Path) -> None:
+    """Write records as one Parquet file."""
+    pq.write_table(records_to_table(records), path, compression="zstd")
+
+
+def read_parquet(path: Path) -> list[Record]:
+    """Read the records of one Parquet file; raises ``pyarrow.ArrowException`` if it is none."""
+    # partitioning=None: a folder called a=b on the way must not become a column
+    return table_to_records(pq.read_table(path, partitioning=None))
+
+
+def to_utc(time: datetime) -> datetime:
+    """Return a time in UTC; one without a zone is taken to be UTC already."""
+    return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+
+
+def _plain(column: str, value: Any) -> Any:
+    if value is None:
+        return None
+    if column in _JSON_FIELDS:
+        value = dict(value) if isinstance(value, Mapping) else list(value)
+        return _text(json.dumps(value, default=_json_default))
+    kind = _KINDS[column]
+    if kind == _TIME:
+        return to_utc(value)
+    if pa.types.is_integer(kind):
+        return _whole(value)
+    if pa.types.is_floating(kind):
+        return float(value)
+    return _text(str(value))
+
+
+def _whole(value: Any) -> int:
+    # A memory limit of "infinite" is a common way to say "none"
+    if isinstance(value, float) and not math.isfinite(value):
+        return _INT64_MAX if value > 0 else 0
+    return max(-_INT64_MAX - 1, min(_INT64_MAX, int(value)))
+
+
+def _text(value: str) -> str:
+    return value.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def _json_default(value: Any) -> Any:
+    # NumPy scalars, which look like numbers but are none to json
+    item = getattr(value, "item", None)
+    return item() if callable(item) else str(value)
+
+
+def _records_of(rows: Sequence[Mapping[str, Any]]) -> tuple[list[Record], list[str]]:
+    found: list[Record] = []
+    skipped: list[str] = []
+    for row in rows:
+        try:
+            found.append(_record_of(row))
+        except _UnreadableRowError as problem:
+            skipped.append(str(problem))
+    return found, skipped
+
+
+def _warn(skipped: Sequence[str]) -> None:
+    if skipped:
+        log.warning(
+            "%d record(s) left out: %s", len(skipped), "; ".join(sorted(set(skipped))[:3])
+        )
+
+
+def _record_of(row: Mapping[str, Any]) -> Record:
+    version = row.get("schema_version")
+    if isinstance(version, int) and version > SCHEMA_VERSION:
+        raise _UnreadableRowError(
+            f"written by a newer fitcast (record version {version}, this one reads up to "
+            f"{SCHEMA_VERSION}); upgrade fitcast to use them"
+        )
+    try:
+        estimate = None
+        if row.get("estimate_runtime_s_p50") is not None:
+            estimate = Estimate(**_values(Estimate, row, _ESTIMATE))
+        values = _values(Record, row, "")
+        values["outcome"] = Outcome(values["outcome"])
+        request = Request(**_values(Request, row, _REQUEST))
+        return Record(**values | {"request": request, "estimate": estimate})
+    except (KeyError, TypeError, ValueError) as problem:
+        raise _UnreadableRowError(f"not a record of this version ({problem})") from problem
+
+
+def _values(kind: type, row: Mapping[str, Any], prefix: str) -> dict[str, Any]:
+    """Return what the row says about the fields of one dataclass; absent ones are left out."""
+    values: dict[str, Any] = {}
+    for item in _FIELDS[kind]:
+        column = prefix + item.name
+        if column not in _KINDS or column not in row:
+            continue
+        value = row[column]
+        if value is None and item.default is not MISSING:
+            continue
+        values[item.name] = _value(column, value)
+    return values
+
+
+def _value(column: str, value: Any) -> Any:
+    if value is None:
+        return None
+    if column in _JSON_FIELDS:
+        loaded = json.loads(value)
+        return tuple(loaded) if isinstance(loaded, list) else loaded
+    if _KINDS[column] == _TIME:
+        return to_utc(datetime.fromisoformat(value) if isinstance(value, str) else value)
+    return value
+
+
+_FIELDS: Final[dict[type, tuple[Field[Any], ...]]] = {
+    kind: fields(kind) for kind in (Record, Request, Estimate)
+}

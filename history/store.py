@@ -1,0 +1,176 @@
+"""What a history store does, and the store that keeps everything in memory.
+
+In here: what is saved of a workflow, the interface :class:`HistoryStore`, its in-memory twin.
+Not in here: MLflow (:mod:`fitcast.history.mlflow_store`), the background thread that calls a store
+(:mod:`fitcast.history.writer`).
+"""
+
+import threading
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Protocol, runtime_checkable
+
+from fitcast.errors import HistoryError
+from fitcast.history.records import ParamValue, Record
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkflowRun:
+    """A workflow as the history knows it from its start."""
+
+    workflow_id: str
+    name: str
+    started_at: datetime  # UTC
+    tags: Mapping[str, str] = field(default_factory=dict)
+    params: Mapping[str, ParamValue] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptLog:
+    """What one attempt wrote."""
+
+    record_id: str
+    stdout: str = ""
+    stderr: str = ""
+    warnings: tuple[str, ...] = ()
+    traceback: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkflowEnd:
+    """How a workflow ended."""
+
+    state: str  # succeeded | failed | cancelled | interrupted (its process went away)
+    ended_at: datetime  # UTC
+    summary_metrics: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkflowHistory:
+    """All that there is to save of one workflow so far; ``end`` is None while it runs."""
+
+    run: WorkflowRun
+    records: tuple[Record, ...] = ()
+    logs: Mapping[str, AttemptLog] = field(default_factory=dict)  # by record_id
+    end: WorkflowEnd | None = None
+
+
+@runtime_checkable
+class HistoryStore(Protocol):
+    """Keeps what workflows cost, and gives it back. Methods may be called from several threads."""
+
+    def prepare(self) -> None:
+        """Make the store usable (schema, experiment); cheap when it already is.
+
+        Raises
+        ------
+        HistoryError
+            It can't be used; the message says why and what to do.
+        """
+
+    def save(self, workflow: WorkflowHistory) -> str | None:
+        """Save a workflow, running or ended, and return its address (None if it has none).
+
+        Saving again adds only what is new, so a save that failed half way is simply repeated.
+
+        Raises
+        ------
+        HistoryError
+            Not everything could be saved.
+        """
+
+    def read(
+        self, cursor: str | None = None, limit: int | None = None
+    ) -> tuple[list[Record], str]:
+        """Return the records of the workflows saved as ended since ``cursor``, and a new cursor.
+
+        Parameters
+        ----------
+        cursor
+            What an earlier call returned; None for everything.
+        limit
+            Read at most so many workflows; None for all. There is no more to read when the
+            cursor comes back unchanged.
+
+        Returns
+        -------
+        records, cursor
+            In the order they were saved. A workflow that was resumed after its end comes again
+            with all its records: ``record_id`` tells.
+
+        Raises
+        ------
+        HistoryError
+            The store can't be read, or the cursor isn't one of this store.
+        """
+
+    def url(self, workflow_id: str) -> str | None:
+        """Return where a saved workflow can be looked at; None if it isn't there."""
+
+
+def unique_records(records: Iterable[Record]) -> tuple[Record, ...]:
+    """Return the records without repetitions; of equal ids the last one stays."""
+    return tuple({record.record_id: record for record in records}.values())
+
+
+class MemoryHistory:
+    """A history that lives as long as its process: the in-memory twin of the MLflow store.
+
+    For tests, and for a client that shall leave nothing behind.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._workflows: dict[str, WorkflowHistory] = {}
+        self._ended: dict[str, int] = {}  # workflow_id → number of the save that ended it
+        self._saves = 0
+
+    def prepare(self) -> None:
+        """Do nothing: memory is always ready."""
+
+    def save(self, workflow: WorkflowHistory) -> str | None:
+        """Save a workflow; see :meth:`HistoryStore.save`."""
+        workflow_id = workflow.run.workflow_id
+        with self._lock:
+            before = self._workflows.get(workflow_id)
+            if before is not None:
+                workflow = replace(
+                    workflow,
+                    records=unique_records(before.records + workflow.records),
+                    logs={**before.logs, **workflow.logs},
+                    end=workflow.end or before.end,
+                )
+            self._workflows[workflow_id] = workflow
+            if workflow.end is not None:
+                self._saves += 1
+                self._ended.pop(workflow_id, None)
+                self._ended[workflow_id] = self._saves
+        return self._url(workflow_id)
+
+    def read(
+        self, cursor: str | None = None, limit: int | None = None
+    ) -> tuple[list[Record], str]:
+        """Return what is new since ``cursor``; see :meth:`HistoryStore.read`."""
+        try:
+            seen = int(cursor or 0)
+        except ValueError as error:
+            raise HistoryError(
+                f"{cursor!r} is no cursor of this history; pass None to read everything"
+            ) from error
+        with self._lock:
+            new = [(n, i) for i, n in self._ended.items() if n > seen][:limit]
+            records = [r for _, i in new for r in self._workflows[i].records]
+        return records, str(new[-1][0] if new else seen)
+
+    def url(self, workflow_id: str) -> str | None:
+        """Return where a workflow can be looked at; see :meth:`HistoryStore.url`."""
+        return self._url(workflow_id) if workflow_id in self._workflows else None
+
+    def workflow(self, workflow_id: str) -> WorkflowHistory | None:
+        """Return all that was saved of a workflow."""
+        return self._workflows.get(workflow_id)
+
+    @staticmethod
+    def _url(workflow_id: str) -> str:
+        return f"memory:{workflow_id}"

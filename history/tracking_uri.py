@@ -1,0 +1,153 @@
+"""Checks of a tracking URI that give their answer in seconds and say what to do.
+
+In here: which kinds of store there are, where a SQLite store's files are, whether a server
+answers at all. Not in here: MLflow itself (:mod:`fitcast.history.mlflow_store`).
+"""
+
+import http.client
+import os
+import re
+import shutil
+import ssl
+import urllib.error
+import urllib.parse
+import urllib.request
+from pathlib import Path
+from typing import Final
+
+from fitcast.errors import HistoryError
+
+_REACH_TIMEOUT_S: Final = 4.0
+_MIN_FREE_BYTES: Final = 8 * 2**20  # a fresh schema takes about 1 MB, a large workflow some more
+_DATABASES: Final = ("postgresql", "mysql", "mssql")
+_HINT: Final = (
+    "Use sqlite:////absolute/path/mlflow.db for a store on this machine, or the address of an "
+    "MLflow server such as http://host:5000"
+)
+
+
+def masked(text: str) -> str:
+    """Return a text without the passwords of the URIs in it."""
+    return re.sub(r"(://[^/@\s:]*):[^/@\s]+@", r"\1:***@", text)
+
+
+def checked_uri(uri: str) -> str:
+    """Return a tracking URI in the form that is passed to MLflow.
+
+    A relative SQLite path is made absolute, so that a later change of folder doesn't move the
+    store.
+
+    Raises
+    ------
+    HistoryError
+        MLflow has no store for such a URI.
+    """
+    uri = uri.strip()
+    scheme, separator, rest = uri.partition("://")
+    scheme = scheme.lower()
+    if scheme == "sqlite":
+        return _sqlite(uri, rest)
+    if uri.startswith("databricks") or scheme.split("+")[0] in _DATABASES:
+        return uri
+    if scheme in {"http", "https"}:
+        try:
+            parts = urllib.parse.urlsplit(uri)
+            valid = bool(parts.hostname) and (parts.port is None or parts.port > 0)
+        except ValueError:
+            valid = False
+        if not valid:
+            raise HistoryError(f"The tracking URI {masked(uri)!r} names no valid host. {_HINT}.")
+        return uri.rstrip("/")
+    if scheme == "file" or not separator:
+        raise HistoryError(
+            f"The tracking URI {uri!r} is a folder. MLflow no longer keeps runs in plain "
+            f"folders. {_HINT}."
+        )
+    raise HistoryError(
+        f"The tracking URI {masked(uri)!r} is of an unknown kind ({scheme}). {_HINT}."
+    )
+
+
+def sqlite_path(uri: str) -> Path | None:
+    """Return the database file of a checked SQLite URI; None for every other kind."""
+    scheme, _, rest = uri.partition("://")
+    if scheme.split("+")[0] != "sqlite":
+        return None
+    return Path(urllib.parse.unquote(rest[1:].partition("?")[0]))
+
+
+def check_folder(database: Path) -> None:
+    """Make the folder of a SQLite store and check that files can be written there.
+
+    Raises
+    ------
+    HistoryError
+        They can't: no permission, not a folder, disk full.
+    """
+    folder = database.parent
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise HistoryError(
+            f"The folder {folder} for the history can't be made ({error.strerror}); set "
+            "MLFLOW_TRACKING_URI or FITCAST_HOME to a place that you may write to"
+        ) from error
+    if database.is_dir():
+        raise HistoryError(f"{database} is a folder; the tracking URI must name a file. {_HINT}.")
+    for path in (folder, database):
+        if path.exists() and not os.access(path, os.W_OK):
+            raise HistoryError(
+                f"{path} may not be written by you; set MLFLOW_TRACKING_URI or FITCAST_HOME to "
+                "a place that you may write to, or change its permissions"
+            )
+    free = shutil.disk_usage(folder).free
+    if free < _MIN_FREE_BYTES:
+        raise HistoryError(
+            f"The disk of {folder} is full ({free:,} bytes free); free some space there"
+        )
+
+
+def check_reachable(uri: str) -> None:
+    """Check within seconds that something answers at an http(s) address.
+
+    Raises
+    ------
+    HistoryError
+        Nothing does.
+    """
+    request = urllib.request.Request(f"{uri}/health", headers={"User-Agent": "fitcast"})  # noqa: S310
+    try:
+        with urllib.request.urlopen(request, timeout=_REACH_TIMEOUT_S):  # noqa: S310
+            return
+    except urllib.error.HTTPError as answer:
+        answer.close()
+        # Whatever it says (perhaps: log in first), it is there; these say that nothing is behind it
+        if answer.code in {502, 503, 504}:
+            raise HistoryError(_unreachable(uri, f"HTTP {answer.code}")) from answer
+    except (OSError, http.client.HTTPException) as error:
+        reason = getattr(error, "reason", error)
+        if isinstance(reason, ssl.SSLError):
+            return  # it is there; which certificates to trust is set in MLflow's own variables
+        raise HistoryError(_unreachable(uri, str(reason))) from error
+
+
+def _unreachable(uri: str, reason: str) -> str:
+    return (
+        f"No MLflow server answers at {masked(uri)} ({reason}); start it, or set "
+        "MLFLOW_TRACKING_URI to the right address"
+    )
+
+
+def _sqlite(uri: str, rest: str) -> str:
+    if not rest.startswith("/"):
+        raise HistoryError(
+            f"The tracking URI {uri!r} has too few slashes: sqlite:///relative.db or "
+            "sqlite:////absolute/path.db"
+        )
+    path, mark, query = rest[1:].partition("?")
+    if path in {"", ":memory:"}:
+        raise HistoryError(
+            f"The tracking URI {uri!r} names no file; a history in memory is lost when the "
+            f"process ends. {_HINT}."
+        )
+    return f"sqlite:///{Path(path).expanduser().absolute()}{mark}{query}"

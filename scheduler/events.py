@@ -1,0 +1,139 @@
+"""What happens to a plan, and what the plan answers: the vocabulary of the decisions.
+
+Events go in, actions come out (:mod:`fitcast.scheduler.decisions`). Both are frozen data, the
+same for real Dask workers and for the simulator.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import NamedTuple, TypeAlias
+
+from fitcast.history.records import Estimate, Outcome
+from fitcast.scheduler.pools import WorkerSize
+
+
+class FitKey(NamedTuple):
+    """Names a fit across workflows."""
+
+    workflow_id: str
+    fit_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerJoined:
+    """A worker is ready for attempts."""
+
+    worker: WorkerSize
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerLeft:
+    """A worker is gone, and the attempts on it with it."""
+
+    address: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Submitted:
+    """A workflow whose fits may start."""
+
+    workflow_id: str
+    estimates: Mapping[str, Estimate]  # by fit_id, one thread, in submission order
+    dataset_bytes: int  # held once by every worker while the workflow runs
+    memory_bytes: int | None = None  # the user's own bound for a fit, instead of the forecast
+    deadline_s: float | None = None  # the user's own cap on an attempt
+    final: bool = False  # a last fit (the refit) follows when all others are done
+
+
+@dataclass(frozen=True, slots=True)
+class Reforecast:
+    """Estimates of fits that wait were corrected."""
+
+    workflow_id: str
+    estimates: Mapping[str, Estimate]
+
+
+@dataclass(frozen=True, slots=True)
+class FinalChosen:
+    """The answer to `ChooseFinal`: the last fit, or none if there is nothing to refit."""
+
+    workflow_id: str
+    fit_id: str | None
+    estimate: Estimate | None
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptEnded:
+    """An attempt came to an end that its worker reported."""
+
+    key: FitKey
+    attempt: int
+    outcome: Outcome
+    peak_memory_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class CancelRequested:
+    """The user gave the workflow up, or it can't go on."""
+
+    workflow_id: str
+
+
+Event: TypeAlias = (
+    WorkerJoined
+    | WorkerLeft
+    | Submitted
+    | Reforecast
+    | FinalChosen
+    | AttemptEnded
+    | CancelRequested
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Start:
+    """Start an attempt on a worker."""
+
+    key: FitKey
+    attempt: int
+    worker: str
+    pool: str
+    threads: int
+    memory_limit_bytes: int
+    deadline_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Kill:
+    """End a running attempt; its report no longer counts."""
+
+    key: FitKey
+    attempt: int
+    worker: str
+
+
+@dataclass(frozen=True, slots=True)
+class Settle:
+    """A fit has its final outcome; `reason` says why when it isn't a success."""
+
+    key: FitKey
+    attempt: int
+    outcome: Outcome
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ChooseFinal:
+    """All fits of a workflow but the last are settled: choose the last one."""
+
+    workflow_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Close:
+    """Every fit of a workflow is settled."""
+
+    workflow_id: str
+
+
+Action: TypeAlias = Start | Kill | Settle | ChooseFinal | Close

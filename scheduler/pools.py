@@ -1,0 +1,84 @@
+"""Pools: what kinds of workers there are, and how large.
+
+Only sizes. How workers come to life is in :mod:`fitcast.scheduler.backends`; which fit goes to
+which worker is decided in :mod:`fitcast.scheduler.decisions`.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from fitcast.errors import InvalidPoolError
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """A kind of worker.
+
+    Parameters
+    ----------
+    name : str
+        Unique among the pools of a backend.
+    cpus : int
+        Cores that one worker may keep busy.
+    memory_bytes : int
+        Memory of one worker: what its fits and its copy of the dataset may take together.
+    workers : int
+        How many such workers there are.
+
+    Raises
+    ------
+    InvalidPoolError
+        If a size isn't positive or the name is empty.
+    """
+
+    name: str
+    cpus: int
+    memory_bytes: int
+    workers: int = 1
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.name, str) or not self.name.strip():
+            raise InvalidPoolError("a pool needs a name, for example Pool('small', ...)")
+        for what in ("cpus", "memory_bytes", "workers"):
+            value = getattr(self, what)
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise InvalidPoolError(
+                    f"pool {self.name!r}: {what} is {value!r}; it must be a whole number above 0"
+                )
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerSize:
+    """One worker as the plan sees it."""
+
+    address: str
+    pool: str
+    cpus: int
+    memory_bytes: int
+
+
+def check_pools(pools: Iterable[Pool]) -> tuple[Pool, ...]:
+    """Return the pools as a tuple.
+
+    Raises
+    ------
+    InvalidPoolError
+        If there is none or two share a name.
+    """
+    checked = tuple(pools)
+    if not checked:
+        raise InvalidPoolError("no pool given; leave `pools` out to use this whole machine")
+    names = [pool.name for pool in checked]
+    for name in names:
+        if names.count(name) > 1:
+            raise InvalidPoolError(f"two pools are called {name!r}; give each its own name")
+    return checked
+
+
+def planned_workers(pools: Sequence[Pool]) -> list[WorkerSize]:
+    """Return the workers that the pools will have, under made-up addresses (for forecasts)."""
+    return [
+        WorkerSize(f"{pool.name}-{number}", pool.name, pool.cpus, pool.memory_bytes)
+        for pool in pools
+        for number in range(pool.workers)
+    ]

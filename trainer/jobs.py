@@ -1,0 +1,191 @@
+"""A candidate → the job that is sent to a worker, as bytes.
+
+In: which parameters take the plan's threads, which keyword of ``fit`` takes the weights, pickling
+code that workers can't import. Not in: running it (:mod:`fitcast.trainer.fitting`).
+"""
+
+import inspect
+import sys
+import sysconfig
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import cloudpickle
+from sklearn.model_selection._search import BaseSearchCV
+from sklearn.pipeline import Pipeline
+from sklearn.utils.validation import has_fit_parameter
+
+from fitcast.errors import InvalidSweepError
+from fitcast.trainer.attempts import Job
+from fitcast.trainer.kinds import lacks
+from fitcast.trainer.models import Candidate, class_name, public_path
+
+THREAD_PARAMS = frozenset({"n_jobs", "nthread", "num_threads", "thread_count"})
+WEIGHTS = "sample_weight"
+
+_by_value_lock = threading.Lock()
+
+
+def make_job(
+    candidate: Candidate,
+    configured: Any,
+    scorer: Any,
+    *,
+    weighted: bool,
+    predict_method: str | None,
+    return_train_score: bool,
+    return_model: bool,
+) -> Job:
+    """Return the job of a candidate; ``configured`` is its estimator with its parameters set."""
+    return Job(
+        estimator=candidate.estimator,
+        params=candidate.params,
+        scorer=scorer,
+        return_train_score=return_train_score,
+        predict_method=available_method(configured, predict_method),
+        fit_params=((weight_keyword(configured), WEIGHTS),) if weighted else (),
+        score_params=((WEIGHTS, WEIGHTS),)
+        if weighted and _scored_weighted(configured, scorer)
+        else (),
+        thread_params=thread_params(configured, candidate.params),
+        return_model=return_model,
+    )
+
+
+def available_method(configured: Any, method: str | None) -> str | None:
+    """Return the method for predictions; None where an estimator doesn't predict at all."""
+    # "predict" is what nobody asked for: a clusterer without it is fitted all the same.
+    return None if method == "predict" and lacks(configured, method) else method
+
+
+def thread_params(configured: Any, chosen: Iterable[str]) -> tuple[str, ...]:
+    """Return the parameters to set to the number of threads; not those that the grid sets."""
+    every = configured.get_params(deep=True)
+    chosen = set(chosen)
+    found = []
+    for name, value in every.items():
+        prefix, _, last = name.rpartition("__")
+        if last not in THREAD_PARAMS or name in chosen:
+            continue
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int)):
+            continue  # a sentinel such as "deprecated"
+        owner = every.get(prefix) if prefix else configured
+        # It has had no effect since scikit-learn 1.8, which warns in each fit when it is set.
+        if public_path(owner) == "sklearn.linear_model.LogisticRegression":
+            continue
+        found.append(name)
+    return tuple(sorted(found))
+
+
+def weight_keyword(estimator: Any) -> str:
+    """Return the keyword of ``fit`` that takes the sample weights: of a pipeline's last step."""
+    if isinstance(estimator, Pipeline):
+        name, last = estimator.steps[-1]
+        return f"{name}__{weight_keyword(last)}"
+    return WEIGHTS
+
+
+def _scored_weighted(configured: Any, scorer: Any) -> bool:
+    """Tell whether GridSearchCV would hand the weights to the scorer as well."""
+    # From some version on, it does so for weights of the whole estimator, not of a pipeline's step.
+    if not hasattr(BaseSearchCV, "_check_scorers_accept_sample_weight"):
+        return False
+    if weight_keyword(configured) != WEIGHTS:
+        return False
+    parts = getattr(scorer, "_scorers", None)
+    if parts is not None and not all(hasattr(p, "_accept_sample_weight") for p in parts.values()):
+        return False
+    if hasattr(scorer, "_accept_sample_weight"):
+        return bool(scorer._accept_sample_weight())
+    return WEIGHTS in inspect.signature(scorer).parameters
+
+
+def takes_weights(estimator: Any) -> bool:
+    """Tell whether ``fit`` takes sample weights, by name or among any keywords."""
+    while isinstance(estimator, Pipeline):
+        estimator = estimator.steps[-1][1]
+    if not hasattr(estimator, "fit"):
+        return False
+    try:
+        code = estimator.fit.__func__.__code__
+    except AttributeError:
+        code = None
+    takes_any = code is not None and bool(code.co_flags & 0x08)  # **kwargs
+    return takes_any or bool(has_fit_parameter(estimator, WEIGHTS))
+
+
+def dump(job: Job, label: str) -> bytes:
+    """Pickle a job, by value what workers can't import.
+
+    Raises
+    ------
+    InvalidSweepError
+        If something in it can't be pickled.
+    """
+    try:
+        with _by_value(_modules_of(job)):
+            data: bytes = cloudpickle.dumps(job, protocol=5)
+    except Exception as error:
+        raise InvalidSweepError(
+            f"Candidate {label!r} ({class_name(job.estimator)}) can't be sent to a worker: "
+            f"{type(error).__name__}: {error}. Hold no open files, locks or connections in an "
+            "estimator, its hyper-parameters or its scorer; open them in fit."
+        ) from error
+    return data
+
+
+@contextmanager
+def _by_value(modules: list[ModuleType]) -> Iterator[None]:
+    """Make cloudpickle send the code of modules that lie beside the user's script."""
+    if not modules:
+        yield
+        return
+    with _by_value_lock:  # cloudpickle's registry is global
+        known = cloudpickle.list_registry_pickle_by_value()
+        fresh = [module for module in modules if module.__name__ not in known]
+        for module in fresh:
+            cloudpickle.register_pickle_by_value(module)
+        try:
+            yield
+        finally:
+            for module in fresh:
+                cloudpickle.unregister_pickle_by_value(module)
+
+
+def _modules_of(job: Job) -> list[ModuleType]:
+    things = [job.estimator, job.scorer, *job.params.values()]
+    things.extend(getattr(job.scorer, "_scorers", {}).values())
+    things.extend(
+        getattr(scorer, "_score_func", None)
+        for scorer in [job.scorer, *getattr(job.scorer, "_scorers", {}).values()]
+    )
+    things.extend(job.estimator.get_params(deep=True).values())
+    names: set[str] = set()
+    for thing in things:
+        for part in thing if isinstance(thing, list | tuple) else [thing]:
+            owner = part if hasattr(part, "__qualname__") else type(part)
+            for cls in getattr(owner, "__mro__", (owner,)):
+                names.add(getattr(cls, "__module__", None) or "")
+    modules = [sys.modules.get(name) for name in sorted(names)]
+    return [module for module in modules if module is not None and _is_local(module)]
+
+
+def _is_local(module: ModuleType) -> bool:
+    if module.__name__.split(".")[0] in {"fitcast", "__main__", *sys.builtin_module_names}:
+        return False  # cloudpickle sends what is in __main__ by value anyway
+    file = getattr(module, "__file__", None)
+    if file is None:
+        return False
+    path = Path(file).resolve()
+    return not any(path.is_relative_to(folder) for folder in _INSTALLED)
+
+
+_INSTALLED = tuple(
+    Path(folder).resolve()
+    for key in ("stdlib", "platstdlib", "purelib", "platlib")
+    if (folder := sysconfig.get_path(key))
+)
