@@ -217,9 +217,7 @@ def _records_of(rows: Sequence[Mapping[str, Any]]) -> tuple[list[Record], list[s
 
 def _warn(skipped: Sequence[str]) -> None:
     if skipped:
-        log.warning(
-            "%d record(s) left out: %s", len(skipped), "; ".join(sorted(set(skipped))[:3])
-        )
+        log.warning("%d record(s) left out: %s", len(skipped), "; ".join(sorted(set(skipped))[:3]))
 
 
 def _record_of(row: Mapping[str, Any]) -> Record:

@@ -164,9 +164,7 @@ def totals(records: Sequence[Record]) -> dict[str, float]:
 def mean_scores(records: Sequence[Record]) -> dict[str, float]:
     """Return the mean over the folds of each score of a candidate."""
     folds = {
-        r.fold: r.scores
-        for r in records
-        if r.outcome is Outcome.SUCCEEDED and r.fold != REFIT_FOLD
+        r.fold: r.scores for r in records if r.outcome is Outcome.SUCCEEDED and r.fold != REFIT_FOLD
     }
     names = {name for scores in folds.values() for name in scores}
     means = {}
@@ -234,6 +232,4 @@ def warnings_text(logs: Iterable[AttemptLog]) -> str:
 
 def _failed_fits(records: Sequence[Record]) -> set[tuple[int, int]]:
     fits = {(r.candidate_index, r.fold) for r in records}
-    return fits - {
-        (r.candidate_index, r.fold) for r in records if r.outcome is Outcome.SUCCEEDED
-    }
+    return fits - {(r.candidate_index, r.fold) for r in records if r.outcome is Outcome.SUCCEEDED}

@@ -80,9 +80,7 @@ class HistoryStore(Protocol):
             Not everything could be saved.
         """
 
-    def read(
-        self, cursor: str | None = None, limit: int | None = None
-    ) -> tuple[list[Record], str]:
+    def read(self, cursor: str | None = None, limit: int | None = None) -> tuple[list[Record], str]:
         """Return the records of the workflows saved as ended since ``cursor``, and a new cursor.
 
         Parameters
@@ -148,9 +146,7 @@ class MemoryHistory:
                 self._ended[workflow_id] = self._saves
         return self._url(workflow_id)
 
-    def read(
-        self, cursor: str | None = None, limit: int | None = None
-    ) -> tuple[list[Record], str]:
+    def read(self, cursor: str | None = None, limit: int | None = None) -> tuple[list[Record], str]:
         """Return what is new since ``cursor``; see :meth:`HistoryStore.read`."""
         try:
             seen = int(cursor or 0)

@@ -191,7 +191,7 @@ def _hash_series(series: Any, digest: Any) -> None:
 
     try:
         hashed = pd.util.hash_pandas_object(series, index=False).to_numpy()
-    except TypeError:  # lists or other unhashable things in cells
+    except (TypeError, ValueError):  # lists or other unhashable things in cells
         digest.update(pickle.dumps(series.to_list(), protocol=5))
     else:
         _hash_array(hashed, digest)
@@ -206,7 +206,7 @@ def _hash_array(array: npt.NDArray[Any], digest: Any) -> None:
 
         try:
             array = np.asarray(pd.util.hash_array(array.ravel(), categorize=False))
-        except TypeError:
+        except (TypeError, ValueError):
             digest.update(pickle.dumps(array.tolist(), protocol=5))
             return
     if array.ndim == 0:

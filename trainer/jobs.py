@@ -9,7 +9,8 @@ import sys
 import sysconfig
 import threading
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -110,45 +111,51 @@ def takes_weights(estimator: Any) -> bool:
         estimator = estimator.steps[-1][1]
     if not hasattr(estimator, "fit"):
         return False
-    try:
-        code = estimator.fit.__func__.__code__
-    except AttributeError:
-        code = None
-    takes_any = code is not None and bool(code.co_flags & 0x08)  # **kwargs
-    return takes_any or bool(has_fit_parameter(estimator, WEIGHTS))
+    if has_fit_parameter(estimator, WEIGHTS):
+        return True
+    parameters = inspect.signature(estimator.fit).parameters.values()
+    return any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
 
 
 def dump(job: Job, label: str) -> bytes:
-    """Pickle a job, by value what workers can't import.
+    """Pickle a job, and by value the user's own modules, which workers may not find.
 
     Raises
     ------
     InvalidSweepError
         If something in it can't be pickled.
     """
+    with suppress(Exception), _users_modules_by_value():
+        return _dumps(job)
     try:
-        with _by_value(_modules_of(job)):
-            data: bytes = cloudpickle.dumps(job, protocol=5)
+        # A module of theirs may hold what can't be pickled; the worker then has to import it.
+        return _dumps(job)
     except Exception as error:
         raise InvalidSweepError(
             f"Candidate {label!r} ({class_name(job.estimator)}) can't be sent to a worker: "
             f"{type(error).__name__}: {error}. Hold no open files, locks or connections in an "
             "estimator, its hyper-parameters or its scorer; open them in fit."
         ) from error
+
+
+def _dumps(job: Job) -> bytes:
+    data: bytes = cloudpickle.dumps(job, protocol=5)
     return data
 
 
 @contextmanager
-def _by_value(modules: list[ModuleType]) -> Iterator[None]:
-    """Make cloudpickle send the code of modules that lie beside the user's script."""
-    if not modules:
-        yield
-        return
+def _users_modules_by_value() -> Iterator[None]:
+    """Make cloudpickle send the code of modules that aren't installed, as it does for __main__."""
     with _by_value_lock:  # cloudpickle's registry is global
         known = cloudpickle.list_registry_pickle_by_value()
-        fresh = [module for module in modules if module.__name__ not in known]
-        for module in fresh:
-            cloudpickle.register_pickle_by_value(module)
+        fresh = []
+        for name, module in list(sys.modules.items()):
+            file = getattr(module, "__file__", None) if isinstance(module, ModuleType) else None
+            if not isinstance(file, str) or name != getattr(module, "__name__", None):
+                continue
+            if name not in known and _is_users(name, file):
+                cloudpickle.register_pickle_by_value(module)
+                fresh.append(module)
         try:
             yield
         finally:
@@ -156,31 +163,13 @@ def _by_value(modules: list[ModuleType]) -> Iterator[None]:
                 cloudpickle.unregister_pickle_by_value(module)
 
 
-def _modules_of(job: Job) -> list[ModuleType]:
-    things = [job.estimator, job.scorer, *job.params.values()]
-    things.extend(getattr(job.scorer, "_scorers", {}).values())
-    things.extend(
-        getattr(scorer, "_score_func", None)
-        for scorer in [job.scorer, *getattr(job.scorer, "_scorers", {}).values()]
-    )
-    things.extend(job.estimator.get_params(deep=True).values())
-    names: set[str] = set()
-    for thing in things:
-        for part in thing if isinstance(thing, list | tuple) else [thing]:
-            owner = part if hasattr(part, "__qualname__") else type(part)
-            for cls in getattr(owner, "__mro__", (owner,)):
-                names.add(getattr(cls, "__module__", None) or "")
-    modules = [sys.modules.get(name) for name in sorted(names)]
-    return [module for module in modules if module is not None and _is_local(module)]
-
-
-def _is_local(module: ModuleType) -> bool:
-    if module.__name__.split(".")[0] in {"fitcast", "__main__", *sys.builtin_module_names}:
-        return False  # cloudpickle sends what is in __main__ by value anyway
-    file = getattr(module, "__file__", None)
-    if file is None:
+@lru_cache(maxsize=10_000)
+def _is_users(name: str, file: str) -> bool:
+    if name.split(".")[0] in {"fitcast", "__main__", "__mp_main__"} or not file.endswith(".py"):
         return False
     path = Path(file).resolve()
+    if {"site-packages", "dist-packages"} & set(path.parts):
+        return False
     return not any(path.is_relative_to(folder) for folder in _INSTALLED)
 
 

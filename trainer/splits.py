@@ -44,8 +44,10 @@ def make_splits(cv: Any, X: Any, y: Any, groups: Any, *, classifier: bool, rows:
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("default", message="The least populated class")
-            splitter = check_cv(cv, y, classifier=classifier)
-            given = list(splitter.split(X, y, groups))
+            if folds is None and not hasattr(cv, "split"):
+                given = list(cv)  # the rows themselves
+            else:
+                given = list(check_cv(cv, y, classifier=classifier).split(X, y, groups))
     except Exception as error:
         raise InvalidSweepError(_cannot_split(cv, groups, error)) from error
     if not given:

@@ -306,9 +306,7 @@ def test_a_damaged_dataset_runs_nothing(runner, tmp_path):
 
 def test_an_unopened_dataset_is_said(small):
     spec = small.spec(Does())
-    other = type(spec)(
-        **{n: getattr(spec, n) for n in spec.__slots__} | {"dataset_id": "unknown"}
-    )
+    other = type(spec)(**{n: getattr(spec, n) for n in spec.__slots__} | {"dataset_id": "unknown"})
     with pytest.raises(BackendError, match="call open_dataset"):
         small.runner.run(other)
 

@@ -366,20 +366,35 @@ def test_values_that_are_missing():
     compare(filled, {"simpleimputer__strategy": ["mean", "median"]}, HOLEY, Y)
 
 
-def test_sample_weights():
-    compare(
-        LogisticRegression(), {"C": [0.1, 1]}, X, Y,
-        sample_weight=WEIGHTS, fit_params={"sample_weight": WEIGHTS},
-    )  # fmt: skip
+def test_sample_weights_of_a_pipeline():
     compare(
         make_pipeline(StandardScaler(), DecisionTreeClassifier(random_state=0)),
-        {"decisiontreeclassifier__max_depth": [2, 4]}, X, Y,
-        sample_weight=WEIGHTS, fit_params={"decisiontreeclassifier__sample_weight": WEIGHTS},
-    )  # fmt: skip
-    compare(
-        XGBClassifier(n_estimators=4), {"max_depth": [2]}, X, Y,
-        sample_weight=list(WEIGHTS), fit_params={"sample_weight": WEIGHTS},
-    )  # fmt: skip
+        {"decisiontreeclassifier__max_depth": [2, 4]},
+        X,
+        Y,
+        sample_weight=WEIGHTS,
+        fit_params={"decisiontreeclassifier__sample_weight": WEIGHTS},
+    )
+
+
+@pytest.mark.parametrize("scoring", [None, "roc_auc", ["accuracy", "f1"]])
+def test_sample_weights(scoring):
+    options = {} if isinstance(scoring, str | None) else {"refit": "f1"}
+    for estimator, grid in (
+        (LogisticRegression(), {"C": [0.1, 1]}),
+        (XGBClassifier(n_estimators=4), {"max_depth": [2]}),
+    ):
+        compare(
+            estimator,
+            grid,
+            X,
+            Y,
+            scoring=scoring,
+            sample_weight=list(WEIGHTS),
+            fit_params={"sample_weight": WEIGHTS},
+            return_train_score=True,
+            **options,
+        )
 
 
 def test_a_precomputed_kernel():

@@ -1,0 +1,74 @@
+"""How far a reader has come in a store that several processes write to.
+
+Workflows are read in the order of the time at which they were saved. Clocks of writers differ and
+saves overlap, so each reading begins a while before the last one ended and leaves out what it
+has already seen.
+"""
+
+import json
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from fitcast.errors import HistoryError
+
+OVERLAP_MS: Final = 15 * 60 * 1000
+"""Clocks may differ, and a save may take, so long without a workflow being missed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cursor:
+    """A position in the history of one experiment; immutable."""
+
+    experiment: str
+    saved_at_ms: int = 0  # of the latest workflow that was read
+    seen: frozenset[tuple[str, int]] = frozenset()  # (run, saved_at_ms) within the overlap
+
+    @property
+    def read_from_ms(self) -> int:
+        """The time to read from, in milliseconds since 1970."""
+        return max(0, self.saved_at_ms - OVERLAP_MS)
+
+    def knows(self, run_id: str, saved_at_ms: int) -> bool:
+        """Tell whether this save of a workflow was already read."""
+        return (run_id, saved_at_ms) in self.seen
+
+    def after(self, run_id: str, saved_at_ms: int) -> "Cursor":
+        """Return the cursor after one more workflow was read."""
+        latest = max(self.saved_at_ms, saved_at_ms)
+        return replace(self, saved_at_ms=latest, seen=self.seen | {(run_id, saved_at_ms)})
+
+    def text(self) -> str:
+        """Return the cursor as text, to be kept."""
+        seen = sorted(s for s in self.seen if s[1] >= self.read_from_ms)
+        return json.dumps(
+            {"experiment": self.experiment, "saved_at_ms": self.saved_at_ms, "seen": seen}
+        )
+
+    @classmethod
+    def parse(cls, text: str | None, experiment: str) -> "Cursor":
+        """Return the cursor of a text; the beginning for None.
+
+        Raises
+        ------
+        HistoryError
+            The text is no cursor, or one of another experiment.
+        """
+        if text is None:
+            return cls(experiment)
+        try:
+            found: dict[str, Any] = json.loads(text)
+            cursor = cls(
+                str(found["experiment"]),
+                int(found["saved_at_ms"]),
+                frozenset((str(run), int(at)) for run, at in found["seen"]),
+            )
+        except (ValueError, KeyError, TypeError) as error:
+            raise HistoryError(
+                f"{text[:80]!r} is no cursor of an MLflow history; pass None to read everything"
+            ) from error
+        if cursor.experiment != experiment:
+            raise HistoryError(
+                f"The cursor belongs to the experiment {cursor.experiment!r}, not to "
+                f"{experiment!r}; pass None to read everything"
+            )
+        return cursor

@@ -1,0 +1,439 @@
+"""The history in MLflow: one run per workflow, one child run per candidate, one Parquet file.
+
+In here: every call of MLflow that fitcast makes; its errors become :class:`HistoryError` here.
+Not in here: what the runs show (:mod:`fitcast.history.presentation`), when things are sent
+(:mod:`fitcast.history.writer`), checks of the address (:mod:`fitcast.history.tracking_uri`).
+"""
+
+import fcntl
+import functools
+import json
+import logging
+import os
+import tempfile
+import threading
+import time
+import urllib.parse
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, ParamSpec, TypeVar
+
+import pyarrow as pa
+
+from fitcast.errors import HistoryError
+from fitcast.history import presentation as shown
+from fitcast.history.codec import read_parquet, write_parquet
+from fitcast.history.cursors import Cursor
+from fitcast.history.records import Record
+from fitcast.history.store import WorkflowHistory, unique_records
+from fitcast.history.tracking_uri import (
+    check_folder,
+    check_reachable,
+    checked_uri,
+    masked,
+    sqlite_path,
+)
+
+log = logging.getLogger(__name__)
+
+RECORDS_FOLDER: Final = "fitcast"
+RECORDS_FILE: Final = "records.parquet"
+_PARAMS_PER_BATCH: Final = 100  # MLflow's own limit
+_METRICS_PER_BATCH: Final = 800  # MLflow takes 1,000 things of all kinds together
+_PAGE: Final = 1000
+_DOWNLOADS: Final = 8
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+
+
+@dataclass(slots=True)
+class _Child:
+    run_id: str
+    params: set[str] = field(default_factory=set)  # names that are already there
+
+
+@dataclass(slots=True)
+class _Runs:
+    """What MLflow already holds of one workflow."""
+
+    parent: str
+    children: dict[int, _Child] = field(default_factory=dict)
+    sent: set[str] = field(default_factory=set)  # record ids
+    earlier: tuple[Record, ...] = ()  # of a workflow that had ended before and was resumed
+
+
+def _our_errors(method: Callable[_P, _T]) -> Callable[_P, _T]:
+    """Turn whatever MLflow and what lies under it raise into HistoryError."""
+
+    @functools.wraps(method)
+    def call(*args: _P.args, **kwargs: _P.kwargs) -> _T:
+        try:
+            return method(*args, **kwargs)
+        except HistoryError:
+            raise
+        except Exception as error:  # SQLAlchemy, requests, boto, MLflow: there is no common base
+            uri = getattr(args[0], "tracking_uri", "")
+            text = masked(shown.shortened(str(error).strip() or type(error).__name__, 600))
+            raise HistoryError(f"The history at {masked(uri)} failed: {text}") from error
+
+    return call
+
+
+class MlflowHistory:
+    """A history store on an MLflow tracking server or database.
+
+    Parameters
+    ----------
+    tracking_uri
+        ``sqlite:///…``, ``http(s)://…`` or another database that MLflow takes.
+    experiment
+        Name of the experiment; made when it isn't there.
+    artifact_dir
+        Folder or URI for the artifacts of a new experiment. Default: ``mlartifacts`` beside the
+        file of a SQLite store; what the server says for a server.
+    """
+
+    def __init__(
+        self,
+        tracking_uri: str,
+        experiment: str = "fitcast",
+        artifact_dir: Path | str | None = None,
+    ) -> None:
+        self.tracking_uri = tracking_uri
+        self.experiment = experiment
+        self._artifact_dir = artifact_dir
+        self._lock = threading.RLock()
+        self._client: Any = None
+        self._engine: Any = None
+        self._experiment_id = ""
+        self._runs: dict[str, _Runs] = {}
+
+    # -- getting ready ---------------------------------------------------------------------
+
+    @_our_errors
+    def prepare(self) -> None:
+        """Make the store usable; see :meth:`HistoryStore.prepare`.
+
+        The first call on a fresh SQLite store takes some seconds: MLflow builds its schema.
+        """
+        with self._lock:
+            self.tracking_uri = checked_uri(self.tracking_uri)
+            database = sqlite_path(self.tracking_uri)
+            if database is not None:
+                check_folder(database)
+                if self._client is not None and not database.exists():
+                    self._forget()  # deleted under our feet: begin anew
+            elif self.tracking_uri.startswith("http"):
+                check_reachable(self.tracking_uri)
+            if self._client is None:
+                with _quiet():
+                    self._connect(database)
+
+    def _connect(self, database: Path | None) -> None:
+        # Usage statistics are off unless the user asked for them. MLflow reads this on import.
+        os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+        if database is None:
+            # MLflow's own defaults try for minutes, and print a link on each run's end
+            os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+            os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
+            os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
+        from mlflow.tracking import MlflowClient
+
+        location = None if self._artifact_dir is None else str(self._artifact_dir)
+        if database is not None:
+            from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+            location = location or str(database.parent / "mlartifacts")
+            # Two processes that build the schema at once break it: one after the other. And
+            # without a location the default experiment would point into the current folder.
+            with _file_lock(database.with_name(database.name + ".lock")):
+                self._engine = SqlAlchemyStore(self.tracking_uri, location).engine
+        client = MlflowClient(tracking_uri=self.tracking_uri)
+        self._experiment_id = self._open_experiment(client, location)
+        self._client = client
+
+    def _open_experiment(self, client: Any, location: str | None) -> str:
+        found = client.get_experiment_by_name(self.experiment)
+        if found is None:
+            if location is None and not self.tracking_uri.startswith(("http", "databricks")):
+                raise HistoryError(
+                    f"The experiment {self.experiment!r} doesn't exist in this database and there "
+                    "is no place known for its files; make it with `mlflow experiments create "
+                    f"--experiment-name {self.experiment} --artifact-location <URI>`"
+                )
+            try:
+                return str(client.create_experiment(self.experiment, artifact_location=location))
+            except Exception:  # another process was faster; otherwise it is still not there
+                found = client.get_experiment_by_name(self.experiment)
+                if found is None:
+                    raise
+        if found.lifecycle_stage != "active":
+            raise HistoryError(
+                f"The MLflow experiment {self.experiment!r} was deleted; restore it with "
+                f"`mlflow experiments restore --experiment-id {found.experiment_id}`"
+            )
+        return str(found.experiment_id)
+
+    def _forget(self) -> None:
+        if self._engine is not None:
+            self._engine.dispose()
+        self._client, self._runs = None, {}
+
+    # -- writing ---------------------------------------------------------------------------
+
+    @_our_errors
+    def save(self, workflow: WorkflowHistory) -> str | None:
+        """Save a workflow; see :meth:`HistoryStore.save`."""
+        with self._lock:
+            self.prepare()
+            workflow_id = workflow.run.workflow_id
+            # Taken out until all went well: after an error MLflow is asked what it really has
+            runs = self._runs.pop(workflow_id, None) or self._open_runs(workflow)
+            self._save(runs, workflow)
+            self._runs[workflow_id] = runs
+            return self._run_url(runs.parent)
+
+    def _save(self, runs: _Runs, workflow: WorkflowHistory) -> None:
+        end = workflow.end
+        records = unique_records(runs.earlier + workflow.records)
+        by_candidate: dict[int, list[Record]] = defaultdict(list)
+        for record in records:
+            by_candidate[record.candidate_index].append(record)
+        for index, of_candidate in sorted(by_candidate.items()):
+            new = [r for r in of_candidate if r.record_id not in runs.sent]
+            if not new and end is None:
+                continue
+            child = runs.children.get(index) or self._open_child(runs, new or of_candidate)
+            points = [p for r in new for p in shown.fit_points(r)]
+            if end is not None:
+                last = max(r.ended_at for r in of_candidate)
+                summary = shown.totals(of_candidate) | shown.mean_scores(of_candidate)
+                points += shown.points(summary, last)
+            self._log(child, points, shown.candidate_params(of_candidate[0]))
+            self._log_texts(child.run_id, new, workflow)
+            if end is not None:
+                self._close(child.run_id, shown.candidate_status(of_candidate), last)
+            runs.sent.update(r.record_id for r in new)
+        if records:
+            self._log(
+                _Child(runs.parent), shown.points(shown.totals(records), records[-1].ended_at), {}
+            )
+        if end is not None:
+            self._save_end(runs, records, workflow)
+
+    def _save_end(self, runs: _Runs, records: Sequence[Record], workflow: WorkflowHistory) -> None:
+        end = workflow.end
+        if end is None:
+            return
+        with tempfile.TemporaryDirectory(prefix="fitcast-") as folder:
+            path = Path(folder) / RECORDS_FILE
+            write_parquet(records, path)
+            self._client.log_artifact(runs.parent, str(path), RECORDS_FOLDER)
+        self._client.set_tag(runs.parent, shown.STATE_TAG, end.state)
+        self._close(runs.parent, shown.workflow_status(end), end.ended_at)
+        now = int(time.time() * 1000)
+        points = shown.points(end.summary_metrics, end.ended_at)
+        points.append(shown.Point(shown.SAVED_AT_METRIC, now, now, 0))
+        self._log(_Child(runs.parent), points, {})
+
+    def _open_runs(self, workflow: WorkflowHistory) -> _Runs:
+        """Find the runs of a workflow that an earlier process or save made, or make the first."""
+        run = workflow.run
+        tag = f"tags.`{shown.WORKFLOW_TAG}` = '{_quoted(run.workflow_id)}'"
+        found = [r for page in self._search(tag) for r in page]
+        parents = [r for r in found if r.data.tags.get(shown.KIND_TAG) == "workflow"]
+        if not parents:
+            created = self._client.create_run(
+                self._experiment_id,
+                start_time=shown.epoch_ms(run.started_at),
+                tags=shown.workflow_tags(run),
+                run_name=shown.shortened(run.name or run.workflow_id, shown.MAX_NAME),
+            )
+            self._log(_Child(created.info.run_id), [], shown.shown_params(run.params))
+            return _Runs(created.info.run_id)
+        parent = min(parents, key=lambda r: (r.info.start_time, r.info.run_id))
+        runs = _Runs(parent.info.run_id)
+        for child in found:
+            index = child.data.tags.get(shown.CANDIDATE_TAG, "")
+            if index.isdecimal() and child.data.tags.get(shown.PARENT_TAG) == runs.parent:
+                runs.children[int(index)] = _Child(child.info.run_id, set(child.data.params))
+        known = _Child(runs.parent, set(parent.data.params))
+        self._log(known, [], shown.shown_params(run.params))
+        if shown.SAVED_AT_METRIC in parent.data.metrics:
+            runs.earlier = tuple(self._records_of(parent))
+            runs.sent = {r.record_id for r in runs.earlier}
+        return runs
+
+    def _open_child(self, runs: _Runs, records: Sequence[Record]) -> _Child:
+        first = min(records, key=lambda r: r.started_at)
+        created = self._client.create_run(
+            self._experiment_id,
+            start_time=shown.epoch_ms(first.started_at),
+            tags=shown.candidate_tags(first, runs.parent),
+            run_name=shown.shortened(first.candidate, shown.MAX_NAME),
+        )
+        child = runs.children[first.candidate_index] = _Child(created.info.run_id)
+        return child
+
+    def _log(self, child: _Child, points: Sequence[shown.Point], params: Mapping[str, str]) -> None:
+        from mlflow.entities import Metric, Param
+
+        new = [Param(k, v) for k, v in params.items() if k not in child.params]
+        metrics = [Metric(*point) for point in points]
+        while new or metrics:
+            self._client.log_batch(
+                child.run_id,
+                metrics=metrics[:_METRICS_PER_BATCH],
+                params=new[:_PARAMS_PER_BATCH],
+            )
+            new, metrics = new[_PARAMS_PER_BATCH:], metrics[_METRICS_PER_BATCH:]
+        child.params.update(params)
+
+    def _log_texts(self, run_id: str, records: Sequence[Record], workflow: WorkflowHistory) -> None:
+        logs = workflow.logs
+        for record in records:
+            if record.outcome not in {"succeeded", "cancelled"}:
+                text = shown.failure_text(record, logs.get(record.record_id))
+                self._client.log_text(run_id, text, f"failures/{shown.attempt_file(record)}")
+        if workflow.end is not None or records:
+            ids = {r.candidate_index for r in records}
+            of_candidate = [r for r in workflow.records if r.candidate_index in ids]
+            texts = (logs[r.record_id] for r in of_candidate if r.record_id in logs)
+            if warnings := shown.warnings_text(texts):
+                self._client.log_text(run_id, warnings, "warnings.txt")
+
+    def _close(self, run_id: str, status: str, at: Any) -> None:
+        self._client.set_terminated(run_id, status=status, end_time=shown.epoch_ms(at))
+
+    # -- reading ---------------------------------------------------------------------------
+
+    @_our_errors
+    def read(self, cursor: str | None = None, limit: int | None = None) -> tuple[list[Record], str]:
+        """Return what is new since ``cursor``; see :meth:`HistoryStore.read`."""
+        self.prepare()
+        position = Cursor.parse(cursor, self.experiment)
+        condition = (
+            f"tags.`{shown.KIND_TAG}` = 'workflow' and "
+            f"metrics.`{shown.SAVED_AT_METRIC}` >= {position.read_from_ms}"
+        )
+        order = [f"metrics.`{shown.SAVED_AT_METRIC}` ASC"]
+        new: list[Any] = []
+        for page in self._search(condition, order):
+            for run in page:
+                saved_at = int(run.data.metrics[shown.SAVED_AT_METRIC])
+                if not position.knows(run.info.run_id, saved_at):
+                    new.append(run)
+                    position = position.after(run.info.run_id, saved_at)
+                if limit is not None and len(new) >= limit:
+                    break
+            else:
+                continue
+            break
+        with ThreadPoolExecutor(_DOWNLOADS, thread_name_prefix="fitcast-history") as pool:
+            # Local files are read faster without threads, which would fight for the interpreter
+            apply = map if all(_local(r) for r in new) else pool.map
+            records = [r for found in apply(self._records_of, new) for r in found]
+        return records, position.text()
+
+    def _records_of(self, run: Any) -> list[Record]:
+        """Return the records in the file of a parent run; none, and a warning, if it is bad."""
+        relative = f"{RECORDS_FOLDER}/{RECORDS_FILE}"
+        try:
+            if folder := _local(run):
+                return read_parquet(folder / relative)
+            with tempfile.TemporaryDirectory(prefix="fitcast-") as temporary:
+                path = self._client.download_artifacts(run.info.run_id, relative, temporary)
+                return read_parquet(Path(path))
+        except (pa.ArrowException, FileNotFoundError) as error:
+            log.warning("Records of MLflow run %s can't be read: %s", run.info.run_id, error)
+            return []
+
+    def _search(self, condition: str, order: list[str] | None = None) -> Iterator[Any]:
+        token = None
+        while True:
+            page = self._client.search_runs(
+                [self._experiment_id],
+                condition,
+                max_results=_PAGE,
+                order_by=order,
+                page_token=token,
+            )
+            yield page
+            token = page.token
+            if not token:
+                return
+
+    # -- addresses -------------------------------------------------------------------------
+
+    @_our_errors
+    def url(self, workflow_id: str) -> str | None:
+        """Return where a workflow can be looked at; see :meth:`HistoryStore.url`.
+
+        For a store without a server it is the tracking URI with the path of the run behind ``#``,
+        as the MLflow UI has it.
+        """
+        runs = self._runs.get(workflow_id)
+        if runs is not None:
+            return self._run_url(runs.parent)
+        self.prepare()
+        condition = (
+            f"tags.`{shown.WORKFLOW_TAG}` = '{_quoted(workflow_id)}' and "
+            f"tags.`{shown.KIND_TAG}` = 'workflow'"
+        )
+        for page in self._search(condition):
+            for run in page:
+                return self._run_url(run.info.run_id)
+        return None
+
+    def ui_command(self) -> str | None:
+        """Return the shell command that opens the MLflow UI on this store; None for a server."""
+        if self.tracking_uri.startswith(("http", "databricks")):
+            return None
+        return f"mlflow ui --backend-store-uri '{checked_uri(self.tracking_uri)}'"
+
+    def _run_url(self, run_id: str) -> str:
+        base = masked(self.tracking_uri)
+        slash = "/" if base.startswith("http") else ""
+        return f"{base}{slash}#/experiments/{self._experiment_id}/runs/{run_id}"
+
+
+def _local(run: Any) -> Path | None:
+    """Return the artifact folder of a run if it is on this machine."""
+    uri = run.info.artifact_uri
+    if uri.startswith("file:"):
+        return Path(urllib.parse.unquote(urllib.parse.urlsplit(uri).path))
+    return Path(uri) if uri.startswith("/") else None
+
+
+def _quoted(text: str) -> str:
+    # MLflow's filter language has no escape for a quote; ids are ours and have none
+    if "'" in text:
+        raise HistoryError(f"A workflow's id may not hold a quote: {json.dumps(text)}")
+    return text
+
+
+@contextmanager
+def _file_lock(path: Path) -> Iterator[None]:
+    with path.open("a") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the reports of schema migrations out of the user's terminal; warnings stay."""
+    names = ("alembic", "mlflow.store.db.utils", "mlflow.tracking")
+    loggers = [logging.getLogger(name) for name in names]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

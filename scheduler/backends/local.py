@@ -1,0 +1,180 @@
+"""This machine as a backend: a Dask scheduler here, a worker process per pool worker.
+
+Only the life of the cluster: sizes, processes, TLS, and who is there. What runs on it is decided
+in :mod:`fitcast.scheduler.decisions` and carried out by :mod:`fitcast.scheduler.dispatcher`.
+"""
+
+import os
+from collections.abc import Callable, Sequence
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from fitcast.errors import BackendError, InvalidPoolError
+from fitcast.scheduler.backends.machine import (
+    available_memory_bytes,
+    usable_cpus,
+    usable_memory_bytes,
+)
+from fitcast.scheduler.pools import Pool, WorkerSize, check_pools, planned_workers
+
+OVERHEAD_BYTES = 512 * 2**20
+"""What a worker and its fork server hold themselves; left out of the machine's own pool."""
+
+_CONFIG = {
+    # A dead worker's task comes back to us at once: we keep one own count per fit.
+    "distributed.scheduler.allowed-failures": 0,
+    # Dask doesn't see child processes; spilling and pausing would spoil the measurement.
+    "distributed.worker.memory.target": False,
+    "distributed.worker.memory.spill": False,
+    "distributed.worker.memory.pause": False,
+    "distributed.worker.memory.terminate": False,
+    "distributed.scheduler.work-stealing": False,
+    "distributed.worker.profile.enabled": False,
+    "distributed.scheduler.worker-ttl": None,
+}
+
+
+class LocalBackend:
+    """Workers on this machine, on loopback only, under TLS.
+
+    Parameters
+    ----------
+    pools : sequence of Pool, optional
+        Kinds of workers; by default one worker with all CPUs and memory that this process may
+        use (cgroup limits and CPU affinity respected).
+
+    Raises
+    ------
+    InvalidPoolError
+        If a worker is larger than this machine or the pools together need more memory than it
+        has.
+    """
+
+    def __init__(self, pools: Sequence[Pool] | None = None) -> None:
+        cpus, memory_bytes = usable_cpus(), usable_memory_bytes()
+        if pools is None:
+            free = max(available_memory_bytes() - OVERHEAD_BYTES, 256 * 2**20)
+            pools = [Pool("this-machine", cpus, free)]
+        self.pools = check_pools(pools)
+        for pool in self.pools:
+            if pool.cpus > cpus:
+                raise InvalidPoolError(
+                    f"pool {pool.name!r} has workers of {pool.cpus} CPUs; this process may use "
+                    f"{cpus}. Give at most that many."
+                )
+        wanted = sum(pool.memory_bytes * pool.workers for pool in self.pools)
+        if wanted > memory_bytes:
+            raise InvalidPoolError(
+                f"the pools need {wanted / 2**30:.1f} GiB together; this process may use "
+                f"{memory_bytes / 2**30:.1f} GiB. Make them smaller or fewer."
+            )
+        self._cpus = cpus
+        self._cluster: Any = None
+
+    def workers(self) -> list[WorkerSize]:
+        """Return the workers that there will be, under the names they will have."""
+        return planned_workers(self.pools)
+
+    def start(self, key_dir: Path, on_change: Callable[[], None]) -> Any:
+        """Start scheduler and workers and return a connected ``distributed.Client``.
+
+        Parameters
+        ----------
+        key_dir : Path
+            Directory from which workers read dataset keys.
+        on_change : callable
+            Called, from any thread, when a worker came or went.
+        """
+        import dask
+        from distributed import Client, Nanny, Scheduler, Security, SpecCluster
+
+        from fitcast.scheduler.worker_plugin import FitWorker
+
+        with dask.config.set(_CONFIG):
+            try:
+                security = Security.temporary()
+                common = {"protocol": "tls", "host": "127.0.0.1", "security": security}
+                offset = count()
+                workers = {
+                    size.address: {
+                        "cls": Nanny,
+                        "options": {
+                            **common,
+                            "nthreads": size.cpus + 1,
+                            "memory_limit": 0,
+                            "dashboard": False,
+                            "env": {"PYTHONWARNINGS": "ignore"},
+                            "config": _CONFIG,
+                            "plugins": (FitWorker(str(key_dir), self._held_to(size, offset)),),
+                        },
+                    }
+                    for size in self.workers()
+                }
+                scheduler = {
+                    "cls": Scheduler,
+                    "options": {**common, "port": 0, "dashboard": False},
+                }
+                self._cluster = SpecCluster(
+                    workers, scheduler, security=security, silence_logs=50, name="fitcast"
+                )
+                client = Client(self._cluster, security=security, set_as_default=False)
+                client.register_plugin(_watcher(on_change), name="fitcast-watch")
+            except (OSError, TimeoutError, RuntimeError) as error:
+                self.close()
+                raise BackendError(f"workers can't be started on this machine: {error}") from error
+        return client
+
+    def _held_to(self, size: WorkerSize, offset: "count[int]") -> tuple[int, ...]:
+        """Return the CPUs that a worker smaller than the machine is held to."""
+        cpus = sorted(os.sched_getaffinity(0))
+        if size.cpus >= len(cpus):
+            return ()
+        return tuple(cpus[next(offset) % len(cpus)] for _ in range(size.cpus))
+
+    def present(self, client: Any) -> list[WorkerSize]:
+        """Return the workers that are there now, under their Dask addresses."""
+        planned = {size.address: size for size in self.workers()}
+        info = client.scheduler_info(n_workers=-1)["workers"]
+        found = []
+        for address, worker in info.items():
+            size = planned.get(str(worker.get("name")))
+            if size is not None:
+                found.append(WorkerSize(address, size.pool, size.cpus, size.memory_bytes))
+        return found
+
+    def close(self) -> None:
+        """End scheduler and workers."""
+        cluster, self._cluster = self._cluster, None
+        if cluster is not None:
+            cluster.close(timeout=20)
+
+
+def _watcher(on_change: Callable[[], None]) -> Any:
+    from distributed.diagnostics.plugin import SchedulerPlugin
+
+    class Watch(SchedulerPlugin):  # type: ignore[misc]
+        """Tells the dispatcher that a worker came or went."""
+
+        name = "fitcast-watch"
+
+        def add_worker(self, *args: object, **kwargs: object) -> None:
+            on_change()
+
+        def remove_worker(self, *args: object, **kwargs: object) -> None:
+            on_change()
+
+        def __reduce__(self) -> tuple[Any, ...]:
+            # The scheduler lives in this process: the plugin reaches it as it is.
+            return (_kept, (id(self),))
+
+    watch = Watch()
+    _KEPT[id(watch)] = watch
+    return watch
+
+
+_KEPT: dict[int, Any] = {}
+
+
+def _kept(number: int) -> Any:
+    return _KEPT.pop(number)

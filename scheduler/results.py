@@ -1,0 +1,74 @@
+"""What a finished workflow gives: leaderboard, scikit-learn's cv_results_, the best model."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """The result of a workflow.
+
+    Attributes
+    ----------
+    leaderboard : DataFrame
+        A row per candidate, best first: candidate, mean and standard deviation of the scores,
+        measured and forecast seconds, peak memory in bytes.
+    cv_results_ : dict
+        scikit-learn's keys; its numbers too for deterministic models.
+    best_index_, best_candidate_, best_params_, best_score_
+        The best candidate by the deciding score; None where nothing decides.
+    best_estimator_ : estimator or None
+        The best candidate fitted on all rows; None if the sweep asked for no refit.
+    predictions : dict of str to ndarray
+        Out-of-fold predictions by candidate, one per row of the data.
+    errors : DataFrame
+        A row per fit that didn't succeed: candidate, fold, outcome, error.
+    mlflow_url : str or None
+        Where the workflow can be reviewed.
+    """
+
+    leaderboard: pd.DataFrame
+    cv_results_: dict[str, Any]
+    best_index_: int | None
+    best_candidate_: str | None
+    best_params_: dict[str, Any] | None
+    best_score_: float | None
+    best_estimator_: Any
+    predictions: dict[str, npt.NDArray[np.generic]]
+    errors: pd.DataFrame
+    mlflow_url: str | None = field(default=None)
+
+
+def leaderboard(fits: pd.DataFrame, cv_results: dict[str, Any], score: str) -> pd.DataFrame:
+    """Return a row per candidate, best first.
+
+    Parameters
+    ----------
+    fits : DataFrame
+        ``Workflow.fits``.
+    cv_results : dict
+        As scikit-learn's.
+    score : str
+        Name of the deciding score: ``"score"`` or a scorer's name.
+    """
+    folds = fits[fits["fold"] >= 0]
+    rows = []
+    for index, (label, group) in enumerate(folds.groupby("candidate", sort=False)):
+        rows.append(
+            {
+                "rank": int(cv_results[f"rank_test_{score}"][index]),
+                "candidate": label,
+                f"mean_{score}": float(cv_results[f"mean_test_{score}"][index]),
+                f"std_{score}": float(cv_results[f"std_test_{score}"][index]),
+                "runtime_s": float(group["runtime_s"].sum()),
+                "forecast_runtime_s": float(group["runtime_s_p50"].sum()),
+                "peak_memory_bytes": int(group["peak_memory_bytes"].max()),
+                "forecast_peak_memory_bytes": int(group["peak_memory_bytes_p95"].max()),
+            }
+        )
+    board = pd.DataFrame(rows)
+    return board.sort_values("rank", kind="stable").reset_index(drop=True)

@@ -1,0 +1,84 @@
+"""What runs inside a Dask worker: the plugin that owns the attempt runner, and the task.
+
+The plan is elsewhere; here a worker only opens datasets, runs the attempts that it is given and
+ends those that were given up.
+"""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from distributed import get_worker
+from distributed.diagnostics.plugin import WorkerPlugin
+
+from fitcast.errors import BackendError
+from fitcast.trainer.attempts import AttemptSpec, Measured
+from fitcast.trainer.runner import AttemptRunner
+
+PLUGIN_NAME = "fitcast"
+
+
+class FitWorker(WorkerPlugin):  # type: ignore[misc]
+    """Gives a Dask worker a fork server for its fits.
+
+    Parameters
+    ----------
+    key_dir : str
+        Memory-backed directory with ``<dataset_id>.key`` and ``<dataset_id>.uri``, readable by
+        the workflow's owner alone. Keys never travel as task arguments.
+    cpus : tuple of int
+        CPUs that the worker and all its fits are held to; empty for no such bound.
+    """
+
+    name = PLUGIN_NAME
+
+    def __init__(self, key_dir: str, cpus: tuple[int, ...] = ()) -> None:
+        self.key_dir = key_dir
+        self.cpus = cpus
+        self.runner: AttemptRunner | None = None
+
+    def setup(self, worker: Any) -> None:
+        """Start the fork server; it is ready some seconds later."""
+        if self.cpus:
+            os.sched_setaffinity(0, self.cpus)
+        self.runner = AttemptRunner()
+
+    def teardown(self, worker: Any) -> None:
+        """End every attempt and the fork server."""
+        if self.runner is not None:
+            self.runner.close()
+
+    def run(self, spec: AttemptSpec) -> Measured:
+        """Open the dataset if it isn't yet, and run the attempt."""
+        if self.runner is None:
+            raise BackendError("this worker wasn't set up for fits")
+        keys = Path(self.key_dir)
+        uri_file = keys / f"{spec.dataset_id}.uri"
+        if not uri_file.exists():
+            raise BackendError("the workflow's dataset was removed")
+        uri = uri_file.read_text(encoding="utf-8")
+        self.runner.open_dataset(spec.dataset_id, uri, keys / f"{spec.dataset_id}.key")
+        return self.runner.run(spec)
+
+
+def _plugin(worker: Any) -> FitWorker:
+    plugin: FitWorker = worker.plugins[PLUGIN_NAME]
+    return plugin
+
+
+def run_attempt(spec: AttemptSpec) -> Measured:
+    """Run an attempt; the task that Dask carries to the worker."""
+    return _plugin(get_worker()).run(spec)
+
+
+def cancel_attempt(workflow_id: str, fit_id: str, attempt: int, dask_worker: Any = None) -> bool:
+    """End an attempt on the worker that this is sent to."""
+    runner = _plugin(dask_worker).runner
+    return runner is not None and runner.cancel(fit_id, attempt, workflow_id)
+
+
+def close_dataset(dataset_id: str, dask_worker: Any = None) -> None:
+    """Let the worker forget a dataset."""
+    runner = _plugin(dask_worker).runner
+    if runner is not None:
+        runner.close_dataset(dataset_id)
