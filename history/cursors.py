@@ -6,6 +6,7 @@ has already seen.
 """
 
 import json
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -28,14 +29,14 @@ class Cursor:
         """The time to read from, in milliseconds since 1970."""
         return max(0, self.saved_at_ms - OVERLAP_MS)
 
-    def knows(self, run_id: str, saved_at_ms: int) -> bool:
-        """Tell whether this save of a workflow was already read."""
-        return (run_id, saved_at_ms) in self.seen
+    def knows(self, save: tuple[str, int]) -> bool:
+        """Tell whether this save of a workflow (run, time in ms) was already read."""
+        return save in self.seen
 
-    def after(self, run_id: str, saved_at_ms: int) -> "Cursor":
-        """Return the cursor after one more workflow was read."""
-        latest = max(self.saved_at_ms, saved_at_ms)
-        return replace(self, saved_at_ms=latest, seen=self.seen | {(run_id, saved_at_ms)})
+    def after(self, saves: Collection[tuple[str, int]]) -> "Cursor":
+        """Return the cursor after more saves, each a run and its time, were read."""
+        latest = max([self.saved_at_ms, *(at for _, at in saves)])
+        return replace(self, saved_at_ms=latest, seen=self.seen | frozenset(saves))
 
     def text(self) -> str:
         """Return the cursor as text, to be kept."""

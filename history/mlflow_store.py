@@ -317,28 +317,23 @@ class MlflowHistory:
         """Return what is new since ``cursor``; see :meth:`HistoryStore.read`."""
         self.prepare()
         position = Cursor.parse(cursor, self.experiment)
-        condition = (
-            f"tags.`{shown.KIND_TAG}` = 'workflow' and "
-            f"metrics.`{shown.SAVED_AT_METRIC}` >= {position.read_from_ms}"
-        )
-        order = [f"metrics.`{shown.SAVED_AT_METRIC}` ASC"]
-        new: list[Any] = []
-        for page in self._search(condition, order):
+        new: dict[tuple[str, int], Any] = {}
+        read_from_ms = position.read_from_ms
+        while True:
+            page = self._saved_since(read_from_ms)
+            before = len(new)
             for run in page:
-                saved_at = int(run.data.metrics[shown.SAVED_AT_METRIC])
-                if not position.knows(run.info.run_id, saved_at):
-                    new.append(run)
-                    position = position.after(run.info.run_id, saved_at)
-                if limit is not None and len(new) >= limit:
-                    break
-            else:
-                continue
-            break
+                save = (run.info.run_id, int(run.data.metrics[shown.SAVED_AT_METRIC]))
+                if save not in new and not position.knows(save) and len(new) != limit:
+                    new[save] = run
+                read_from_ms = max(read_from_ms, save[1])
+            if len(page) < _PAGE or len(new) == limit or (len(new) == before and new):
+                break
         with ThreadPoolExecutor(_DOWNLOADS, thread_name_prefix="fitcast-history") as pool:
             # Local files are read faster without threads, which would fight for the interpreter
-            apply = map if all(_local(r) for r in new) else pool.map
-            records = [r for found in apply(self._records_of, new) for r in found]
-        return records, position.text()
+            apply = map if all(_local(r) for r in new.values()) else pool.map
+            records = [r for found in apply(self._records_of, new.values()) for r in found]
+        return records, position.after(new).text()
 
     def _records_of(self, run: Any) -> list[Record]:
         """Return the records in the file of a parent run; none, and a warning, if it is bad."""
@@ -353,15 +348,22 @@ class MlflowHistory:
             log.warning("Records of MLflow run %s can't be read: %s", run.info.run_id, error)
             return []
 
-    def _search(self, condition: str, order: list[str] | None = None) -> Iterator[Any]:
+    def _saved_since(self, time_ms: int) -> Sequence[Any]:
+        # Always a first page, from a time on: pages by number shift when a workflow is saved anew
+        page: Sequence[Any] = self._client.search_runs(
+            [self._experiment_id],
+            f"tags.`{shown.KIND_TAG}` = 'workflow' and "
+            f"metrics.`{shown.SAVED_AT_METRIC}` >= {time_ms}",
+            max_results=_PAGE,
+            order_by=[f"metrics.`{shown.SAVED_AT_METRIC}` ASC"],
+        )
+        return page
+
+    def _search(self, condition: str) -> Iterator[Any]:
         token = None
         while True:
             page = self._client.search_runs(
-                [self._experiment_id],
-                condition,
-                max_results=_PAGE,
-                order_by=order,
-                page_token=token,
+                [self._experiment_id], condition, max_results=_PAGE, page_token=token
             )
             yield page
             token = page.token

@@ -94,7 +94,7 @@ def by_value(thing: Any) -> bytes:
             cloudpickle.unregister_pickle_by_value(module)
 
 
-_TEST_MODULES = {"running", "test_runner", "test_runner_harm"}
+_TEST_MODULES = {"running", "test_runner", "test_runner_ends", "test_runner_harm"}
 
 
 def small_content(rows: int = 400, columns: int = 6) -> DatasetContent:

@@ -1,3 +1,4 @@
+# ruff: noqa: T201, PTH - fits print, and /proc is what they look at
 """Fits that crash, resist, run away or leave things behind: they harm no neighbour, and go."""
 
 import ctypes
@@ -260,7 +261,7 @@ def test_a_model_that_cannot_be_pickled(data):
 
 
 def test_an_exception_that_cannot_be_pickled_or_shown(data):
-    class Nasty(Exception):
+    class NastyError(Exception):
         def __init__(self):
             super().__init__("nasty")
             self.lock = threading.Lock()
@@ -269,10 +270,10 @@ def test_an_exception_that_cannot_be_pickled_or_shown(data):
             raise RuntimeError("no")
 
     def throw():
-        raise Nasty
+        raise NastyError
 
     measured = run(data, throw)
-    assert (measured.outcome, measured.error_type) == (Outcome.FAILED, "Nasty")
+    assert (measured.outcome, measured.error_type) == (Outcome.FAILED, "NastyError")
 
 
 def test_a_job_that_cannot_be_opened(data):

@@ -1,6 +1,5 @@
 import io
 import json
-import os
 import struct
 from pathlib import Path
 
@@ -67,7 +66,7 @@ def test_it_opens_what_it_sealed(sealed, key):
     back = opened(sealed, key)
     assert back["note"] == CONTENT["note"]
     assert np.array_equal(back["X"], CONTENT["X"])
-    assert sealed.sealed_bytes == os.path.getsize(sealed.uri)
+    assert sealed.sealed_bytes == Path(sealed.uri).stat().st_size
     assert sealed.plaintext_bytes < sealed.sealed_bytes
 
 

@@ -1,0 +1,415 @@
+"""The one writer of a process: takes records off the critical path and brings them to the store.
+
+In here: the background thread, when it saves, what happens when the store is away. Not in here:
+the files that outlive the process (:mod:`fitcast.history.outbox`), the store itself.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Final
+
+from fitcast.errors import HistoryError
+from fitcast.history.outbox import Outbox, OutboxFile, end_line, record_line, run_line
+from fitcast.history.records import Outcome, Record
+from fitcast.history.store import (
+    AttemptLog,
+    HistoryStore,
+    WorkflowEnd,
+    WorkflowHistory,
+    WorkflowRun,
+)
+
+log = logging.getLogger(__name__)
+
+_FIRST_RETRY_S: Final = 5.0
+_LAST_RETRY_S: Final = 120.0
+_SHARE: Final = 10  # at most a tenth of the writer's time goes into saving a running workflow
+_LOG_CHARACTERS: Final = 32 * 2**20  # of one workflow; beyond it only ends of tracebacks are kept
+_TRACEBACK_CHARACTERS: Final = 4096
+
+
+@dataclass(slots=True)
+class _Entry:
+    """One workflow that isn't wholly stored yet. Guarded by the writer's lock."""
+
+    run: WorkflowRun
+    file: OutboxFile | None
+    records: list[Record] = field(default_factory=list)
+    logs: dict[str, AttemptLog] = field(default_factory=dict)
+    end: WorkflowEnd | None = None
+    log_characters: int = 0
+    changes: int = 1
+    saved_changes: int = 0
+    due_at: float = 0.0  # monotonic; a running workflow isn't saved earlier
+
+    def history(self) -> WorkflowHistory:
+        return WorkflowHistory(
+            run=self.run, records=tuple(self.records), logs=dict(self.logs), end=self.end
+        )
+
+
+class HistoryWriter:
+    """Writes workflows to a history store in the background.
+
+    ``start_workflow``, ``add`` and ``finish_workflow`` never wait for the store and never fail
+    because of it. What they take is in the outbox before they return, and stays there until it is
+    stored: by this process, or by the next one that opens the same outbox.
+
+    Parameters
+    ----------
+    store
+        Where the history is kept.
+    outbox_dir
+        Folder of the outbox; shared by all processes of a user.
+    on_trouble
+        Called, from any thread, with a message for the user when something can't be stored: once
+        per outage, not per record.
+    save_every_s
+        A running workflow is saved at most so often; its end at once.
+    """
+
+    def __init__(
+        self,
+        store: HistoryStore,
+        outbox_dir: Path,
+        *,
+        on_trouble: Callable[[str], None],
+        save_every_s: float = 5.0,
+    ) -> None:
+        self._store = store
+        self._outbox = Outbox(Path(outbox_dir))
+        self._on_trouble = on_trouble
+        self._save_every_s = save_every_s
+        self._changed = threading.Condition()
+        self._entries: dict[str, _Entry] = {}
+        self._done: dict[str, tuple[WorkflowRun, WorkflowEnd]] = {}
+        self._urls: dict[str, str | None] = {}
+        self._store_trouble = False
+        self._disk_trouble = False
+        self._retry_at = 0.0
+        self._retry_s = _FIRST_RETRY_S
+        self._rounds = 0  # finished rounds of the thread
+        self._hurry = 0  # flushes that wait
+        self._closed = False
+        self._started = False
+        self._thread = threading.Thread(target=self._loop, name="fitcast-history", daemon=True)
+        self._thread.start()
+
+    # -- for the scheduler -----------------------------------------------------------------
+
+    def start_workflow(self, run: WorkflowRun) -> None:
+        """Begin a workflow; starting one again goes on with it."""
+        with self._changed:
+            if run.workflow_id in self._entries:
+                return
+            self._done.pop(run.workflow_id, None)
+            self._begin(run)
+            self._changed.notify_all()
+
+    def add(self, record: Record, log: AttemptLog | None = None) -> None:
+        """Take one record and what its attempt wrote.
+
+        Raises
+        ------
+        HistoryError
+            Its workflow wasn't started here.
+        """
+        with self._changed:
+            entry = self._entry(record.workflow_id)
+            kept = _worth_keeping(record, log, entry.log_characters)
+            entry.records.append(record)
+            if kept is not None:
+                entry.logs[record.record_id] = kept
+                entry.log_characters += len(kept.stdout) + len(kept.stderr) + len(kept.traceback)
+            entry.changes += 1
+            self._to_disk(entry, record_line(record, kept))
+            self._changed.notify_all()
+
+    def finish_workflow(
+        self,
+        workflow_id: str,
+        *,
+        state: str,
+        summary_metrics: Mapping[str, float],
+        ended_at: datetime,
+    ) -> None:
+        """End a workflow; it is saved at once (in the background) and can then be read.
+
+        Raises
+        ------
+        HistoryError
+            The workflow wasn't started here.
+        """
+        with self._changed:
+            entry = self._entry(workflow_id)
+            entry.end = WorkflowEnd(
+                state=state, ended_at=ended_at, summary_metrics=dict(summary_metrics)
+            )
+            entry.changes += 1
+            self._to_disk(entry, end_line(entry.end))
+            self._changed.notify_all()
+
+    def url(self, workflow_id: str) -> str | None:
+        """Return where a workflow can be looked at; None as long as nothing of it is stored."""
+        return self._urls.get(workflow_id)
+
+    def flush(self, timeout_s: float) -> bool:
+        """Try at once to store everything, and wait for it.
+
+        Returns
+        -------
+        bool
+            Whether all is stored. If not, it is still in the outbox.
+        """
+        until = time.monotonic() + timeout_s
+        with self._changed:
+            if not self._thread.is_alive():
+                return not self._unsaved()
+            self._hurry += 1
+            self._retry_at = 0.0
+            # The round that is under way may have begun before the last change
+            wanted = self._rounds + 2
+            self._changed.notify_all()
+            try:
+                while self._unsaved() or not self._started:
+                    left = until - time.monotonic()
+                    tried = self._rounds >= wanted and self._store_trouble
+                    if left <= 0 or tried or not self._thread.is_alive():
+                        return False
+                    self._changed.wait(left)
+                return True
+            finally:
+                self._hurry -= 1
+
+    def close(self, timeout_s: float) -> None:
+        """Store what can be stored within the time and stop; the rest stays in the outbox."""
+        until = time.monotonic() + timeout_s
+        self.flush(timeout_s)
+        with self._changed:
+            if self._closed:
+                return
+            self._closed = True
+            self._changed.notify_all()
+        self._thread.join(max(0.5, until - time.monotonic()))
+        # A thread that hangs in the network still owns its files: the lock goes with the process
+        if not self._thread.is_alive():
+            self._outbox.close()
+
+    # -- within the lock -------------------------------------------------------------------
+
+    def _begin(self, run: WorkflowRun) -> _Entry:
+        entry = self._entries[run.workflow_id] = _Entry(run, None)
+        self._to_disk(entry, run_line(run))
+        return entry
+
+    def _entry(self, workflow_id: str) -> _Entry:
+        entry = self._entries.get(workflow_id)
+        if entry is None:
+            if workflow_id not in self._done:
+                raise HistoryError(
+                    f"The workflow {workflow_id!r} was never started here; call start_workflow"
+                )
+            # A straggler after the end: save it again, ended as it was
+            run, end = self._done.pop(workflow_id)
+            entry = self._begin(run)
+            entry.end = end
+            self._to_disk(entry, end_line(end))
+        return entry
+
+    def _to_disk(self, entry: _Entry, line: bytes) -> None:
+        try:
+            if entry.file is None:
+                entry.file = self._outbox.open_file(entry.run.workflow_id)
+            entry.file.append(line)
+        except OSError as error:
+            if entry.file is None:
+                # No folder at all: the thread writes the whole workflow once there is one
+                entry.saved_changes = -1
+            self._disk_is_in_trouble(error)
+
+    def _disk_is_in_trouble(self, error: OSError) -> None:
+        if not self._disk_trouble:
+            self._disk_trouble = True
+            self._tell(
+                f"The outbox {self._outbox.folder} can't be written ({error.strerror or error}). "
+                "Records are kept in memory until it can; free some space there."
+            )
+
+    def _unsaved(self) -> bool:
+        return any(e.changes != e.saved_changes for e in self._entries.values())
+
+    def _tell(self, message: str) -> None:
+        try:
+            self._on_trouble(message)
+        except Exception:
+            log.exception("on_trouble raised; the message was: %s", message)
+
+    # -- the thread ------------------------------------------------------------------------
+
+    def _loop(self) -> None:
+        try:
+            self._take_over()
+        except OSError as error:
+            with self._changed:
+                self._disk_is_in_trouble(error)
+        self._attempt(self._store.prepare)
+        while True:
+            with self._changed:
+                self._started = True
+                self._rounds += 1
+                self._changed.notify_all()
+                if self._closed and not self._hurry:
+                    return
+                due = self._due()
+                if not due:
+                    self._changed.wait(self._pause_s())
+                    due = self._due()
+            for entry in due:
+                if not self._save(entry):
+                    break
+            self._sync_files()
+            self._outbox.tidy()
+
+    def _take_over(self) -> None:
+        """Bring in what an earlier process could not store."""
+        for file, workflow in self._outbox.left_behind():
+            end = workflow.end
+            if end is None:
+                times = [r.ended_at for r in workflow.records]
+                end = WorkflowEnd(
+                    state="interrupted", ended_at=max(times, default=workflow.run.started_at)
+                )
+            with self._changed:
+                key = workflow.run.workflow_id
+                if key in self._entries:
+                    # Resumed here already, under its own file: what was left joins it
+                    mine = self._entries[key]
+                    known = {r.record_id for r in mine.records}
+                    for record in workflow.records:
+                        if record.record_id not in known:
+                            attempt_log = workflow.logs.get(record.record_id)
+                            mine.records.append(record)
+                            if attempt_log is not None:
+                                mine.logs[record.record_id] = attempt_log
+                            mine.changes += 1
+                            self._to_disk(mine, record_line(record, attempt_log))
+                    file.remove()
+                    continue
+                self._entries[key] = _Entry(
+                    workflow.run, file, list(workflow.records), dict(workflow.logs), end
+                )
+
+    def _due(self) -> list[_Entry]:
+        now = time.monotonic()
+        if now < self._retry_at:
+            return []
+        return [
+            e
+            for e in list(self._entries.values())
+            if e.changes != e.saved_changes
+            and (e.end is not None or self._hurry or now >= e.due_at)
+        ]
+
+    def _pause_s(self) -> float | None:
+        if not self._unsaved():
+            return None
+        return self._save_every_s if not self._disk_trouble else 1.0
+
+    def _save(self, entry: _Entry) -> bool:
+        """Save one workflow; return whether it makes sense to go on with the next."""
+        with self._changed:
+            changes, workflow = entry.changes, entry.history()
+        begun = time.monotonic()
+        url: list[str | None] = []
+        if not self._attempt(lambda: url.append(self._store.save(workflow))):
+            # One workflow that can't be saved must not hold up the others
+            return self._reachable()
+        now = time.monotonic()
+        with self._changed:
+            key = entry.run.workflow_id
+            self._urls[key] = url[0]
+            entry.saved_changes = changes
+            entry.due_at = now + max(self._save_every_s, _SHARE * (now - begun))
+            if entry.end is not None and entry.changes == changes:
+                self._done[key] = (entry.run, entry.end)
+                self._entries.pop(key, None)
+                if entry.file is not None:
+                    entry.file.remove()
+            self._changed.notify_all()
+        return True
+
+    def _reachable(self) -> bool:
+        try:
+            self._store.prepare()
+        except HistoryError:
+            return False
+        return True
+
+    def _attempt(self, action: Callable[[], None]) -> bool:
+        try:
+            action()
+        except HistoryError as error:
+            message = str(error)
+        except Exception as error:  # a bug in a store must not end the thread
+            log.exception("The history store failed in an unexpected way")
+            message = f"{type(error).__name__}: {error}"
+        else:
+            with self._changed:
+                self._store_trouble, self._retry_s, self._retry_at = False, _FIRST_RETRY_S, 0.0
+            return True
+        with self._changed:
+            told, self._store_trouble = self._store_trouble, True
+            self._retry_at = time.monotonic() + self._retry_s
+            self._retry_s = min(_LAST_RETRY_S, 2 * self._retry_s)
+        if not told:
+            self._tell(
+                f"{message.rstrip('.')}. The sweep goes on; its records are kept in "
+                f"{self._outbox.folder} and sent later."
+            )
+        return False
+
+    def _sync_files(self) -> None:
+        with self._changed:
+            entries = list(self._entries.values())
+        try:
+            for entry in entries:
+                if entry.file is None:
+                    self._rewrite(entry)
+                else:
+                    entry.file.sync()
+        except OSError as error:
+            with self._changed:
+                self._disk_is_in_trouble(error)
+        else:
+            with self._changed:
+                self._disk_trouble = False
+
+    def _rewrite(self, entry: _Entry) -> None:
+        """Write a workflow for which there had been no file."""
+        with self._changed:
+            file = self._outbox.open_file(entry.run.workflow_id)
+            workflow = entry.history()
+            lines = [run_line(workflow.run)]
+            lines += [record_line(r, workflow.logs.get(r.record_id)) for r in workflow.records]
+            if workflow.end is not None:
+                lines.append(end_line(workflow.end))
+            file.append(b"".join(lines))
+            entry.file = file
+
+
+def _worth_keeping(record: Record, log: AttemptLog | None, kept: int) -> AttemptLog | None:
+    """Return the part of a log that is stored: of failures all, of the rest the warnings."""
+    if log is None:
+        return None
+    if record.outcome is Outcome.SUCCEEDED or record.outcome is Outcome.CANCELLED:
+        if not log.warnings:
+            return None
+        return AttemptLog(record_id=log.record_id, warnings=log.warnings)
+    if kept > _LOG_CHARACTERS:
+        return AttemptLog(record_id=log.record_id, traceback=log.traceback[-_TRACEBACK_CHARACTERS:])
+    return log

@@ -1,0 +1,419 @@
+"""Carries out decisions on real Dask workers: one thread, one queue of events.
+
+Thin: what to do is decided in :mod:`fitcast.scheduler.decisions`; here attempts are sent, their
+ends taken in and handed on as records. Nothing slow runs on this thread.
+"""
+
+import queue
+import socket
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from fitcast.errors import FitcastError, SealError, WorkflowCancelledError, WorkflowFailedError
+from fitcast.history.records import Outcome, Record
+from fitcast.scheduler import events
+from fitcast.scheduler.backends.local import LocalBackend
+from fitcast.scheduler.decisions import Decisions
+from fitcast.scheduler.eta import Groups, forecast
+from fitcast.scheduler.events import FitKey
+from fitcast.scheduler.runs import FitRow, Run, groups_of, record_of
+from fitcast.trainer.attempts import AttemptSpec, Measured
+from fitcast.trainer.results import best_candidate, tabulate
+from fitcast.trainer.sweep import Fit
+
+OVERHEAD_S = 0.04
+"""Seconds that a slot stays idle between attempts before any were seen: fork and round trip."""
+
+FORECAST_SHARE = 0.03
+"""Share of one core that live forecasts may take."""
+
+_STOP = object()
+
+
+@dataclass(slots=True)
+class _Running:
+    start: events.Start
+    fit: Fit
+    future: Any
+    sent_s: float
+
+
+class Dispatcher:
+    """Runs workflows on a backend.
+
+    Parameters
+    ----------
+    backend : LocalBackend
+        Gives the workers; started here, in the background.
+    key_dir : Path
+        Where workers read dataset keys.
+    on_attempt : callable
+        ``on_attempt(run, record, measured)`` for every attempt that ended.
+    on_close : callable
+        ``on_close(run)`` when a workflow is over.
+    """
+
+    def __init__(
+        self,
+        backend: LocalBackend,
+        key_dir: Path,
+        *,
+        on_attempt: Callable[[Run, Record, Measured], None],
+        on_close: Callable[[Run], None],
+    ) -> None:
+        self.decisions = Decisions()
+        self.overhead_s = OVERHEAD_S
+        self._backend = backend
+        self._key_dir = key_dir
+        self._on_attempt = on_attempt
+        self._on_close = on_close
+        self._events: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self._runs: dict[str, Run] = {}
+        self._running: dict[tuple[FitKey, int], _Running] = {}
+        self._dask: Any = None
+        self._failure: FitcastError | None = None
+        self._host = socket.gethostname()
+        self._versions = _versions()
+        self._plan_lock = threading.Lock()
+        self._changed = threading.Event()
+        self._closing = False
+        self._thread = threading.Thread(target=self._loop, name="fitcast-dispatcher", daemon=True)
+        self._forecaster = threading.Thread(
+            target=self._forecast_loop, name="fitcast-forecaster", daemon=True
+        )
+        self._thread.start()
+        self._forecaster.start()
+
+    # -- asked from other threads --------------------------------------------------------------
+
+    def submit(self, run: Run) -> None:
+        """Let the fits of a run start; its dataset is sealed."""
+        self._events.put(run)
+
+    def cancel(self, workflow_id: str) -> None:
+        """Give a workflow up."""
+        self._events.put(events.CancelRequested(workflow_id))
+
+    def close(self) -> None:
+        """Cancel what runs, end the workers, end the threads."""
+        self._closing = True
+        self._events.put(_STOP)
+        self._changed.set()
+        self._thread.join(60)
+        self._forecaster.join(10)
+
+    # -- the thread ------------------------------------------------------------------------------
+
+    def _loop(self) -> None:
+        try:
+            self._dask = self._backend.start(self._key_dir, self._on_change)
+            self._on_change()
+        except FitcastError as error:
+            self._failure = error
+        except Exception as error:
+            self._failure = FitcastError(f"workers can't be started: {error!r}")
+        while (event := self._events.get()) is not _STOP:
+            try:
+                self._take(event)
+            except Exception as error:  # a fault of ours must not hang every workflow
+                self._fail_all(FitcastError(f"the dispatcher failed: {error!r}"))
+        for workflow_id in list(self._runs):
+            self._act(events.CancelRequested(workflow_id))
+        if self._dask is not None:
+            with suppress(Exception):
+                self._dask.close(timeout=5)
+        with suppress(Exception):
+            self._backend.close()
+
+    def _on_change(self) -> None:
+        self._events.put("workers")
+
+    def _take(self, event: Any) -> None:
+        if isinstance(event, Run):
+            self._admit(event)
+        elif event == "workers":
+            self._compare_workers()
+        elif isinstance(event, tuple) and len(event) == 3 and event[0] == "ended":
+            self._ended(event[1], event[2])
+        else:
+            self._act(event)
+
+    def _admit(self, run: Run) -> None:
+        if self._failure is not None:
+            run.end("failed", self._failure)
+            self._on_close(run)
+            return
+        if run.is_over:
+            self._on_close(run)
+            return
+        self._runs[run.workflow_id] = run
+        sweep = run.prepared.sweep
+        self._act(
+            events.Submitted(
+                workflow_id=run.workflow_id,
+                estimates={fit_id: row.estimate for fit_id, row in run.rows.items()},
+                dataset_bytes=run.prepared.dataset_bytes,
+                memory_bytes=sweep.memory_bytes,
+                deadline_s=sweep.deadline_s,
+                final=bool(run.prepared.refit),
+            )
+        )
+
+    def _compare_workers(self) -> None:
+        if self._dask is None:
+            return
+        present = {size.address: size for size in self._backend.present(self._dask)}
+        for address in set(self.decisions.workers) - set(present):
+            for (key, attempt), running in list(self._running.items()):
+                if running.start.worker == address:
+                    self._forget(key, attempt, running)
+            self._act(events.WorkerLeft(address))
+        for address in set(present) - set(self.decisions.workers):
+            self._act(events.WorkerJoined(present[address]))
+
+    def _forget(self, key: FitKey, attempt: int, running: _Running) -> None:
+        self._running.pop((key, attempt), None)
+        running.future.release()
+
+    def _act(self, event: events.Event) -> None:
+        pending: list[events.Event] = [event]
+        while pending:
+            with self._plan_lock:
+                actions = self.decisions.handle(pending.pop(0), time.monotonic())
+            for action in actions:
+                match action:
+                    case events.Start():
+                        self._start(action)
+                    case events.Kill():
+                        self._kill(action)
+                    case events.Settle():
+                        self._settle(action)
+                    case events.ChooseFinal():
+                        pending.append(self._choose_final(self._runs[action.workflow_id]))
+                    case events.Close():
+                        self._close_run(self._runs.pop(action.workflow_id))
+        self._changed.set()
+
+    def _start(self, start: events.Start) -> None:
+        from fitcast.scheduler.worker_plugin import run_attempt
+
+        run = self._runs[start.key.workflow_id]
+        row = run.rows[start.key.fit_id]
+        assert run.sealed is not None
+        spec = AttemptSpec(
+            workflow_id=run.workflow_id,
+            fit_id=start.key.fit_id,
+            attempt=start.attempt,
+            dataset_id=run.sealed.dataset_id,
+            job=run.job(row.fit),
+            fold=row.fit.fold,
+            threads=start.threads,
+            memory_limit_bytes=start.memory_limit_bytes,
+            deadline_s=start.deadline_s,
+        )
+        with run.lock:
+            if run.state == "preparing":
+                run.state = "running"
+            row.state, row.attempts, row.pool = "running", start.attempt, start.pool
+            row.worker, row.threads, row.started_at = start.worker, start.threads, _now()
+        future = self._dask.submit(
+            run_attempt,
+            spec,
+            workers=[start.worker],
+            pure=False,
+            key=f"fit-{run.workflow_id}-{start.key.fit_id}-{start.attempt}",
+        )
+        self._running[start.key, start.attempt] = _Running(start, row.fit, future, time.monotonic())
+        key, attempt = start.key, start.attempt
+        future.add_done_callback(lambda done: self._events.put(("ended", (key, attempt), done)))
+
+    def _ended(self, which: tuple[FitKey, int], future: Any) -> None:
+        running = self._running.pop(which, None)
+        if running is None:
+            return
+        key, attempt = which
+        run = self._runs.get(key.workflow_id)
+        try:
+            measured: Measured = future.result(timeout=30)
+        except SealError as error:
+            self._abort(key.workflow_id, error)
+            return
+        except Exception as error:
+            measured = _lost(running, error)
+        finally:
+            future.release()
+        if run is None:
+            return
+        if measured.outcome is Outcome.SUCCEEDED:
+            idle_s = time.monotonic() - running.sent_s - measured.runtime_s
+            self.overhead_s += 0.05 * (min(max(idle_s, 0.0), 1.0) - self.overhead_s)
+        start = running.start
+        record = record_of(
+            run,
+            running.fit,
+            attempt,
+            measured,
+            pool=start.pool,
+            worker=start.worker,
+            host=self._host,
+            threads=start.threads,
+            memory_limit_bytes=start.memory_limit_bytes,
+            deadline_s=start.deadline_s,
+            versions=self._versions,
+        )
+        row = run.rows[key.fit_id]
+        with run.lock:
+            row.measured, row.ended_at, row.state = measured, measured.ended_at, "waiting"
+            row.error = f"{measured.error_type}: {measured.error_message}".strip(": ")
+            run.records.append(record)
+            if measured.model is not None:
+                run.model = measured.model
+        self._act(events.AttemptEnded(key, attempt, measured.outcome, measured.peak_memory_bytes))
+        self._on_attempt(run, record, measured)
+
+    def _kill(self, kill: events.Kill) -> None:
+        from fitcast.scheduler.worker_plugin import cancel_attempt
+
+        running = self._running.pop((kill.key, kill.attempt), None)
+        if running is None:
+            return
+        with suppress(Exception):
+            self._dask.run(
+                cancel_attempt,
+                kill.key.workflow_id,
+                kill.key.fit_id,
+                kill.attempt,
+                workers=[kill.worker],
+                wait=False,
+            )
+
+    def _settle(self, settle: events.Settle) -> None:
+        run = self._runs[settle.key.workflow_id]
+        row = run.rows[settle.key.fit_id]
+        with run.lock:
+            row.state, row.outcome = "done", settle.outcome
+            if settle.reason:
+                row.error = f"{row.error}; {settle.reason}" if row.error else settle.reason
+
+    def _choose_final(self, run: Run) -> events.FinalChosen:
+        nothing = events.FinalChosen(run.workflow_id, None, None)
+        scored = run.measured()
+        if not any(measured.outcome is Outcome.SUCCEEDED for measured in scored.values()):
+            return nothing
+        try:
+            best = best_candidate(run.prepared, tabulate(run.prepared, scored))
+            fit = run.prepared.refit_fit(run.prepared.candidates[best])
+        except Exception as error:
+            run.error = WorkflowFailedError(f"the best candidate can't be chosen: {error}")
+            return nothing
+        assert run.final_estimate is not None
+        with run.lock:
+            run.rows[fit.fit_id] = FitRow(fit, run.final_estimate)
+        return events.FinalChosen(run.workflow_id, fit.fit_id, run.final_estimate)
+
+    def _close_run(self, run: Run) -> None:
+        outcomes = [row.outcome for row in run.rows.values()]
+        if Outcome.SUCCEEDED in outcomes and Outcome.CANCELLED not in outcomes:
+            run.end("failed" if run.error else "succeeded", run.error)
+        elif Outcome.CANCELLED in outcomes:
+            state = "failed" if run.error else "cancelled"
+            run.end(state, WorkflowCancelledError(f"workflow {run.workflow_id} was cancelled"))
+        else:
+            errors = [row.error for row in run.rows.values() if row.error]
+            said = f", for example: {errors[0]}" if errors else ""
+            run.end("failed", WorkflowFailedError(f"no fit succeeded{said}"))
+        if self._dask is not None and run.sealed is not None:
+            from fitcast.scheduler.worker_plugin import close_dataset
+
+            with suppress(Exception):
+                self._dask.run(close_dataset, run.sealed.dataset_id, wait=False)
+        self._on_close(run)
+
+    def _abort(self, workflow_id: str, error: FitcastError) -> None:
+        run = self._runs.get(workflow_id)
+        if run is not None:
+            run.error = error
+            self._act(events.CancelRequested(workflow_id))
+
+    def _fail_all(self, error: FitcastError) -> None:
+        for workflow_id in list(self._runs):
+            run = self._runs.pop(workflow_id)
+            run.end("failed", error)
+            with suppress(Exception):
+                self._on_close(run)
+
+    # -- live forecasts --------------------------------------------------------------------------
+
+    def _forecast_loop(self) -> None:
+        while not self._closing:
+            self._changed.wait()
+            self._changed.clear()
+            began_s = time.monotonic()
+            runs = list(self._runs.values())
+            try:
+                for run in runs:
+                    self._events.put(events.Reforecast(run.workflow_id, run.correction.estimates()))
+                self.forecast(samples=24)
+            except Exception:
+                # The plan goes on without a new forecast; the next event brings another try.
+                time.sleep(1.0)
+            pause_s = max(0.5, (time.monotonic() - began_s) / FORECAST_SHARE)
+            end_s = time.monotonic() + pause_s
+            while not self._closing and time.monotonic() < end_s:
+                time.sleep(min(0.1, pause_s))
+
+    def forecast(self, samples: int | None = None) -> None:
+        """Renew the ETA of every running workflow."""
+        with self._plan_lock:
+            plan = self.decisions.copy()
+        runs = dict(self._runs)
+        algorithm: dict[FitKey, str] = {}
+        candidate: dict[FitKey, str] = {}
+        finals = {}
+        for run in runs.values():
+            algorithms, candidates = groups_of(run)
+            algorithm |= algorithms
+            candidate |= candidates
+            if run.final_estimate is not None:
+                finals[run.workflow_id] = run.final_estimate
+        for workflow_id, eta in forecast(
+            plan,
+            Groups(algorithm, candidate),
+            finals=finals,
+            now_s=time.monotonic(),
+            overhead_s=self.overhead_s,
+            samples=samples,
+        ).items():
+            if workflow_id in runs:
+                runs[workflow_id].eta = eta
+
+
+def _lost(running: _Running, error: BaseException) -> Measured:
+    now = _now()
+    known = isinstance(error, FitcastError)
+    return Measured(
+        outcome=Outcome.WORKER_LOST,
+        runtime_s=time.monotonic() - running.sent_s,
+        cpu_s=0.0,
+        peak_memory_bytes=0,
+        base_memory_bytes=0,
+        started_at=now,
+        ended_at=now,
+        error_type=type(error).__name__,
+        error_message=str(error) if known else f"the worker was lost ({error!r:.200})",
+    )
+
+
+def _versions() -> dict[str, str]:
+    return {name: version(name) for name in ("fitcast", "scikit-learn", "xgboost", "lightgbm")}
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)

@@ -1,0 +1,198 @@
+"""A workflow as the client holds it: its fits, their attempts, its records, its state.
+
+Data under one lock: the dispatcher writes, handles (:mod:`fitcast.scheduler.workflow`) read.
+"""
+
+import threading
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Any
+from uuid import uuid4
+
+from fitcast.sizing.correction import SweepCorrection
+from fitcast.sizing.model import SizingModel
+
+from fitcast.errors import FitcastError
+from fitcast.history.records import REFIT_FOLD, Estimate, Outcome, Record
+from fitcast.scheduler.eta import Eta
+from fitcast.scheduler.events import FitKey
+from fitcast.sizing.families import with_threads
+from fitcast.trainer.attempts import Measured
+from fitcast.trainer.sealing import SealedDataset
+from fitcast.trainer.sweep import Fit, PreparedSweep
+
+
+@dataclass(slots=True)
+class FitRow:
+    """A fit as `Workflow.fits` shows it."""
+
+    fit: Fit
+    estimate: Estimate  # as forecast at submission, one thread
+    state: str = "waiting"  # waiting | running | done
+    outcome: Outcome | None = None
+    attempts: int = 0
+    pool: str = ""
+    worker: str = ""
+    threads: int = 0
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+    measured: Measured | None = None
+    error: str = ""
+
+    def cells(self) -> dict[str, Any]:
+        """Return the row of `Workflow.fits`."""
+        measured, estimate = self.measured, self.estimate
+        return {
+            "fit_id": self.fit.fit_id,
+            "candidate": self.fit.candidate.label,
+            "fold": self.fit.fold,
+            "state": self.state,
+            "outcome": None if self.outcome is None else self.outcome.value,
+            "attempts": self.attempts,
+            "pool": self.pool or None,
+            "worker": self.worker or None,
+            "threads": self.threads or None,
+            "runtime_s": measured.runtime_s if measured else float("nan"),
+            "cpu_s": measured.cpu_s if measured else float("nan"),
+            "peak_memory_bytes": measured.peak_memory_bytes if measured else 0,
+            "started_at": self.started_at,
+            "ended_at": self.ended_at,
+            **forecast_cells(estimate),
+            "error": self.error or None,
+        }
+
+
+def forecast_cells(estimate: Estimate) -> dict[str, Any]:
+    """Return the forecast's columns of a table of fits."""
+    return {
+        "runtime_s_p10": estimate.runtime_s_p10,
+        "runtime_s_p50": estimate.runtime_s_p50,
+        "runtime_s_p90": estimate.runtime_s_p90,
+        "peak_memory_bytes_p50": estimate.peak_memory_bytes_p50,
+        "peak_memory_bytes_p95": estimate.peak_memory_bytes_p95,
+        "failure_probability": estimate.failure_probability,
+        "why": estimate.why,
+    }
+
+
+@dataclass(eq=False)
+class Run:
+    """Everything that is known of one submitted workflow."""
+
+    workflow_id: str
+    prepared: PreparedSweep
+    correction: SweepCorrection
+    rows: dict[str, FitRow]
+    final_estimate: Estimate | None  # what the refit is expected to cost
+    forecast_eta: Eta
+    submitted_at: datetime
+    state: str = "preparing"  # preparing | running | succeeded | failed | cancelled
+    eta: Eta | None = None
+    records: list[Record] = field(default_factory=list)
+    sealed: SealedDataset | None = None
+    model: bytes | None = None
+    error: FitcastError | None = None
+    jobs: dict[int, bytes] = field(default_factory=dict)
+    ended_at: datetime | None = None
+    done: threading.Event = field(default_factory=threading.Event)
+    lock: threading.RLock = field(default_factory=threading.RLock)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing more will happen."""
+        return self.done.is_set()
+
+    def measured(self) -> dict[str, Measured]:
+        """Return what the successful and failed fits gave, by fit_id."""
+        return {fit_id: row.measured for fit_id, row in self.rows.items() if row.measured}
+
+    def job(self, fit: Fit) -> bytes:
+        """Return the pickled job of a fit."""
+        if fit.fold == REFIT_FOLD:
+            return self.prepared.job(fit.candidate, return_model=True)
+        if fit.candidate.index not in self.jobs:
+            self.jobs[fit.candidate.index] = self.prepared.job(fit.candidate)
+        return self.jobs[fit.candidate.index]
+
+    def end(self, state: str, error: FitcastError | None = None) -> None:
+        """Note the end, once."""
+        with self.lock:
+            if not self.done.is_set():
+                self.state, self.ended_at = state, datetime.now(UTC)
+                self.error = self.error or error
+                self.done.set()
+
+
+def correction_for(model: SizingModel, prepared: PreparedSweep) -> SweepCorrection:
+    """Return the forecasts of a sweep, ready to learn while it runs."""
+    return SweepCorrection(
+        model,
+        {fit.fit_id: fit.request for fit in prepared.fits},
+        dataset=prepared.dataset,
+        candidates={fit.fit_id: fit.candidate.index for fit in prepared.fits},
+    )
+
+
+def final_estimate(model: SizingModel, prepared: PreparedSweep) -> Estimate | None:
+    """Return what the refit will cost: the median over the candidates, who might all win."""
+    if not prepared.refit:
+        return None
+    requests = [prepared.refit_fit(candidate).request for candidate in prepared.candidates]
+    estimates = model.estimate(requests, dataset=prepared.dataset)
+    return sorted(estimates, key=lambda estimate: estimate.runtime_s_p50)[len(estimates) // 2]
+
+
+def record_of(
+    run: Run,
+    fit: Fit,
+    attempt: int,
+    measured: Measured,
+    *,
+    pool: str,
+    worker: str,
+    host: str,
+    threads: int,
+    memory_limit_bytes: int,
+    deadline_s: float | None,
+    versions: dict[str, str],
+) -> Record:
+    """Return the record of an attempt: request, cost, end, and what had been forecast."""
+    estimate = run.rows[fit.fit_id].estimate
+    return Record(
+        record_id=uuid4().hex,
+        workflow_id=run.workflow_id,
+        workflow_name=run.prepared.name,
+        dataset=run.prepared.dataset,
+        candidate=fit.candidate.label,
+        candidate_index=fit.candidate.index,
+        fold=fit.fold,
+        attempt=attempt,
+        request=replace(fit.request, threads=threads),
+        estimate=with_threads(estimate, threads),
+        outcome=measured.outcome,
+        runtime_s=measured.runtime_s,
+        cpu_s=measured.cpu_s,
+        peak_memory_bytes=measured.peak_memory_bytes,
+        base_memory_bytes=measured.base_memory_bytes,
+        memory_limit_bytes=memory_limit_bytes,
+        deadline_s=deadline_s,
+        pool=pool,
+        worker=worker,
+        host=host,
+        started_at=measured.started_at,
+        ended_at=measured.ended_at,
+        scores=dict(measured.scores),
+        error_type=measured.error_type,
+        error_message=measured.error_message,
+        versions=versions,
+    )
+
+
+def groups_of(run: Run) -> tuple[dict[FitKey, str], dict[FitKey, str]]:
+    """Return algorithm and candidate of every fit, for drawing shared errors together."""
+    algorithm, candidate = {}, {}
+    for fit_id, row in run.rows.items():
+        key = FitKey(run.workflow_id, fit_id)
+        algorithm[key] = row.fit.request.algorithm
+        candidate[key] = row.fit.candidate.label
+    return algorithm, candidate

@@ -1,0 +1,257 @@
+"""A law learned from records: a Gaussian process over logarithms, its mean the family's law.
+
+In: kernels over points, conditioning on what was seen (values and lower bounds), the posterior
+of other points. Not in: what a quantity is (:mod:`fitcast.sizing.model`).
+
+What may be off is split by what shares it: the machine, the algorithm, slopes in size and
+hyper-parameters (a straight line in logarithms, which goes on beyond what was seen), a smooth
+part, the dataset, the workflow's run, the candidate, and chance from fit to fit.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy.linalg import cholesky, solve_triangular
+from scipy.special import log_ndtr
+
+from fitcast.sizing.points import Array, Points
+
+_JITTER = 1e-8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scales:
+    """Standard deviations, of natural logarithms, of all that may be off."""
+
+    machine: float  # shared by all algorithms
+    algorithm: float
+    process: float  # of what every attempt costs
+    rows: float  # of the slope over log rows; the others likewise
+    columns: float
+    classes: float
+    number: float  # per decade of a hyper-parameter
+    word: float
+    smooth: float
+    dataset: float
+    run: float
+    candidate: float
+    fit: float
+
+
+@dataclass(frozen=True, eq=False)
+class Learned:
+    """Points seen, ready to tell of others."""
+
+    points: Points
+    factor: Array  # lower Cholesky factor of the covariance of what was seen
+    weights: Array  # its inverse times what was seen beyond the law
+    stretch: float  # measured error over expected, by leaving each point out
+
+
+def kernel(a: Points, b: Points, scales: Scales) -> Array:
+    """Return the prior covariance of points of one algorithm."""
+    work = np.outer(a.share, b.share)
+    rest = np.outer(1.0 - a.share, 1.0 - b.share)
+    left, right = _linear(a, scales), _linear(b, scales)
+    same_dataset = a.dataset[:, None] == b.dataset[None, :]
+    same_candidate = (a.candidate[:, None] == b.candidate[None, :]) & same_dataset
+    nearness = np.exp(-0.5 * _distances(_smooth(a), _smooth(b)))
+    straight: Array = left @ right.T
+    total: Array = (
+        scales.machine**2
+        + scales.process**2 * rest
+        + straight
+        + work
+        * (
+            scales.algorithm**2
+            + scales.smooth**2 * nearness * (0.5 + 0.5 * same_dataset)
+            + scales.dataset**2 * same_dataset
+        )
+        + scales.run**2 * (a.run[:, None] == b.run[None, :])
+        + scales.candidate**2 * same_candidate
+    )
+    return total
+
+
+def variances(a: Points, scales: Scales) -> Array:
+    """Return the diagonal of ``kernel(a, a)``."""
+    work = a.share**2
+    total: Array = (
+        scales.machine**2
+        + scales.process**2 * (1.0 - a.share) ** 2
+        + np.einsum("ij,ij->i", _linear(a, scales), _linear(a, scales))
+        + work * (scales.algorithm**2 + scales.smooth**2 + scales.dataset**2)
+        + scales.run**2
+        + scales.candidate**2
+    )
+    return total
+
+
+def learn(
+    seen: Points,
+    values: Array,
+    noise: Array,
+    scales: Scales,
+    *,
+    censored: Points | None = None,
+    bounds: Array | None = None,
+) -> Learned:
+    """Condition on what was seen.
+
+    Parameters
+    ----------
+    seen
+        Points with measured values; may be empty.
+    values
+        Their natural logarithms.
+    noise
+        Variance of each value by chance.
+    scales
+        What may be off.
+    censored, bounds
+        Points of which only is known that their value is at least this.
+    """
+    if censored is not None and bounds is not None and len(censored):
+        seen, values, noise = _with_bounds(seen, values, noise, scales, censored, bounds)
+    covariance = kernel(seen, seen, scales)
+    covariance[np.diag_indices_from(covariance)] += noise + _JITTER
+    factor = cholesky(covariance, lower=True)
+    beyond = values - seen.log_mean
+    weights = _solve(factor, beyond)
+    inverse_factor = solve_triangular(factor, np.eye(len(seen)), lower=True)
+    inverse_diagonal = np.einsum("ij,ij->j", inverse_factor, inverse_factor)
+    # Leaving one out needs no second fit: error and variance follow from the inverse.
+    standard = np.clip(weights / np.sqrt(inverse_diagonal), -3.0, 3.0)
+    own = 12.0  # as if that many points had been exactly as uncertain as expected
+    stretch = math.sqrt((own + float(standard @ standard)) / (own + len(seen)))
+    return Learned(seen, factor, weights, min(max(stretch, 0.6), 2.0))
+
+
+def posterior(
+    learned: Learned | None, asked: Points, scales: Scales
+) -> tuple[Array, npt.NDArray[np.float64]]:
+    """Return mean and covariance of the logarithms at points, without chance from fit to fit."""
+    covariance = kernel(asked, asked, scales)
+    if learned is None:
+        return asked.log_mean.copy(), covariance
+    across = kernel(learned.points, asked, scales)
+    explained = solve_triangular(learned.factor, across, lower=True)
+    mean = asked.log_mean + across.T @ learned.weights
+    covariance = (covariance - explained.T @ explained) * learned.stretch**2
+    return mean, covariance
+
+
+def posterior_shared(
+    learned: Learned | None, asked: Points, scales: Scales, *, sample: int = 128
+) -> tuple[Array, Array, Array]:
+    """Return mean, variance, and the part of the variance that all points share.
+
+    For many points: the full covariance is never built. What is shared is the mean covariance
+    with a sample of the other points.
+    """
+    rows = np.unique(np.linspace(0, len(asked) - 1, min(sample, len(asked))).astype(np.intp))
+    others = asked.take(rows)
+    variance = variances(asked, scales)
+    shared = kernel(asked, others, scales)
+    mean = asked.log_mean.copy()
+    if learned is not None:
+        across = kernel(learned.points, asked, scales)
+        explained = solve_triangular(learned.factor, across, lower=True)
+        mean += across.T @ learned.weights
+        variance = variance - np.einsum("ij,ij->j", explained, explained)
+        shared = shared - explained.T @ explained[:, rows]
+        variance = variance * learned.stretch**2
+        shared = shared * learned.stretch**2
+    variance = np.maximum(variance, 1e-6)
+    if len(rows) == 1:
+        return mean, variance, 0.5 * variance
+    self_counted = np.zeros(len(asked))
+    self_counted[rows] = variance[rows]
+    counts = np.full(len(asked), float(len(rows)))
+    counts[rows] -= 1.0
+    common = (shared.sum(axis=1) - self_counted) / counts
+    return mean, variance, np.clip(common, 0.0, variance)
+
+
+def at_least(mean: float, variance: float, bound: float) -> tuple[float, float]:
+    """Return mean and variance of a normal known to be at least ``bound``."""
+    sd = math.sqrt(max(variance, 1e-12))
+    z = (bound - mean) / sd
+    if z < -6.0:
+        return mean, variance
+    # Mills' ratio through logarithms, so that far tails don't become 0 / 0.
+    hazard = math.exp(-0.5 * z * z - 0.5 * math.log(2.0 * math.pi) - float(log_ndtr(-z)))
+    if z > 30.0:
+        hazard = z + 1.0 / z
+    shrunk = 1.0 - hazard * (hazard - z)
+    return mean + sd * hazard, variance * min(max(shrunk, 1e-3), 1.0)
+
+
+def _with_bounds(
+    seen: Points, values: Array, noise: Array, scales: Scales, censored: Points, bounds: Array
+) -> tuple[Points, Array, Array]:
+    """Turn lower bounds into values with noise that change the posterior as much (ADF)."""
+    learned = learn(seen, values, noise, scales) if len(seen) else None
+    mean, covariance = posterior(learned, censored, scales)
+    covariance = covariance + 1e-6 * np.eye(len(censored))
+    kept: list[int] = []
+    pseudo_values: list[float] = []
+    pseudo_noise: list[float] = []
+    for i, bound in enumerate(bounds):
+        before = float(covariance[i, i]), float(mean[i])
+        after_mean, after_variance = at_least(before[1], before[0], float(bound))
+        gained = 1.0 / after_variance - 1.0 / before[0]
+        if gained <= 1e-6:
+            continue
+        value = (after_mean / after_variance - before[1] / before[0]) / gained
+        kept.append(i)
+        pseudo_values.append(value)
+        pseudo_noise.append(1.0 / gained)
+        gain = covariance[:, i] / (before[0] + 1.0 / gained)
+        mean = mean + gain * (value - before[1])
+        covariance = covariance - np.outer(gain, covariance[i])
+    if not kept:
+        return seen, values, noise
+    together = joined(seen, censored.take(np.array(kept, dtype=np.intp)))
+    return together, np.append(values, pseudo_values), np.append(noise, pseudo_noise)
+
+
+def joined(a: Points, b: Points) -> Points:
+    """Return the points of both."""
+    return Points(
+        np.concatenate([a.log_mean, b.log_mean]),
+        np.concatenate([a.share, b.share]),
+        np.concatenate([a.shape, b.shape]),
+        np.concatenate([a.numbers, b.numbers]),
+        np.concatenate([a.words, b.words]),
+        np.concatenate([a.dataset, b.dataset]),
+        np.concatenate([a.candidate, b.candidate]),
+        np.concatenate([a.run, b.run]),
+    )
+
+
+def _linear(points: Points, scales: Scales) -> Array:
+    shape_sds = np.array([scales.rows, scales.columns, scales.classes, scales.columns, 1.0])
+    columns = np.concatenate(
+        [points.shape * shape_sds, points.numbers * scales.number, points.words * scales.word],
+        axis=1,
+    )
+    scaled_columns: Array = columns * points.share[:, None]
+    return scaled_columns
+
+
+def _smooth(points: Points) -> Array:
+    return np.concatenate([points.shape * 0.5, points.numbers, points.words], axis=1)
+
+
+def _distances(a: Array, b: Array) -> Array:
+    squares = (a * a).sum(axis=1)[:, None] + (b * b).sum(axis=1)[None, :] - 2.0 * (a @ b.T)
+    return np.maximum(squares, 0.0)
+
+
+def _solve(factor: Array, values: Array) -> Array:
+    half = solve_triangular(factor, values, lower=True)
+    solved: Array = solve_triangular(factor, half, lower=True, trans="T")
+    return solved
