@@ -10,6 +10,7 @@ import functools
 import json
 import logging
 import os
+import shutil
 import tempfile
 import threading
 import time
@@ -111,7 +112,8 @@ class MlflowHistory:
         self._client: Any = None
         self._engine: Any = None
         self._experiment_id = ""
-        self._runs: dict[str, _Runs] = {}
+        self._runs: dict[str, _Runs] = {}  # of running workflows
+        self._parents: dict[str, str] = {}  # workflow_id → run id, for addresses
 
     # -- getting ready ---------------------------------------------------------------------
 
@@ -152,6 +154,8 @@ class MlflowHistory:
             # Two processes that build the schema at once break it: one after the other. And
             # without a location the default experiment would point into the current folder.
             with _file_lock(database.with_name(database.name + ".lock")):
+                if not database.exists():
+                    _build_database(SqlAlchemyStore, database, location)
                 self._engine = SqlAlchemyStore(self.tracking_uri, location).engine
         client = MlflowClient(tracking_uri=self.tracking_uri)
         self._experiment_id = self._open_experiment(client, location)
@@ -182,7 +186,7 @@ class MlflowHistory:
     def _forget(self) -> None:
         if self._engine is not None:
             self._engine.dispose()
-        self._client, self._runs = None, {}
+        self._client, self._runs, self._parents = None, {}, {}
 
     # -- writing ---------------------------------------------------------------------------
 
@@ -195,7 +199,9 @@ class MlflowHistory:
             # Taken out until all went well: after an error MLflow is asked what it really has
             runs = self._runs.pop(workflow_id, None) or self._open_runs(workflow)
             self._save(runs, workflow)
-            self._runs[workflow_id] = runs
+            self._parents[workflow_id] = runs.parent
+            if workflow.end is None:
+                self._runs[workflow_id] = runs
             return self._run_url(runs.parent)
 
     def _save(self, runs: _Runs, workflow: WorkflowHistory) -> None:
@@ -379,9 +385,8 @@ class MlflowHistory:
         For a store without a server it is the tracking URI with the path of the run behind ``#``,
         as the MLflow UI has it.
         """
-        runs = self._runs.get(workflow_id)
-        if runs is not None:
-            return self._run_url(runs.parent)
+        if (parent := self._parents.get(workflow_id)) is not None:
+            return self._run_url(parent)
         self.prepare()
         condition = (
             f"tags.`{shown.WORKFLOW_TAG}` = '{_quoted(workflow_id)}' and "
@@ -410,6 +415,22 @@ def _local(run: Any) -> Path | None:
     if uri.startswith("file:"):
         return Path(urllib.parse.unquote(urllib.parse.urlsplit(uri).path))
     return Path(uri) if uri.startswith("/") else None
+
+
+def _build_database(store_class: Any, database: Path, location: str) -> None:
+    """Build a fresh SQLite store elsewhere and put it in its place when it is whole.
+
+    MLflow's migrations can't be resumed after a kill half way, and take seven times as long where
+    each of their steps waits for a disk.
+    """
+    fast = Path("/dev/shm")  # noqa: S108
+    folder = fast if os.access(fast, os.W_OK) else None
+    with tempfile.TemporaryDirectory(prefix="fitcast-", dir=folder) as temporary:
+        built = Path(temporary) / "mlflow.db"
+        store_class(f"sqlite:///{built}", location).engine.dispose()
+        fresh = database.with_name(f".{database.name}.new")
+        shutil.copyfile(built, fresh)
+        fresh.replace(database)
 
 
 def _quoted(text: str) -> str:

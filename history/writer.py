@@ -28,6 +28,7 @@ log = logging.getLogger(__name__)
 
 _FIRST_RETRY_S: Final = 5.0
 _LAST_RETRY_S: Final = 120.0
+_SYNC_EVERY_S: Final = 1.0
 _SHARE: Final = 10  # at most a tenth of the writer's time goes into saving a running workflow
 _LOG_CHARACTERS: Final = 32 * 2**20  # of one workflow; beyond it only ends of tracebacks are kept
 _TRACEBACK_CHARACTERS: Final = 4096
@@ -105,10 +106,13 @@ class HistoryWriter:
     def start_workflow(self, run: WorkflowRun) -> None:
         """Begin a workflow; starting one again goes on with it."""
         with self._changed:
-            if run.workflow_id in self._entries:
-                return
             self._done.pop(run.workflow_id, None)
-            self._begin(run)
+            known = self._entries.get(run.workflow_id)
+            if known is None:
+                self._begin(run)
+            elif known.end is not None:
+                known.end = None  # an earlier process left it behind; here it goes on
+                known.changes += 1
             self._changed.notify_all()
 
     def add(self, record: Record, log: AttemptLog | None = None) -> None:
@@ -126,9 +130,10 @@ class HistoryWriter:
             if kept is not None:
                 entry.logs[record.record_id] = kept
                 entry.log_characters += len(kept.stdout) + len(kept.stderr) + len(kept.traceback)
+            if entry.changes == entry.saved_changes:
+                self._changed.notify_all()  # else the thread knows already that there is work
             entry.changes += 1
             self._to_disk(entry, record_line(record, kept))
-            self._changed.notify_all()
 
     def finish_workflow(
         self,
@@ -204,7 +209,7 @@ class HistoryWriter:
 
     def _begin(self, run: WorkflowRun) -> _Entry:
         entry = self._entries[run.workflow_id] = _Entry(run, None)
-        self._to_disk(entry, run_line(run))
+        self._to_disk(entry, b"")
         return entry
 
     def _entry(self, workflow_id: str) -> _Entry:
@@ -224,13 +229,20 @@ class HistoryWriter:
     def _to_disk(self, entry: _Entry, line: bytes) -> None:
         try:
             if entry.file is None:
-                entry.file = self._outbox.open_file(entry.run.workflow_id)
-            entry.file.append(line)
+                self._write_whole(entry)
+            else:
+                entry.file.append(line)
         except OSError as error:
-            if entry.file is None:
-                # No folder at all: the thread writes the whole workflow once there is one
-                entry.saved_changes = -1
             self._disk_is_in_trouble(error)
+
+    def _write_whole(self, entry: _Entry) -> None:
+        """Begin the file of a workflow with all that there is of it."""
+        entry.file = self._outbox.open_file(entry.run.workflow_id)
+        lines = [run_line(entry.run)]
+        lines += [record_line(r, entry.logs.get(r.record_id)) for r in entry.records]
+        if entry.end is not None:
+            lines.append(end_line(entry.end))
+        entry.file.append(b"".join(lines))
 
     def _disk_is_in_trouble(self, error: OSError) -> None:
         if not self._disk_trouble:
@@ -316,9 +328,8 @@ class HistoryWriter:
         ]
 
     def _pause_s(self) -> float | None:
-        if not self._unsaved():
-            return None
-        return self._save_every_s if not self._disk_trouble else 1.0
+        # While records come in, the thread wakes to bring the outbox onto the disk itself
+        return _SYNC_EVERY_S if self._unsaved() or self._disk_trouble else None
 
     def _save(self, entry: _Entry) -> bool:
         """Save one workflow; return whether it makes sense to go on with the next."""
@@ -378,28 +389,18 @@ class HistoryWriter:
             entries = list(self._entries.values())
         try:
             for entry in entries:
-                if entry.file is None:
-                    self._rewrite(entry)
-                else:
-                    entry.file.sync()
+                with self._changed:
+                    if entry.file is None:
+                        self._write_whole(entry)
+                    file = entry.file
+                if file is not None:
+                    file.sync()
         except OSError as error:
             with self._changed:
                 self._disk_is_in_trouble(error)
         else:
             with self._changed:
                 self._disk_trouble = False
-
-    def _rewrite(self, entry: _Entry) -> None:
-        """Write a workflow for which there had been no file."""
-        with self._changed:
-            file = self._outbox.open_file(entry.run.workflow_id)
-            workflow = entry.history()
-            lines = [run_line(workflow.run)]
-            lines += [record_line(r, workflow.logs.get(r.record_id)) for r in workflow.records]
-            if workflow.end is not None:
-                lines.append(end_line(workflow.end))
-            file.append(b"".join(lines))
-            entry.file = file
 
 
 def _worth_keeping(record: Record, log: AttemptLog | None, kept: int) -> AttemptLog | None:

@@ -74,103 +74,63 @@ FAMILIES: dict[str, Family] = {
 # By the class's own name: the package that offers it doesn't change what it does.
 _BY_NAME: dict[str, str] = {
     **dict.fromkeys(
-        (
-            "XGBClassifier XGBRegressor XGBRanker LGBMClassifier LGBMRegressor LGBMRanker "
-            "HistGradientBoostingClassifier HistGradientBoostingRegressor CatBoostClassifier "
-            "CatBoostRegressor CatBoost XGBModel LGBMModel"
-        ).split(),
+        ["XGBClassifier", "XGBRegressor", "XGBRanker", "LGBMClassifier", "LGBMRegressor", "LGBMRanker", "HistGradientBoostingClassifier", "HistGradientBoostingRegressor", "CatBoostClassifier", "CatBoostRegressor", "CatBoost", "XGBModel", "LGBMModel"],
         "histogram_boosting",
     ),
     **dict.fromkeys(
-        "GradientBoostingClassifier GradientBoostingRegressor".split(), "exact_boosting"
+        ["GradientBoostingClassifier", "GradientBoostingRegressor"], "exact_boosting"
     ),
     **dict.fromkeys(
-        (
-            "RandomForestClassifier RandomForestRegressor ExtraTreesClassifier "
-            "ExtraTreesRegressor RandomTreesEmbedding XGBRFClassifier XGBRFRegressor "
-            "IsolationForest"
-        ).split(),
+        ["RandomForestClassifier", "RandomForestRegressor", "ExtraTreesClassifier", "ExtraTreesRegressor", "RandomTreesEmbedding", "XGBRFClassifier", "XGBRFRegressor", "IsolationForest"],
         "forest",
     ),
-    **dict.fromkeys("BaggingClassifier BaggingRegressor".split(), "bagging"),
-    **dict.fromkeys("AdaBoostClassifier AdaBoostRegressor".split(), "adaboost"),
+    **dict.fromkeys(["BaggingClassifier", "BaggingRegressor"], "bagging"),
+    **dict.fromkeys(["AdaBoostClassifier", "AdaBoostRegressor"], "adaboost"),
     **dict.fromkeys(
-        (
-            "DecisionTreeClassifier DecisionTreeRegressor ExtraTreeClassifier ExtraTreeRegressor"
-        ).split(),
+        ["DecisionTreeClassifier", "DecisionTreeRegressor", "ExtraTreeClassifier", "ExtraTreeRegressor"],
         "tree",
     ),
     **dict.fromkeys(
-        (
-            "LinearSVC LinearSVR Lasso ElasticNet MultiTaskLasso MultiTaskElasticNet"
-        ).split(),
+        ["LinearSVC", "LinearSVR", "Lasso", "ElasticNet", "MultiTaskLasso", "MultiTaskElasticNet"],
         "coordinate_descent",
     ),
     **dict.fromkeys(
-        (
-            "LogisticRegression LogisticRegressionCV LassoCV ElasticNetCV HuberRegressor "
-            "PoissonRegressor GammaRegressor TweedieRegressor QuantileRegressor "
-            "TheilSenRegressor"
-        ).split(),
+        ["LogisticRegression", "LogisticRegressionCV", "LassoCV", "ElasticNetCV", "HuberRegressor", "PoissonRegressor", "GammaRegressor", "TweedieRegressor", "QuantileRegressor", "TheilSenRegressor"],
         "iterative_linear",
     ),
     **dict.fromkeys(
-        (
-            "LinearRegression Ridge RidgeClassifier RidgeCV RidgeClassifierCV BayesianRidge "
-            "ARDRegression Lars LassoLars LinearDiscriminantAnalysis "
-            "QuadraticDiscriminantAnalysis PLSRegression OrthogonalMatchingPursuit"
-        ).split(),
+        ["LinearRegression", "Ridge", "RidgeClassifier", "RidgeCV", "RidgeClassifierCV", "BayesianRidge", "ARDRegression", "Lars", "LassoLars", "LinearDiscriminantAnalysis", "QuadraticDiscriminantAnalysis", "PLSRegression", "OrthogonalMatchingPursuit"],
         "closed_linear",
     ),
     **dict.fromkeys(
-        (
-            "SGDClassifier SGDRegressor Perceptron PassiveAggressiveClassifier "
-            "PassiveAggressiveRegressor"
-        ).split(),
+        ["SGDClassifier", "SGDRegressor", "Perceptron", "PassiveAggressiveClassifier", "PassiveAggressiveRegressor"],
         "stochastic",
     ),
-    **dict.fromkeys("SVC SVR NuSVC NuSVR KernelRidge OneClassSVM".split(), "kernel"),
+    **dict.fromkeys(["SVC", "SVR", "NuSVC", "NuSVR", "KernelRidge", "OneClassSVM"], "kernel"),
     **dict.fromkeys(
-        "GaussianProcessClassifier GaussianProcessRegressor".split(), "gaussian_process"
+        ["GaussianProcessClassifier", "GaussianProcessRegressor"], "gaussian_process"
     ),
     **dict.fromkeys(
-        (
-            "KNeighborsClassifier KNeighborsRegressor RadiusNeighborsClassifier "
-            "RadiusNeighborsRegressor"
-        ).split(),
+        ["KNeighborsClassifier", "KNeighborsRegressor", "RadiusNeighborsClassifier", "RadiusNeighborsRegressor"],
         "neighbours",
     ),
     **dict.fromkeys(
-        (
-            "MLPClassifier MLPRegressor KerasClassifier KerasRegressor NeuralNetClassifier "
-            "NeuralNetRegressor NeuralNetBinaryClassifier NeuralNet"
-        ).split(),
+        ["MLPClassifier", "MLPRegressor", "KerasClassifier", "KerasRegressor", "NeuralNetClassifier", "NeuralNetRegressor", "NeuralNetBinaryClassifier", "NeuralNet"],
         "neural",
     ),
     **dict.fromkeys(
-        (
-            "GaussianNB MultinomialNB BernoulliNB ComplementNB CategoricalNB DummyClassifier "
-            "DummyRegressor NearestCentroid"
-        ).split(),
+        ["GaussianNB", "MultinomialNB", "BernoulliNB", "ComplementNB", "CategoricalNB", "DummyClassifier", "DummyRegressor", "NearestCentroid"],
         "counting",
     ),
 }
 
 COSTLY_CATEGORIES = frozenset(
-    (
-        "solver algorithm kernel booster tree_method grow_policy boosting_type penalty dual "
-        "bootstrap multi_class max_features probability early_stopping criterion loss "
-        "device device_type learning_rate selection activation weights ~steps"
-    ).split()
+    ["solver", "algorithm", "kernel", "booster", "tree_method", "grow_policy", "boosting_type", "penalty", "dual", "bootstrap", "multi_class", "max_features", "probability", "early_stopping", "criterion", "loss", "device", "device_type", "learning_rate", "selection", "activation", "weights", "~steps"]
 )
 """Names of parameters whose word, not number, may change what a fit costs."""
 
 COSTLESS_PARAMS = frozenset(
-    (
-        "random_state seed verbose verbosity silent n_jobs nthread num_threads thread_count "
-        "warm_start copy copy_X copy_x missing importance_type validate_parameters memory "
-        "steps transform_input enable_categorical store_cv_results store_cv_values base_score"
-    ).split()
+    ["random_state", "seed", "verbose", "verbosity", "silent", "n_jobs", "nthread", "num_threads", "thread_count", "warm_start", "copy", "copy_X", "copy_x", "missing", "importance_type", "validate_parameters", "memory", "steps", "transform_input", "enable_categorical", "store_cv_results", "store_cv_values", "base_score"]
 )
 """Names of parameters that don't change what a fit costs."""
 

@@ -1,4 +1,4 @@
-"""This machine as a backend: a Dask scheduler here, a worker process per pool worker.
+"""The backend of one machine: a Dask scheduler here, a worker process per pool worker.
 
 Only the life of the cluster: sizes, processes, TLS, and who is there. What runs on it is decided
 in :mod:`fitcast.scheduler.decisions` and carried out by :mod:`fitcast.scheduler.dispatcher`.

@@ -53,7 +53,7 @@ def _folders(root: Path, process: Path, controller: str) -> list[Path]:
     except OSError:
         lines = []
     for line in lines:
-        _, controllers, path = (line.split(":", 2) + ["", ""])[:3]
+        _, controllers, path = [*line.split(":", 2), "", ""][:3]
         if controllers == "":
             base = root
         elif controller in controllers.split(","):

@@ -1,0 +1,141 @@
+"""What fitcast reads from the environment, with its defaults.
+
+In here: where state lives, which MLflow store is used, and how much of this machine may be used.
+Not in here: what a user passes to a sweep or a pool, and the checks of a tracking URI
+(:mod:`fitcast.history.tracking_uri`).
+"""
+
+import os
+from pathlib import Path
+from typing import Self
+from urllib.parse import quote
+
+from pydantic import AliasChoices, Field, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from fitcast.errors import InvalidInputError
+
+
+class Settings(BaseSettings):
+    """Settings from ``FITCAST_…`` environment variables; ``Settings.load()`` reads them.
+
+    Attributes
+    ----------
+    home : Path
+        Folder of fitcast's state (``FITCAST_HOME``); ``~/.fitcast`` by default.
+    tracking_uri : str
+        The MLflow store that holds the history: ``FITCAST_TRACKING_URI``, else
+        ``MLFLOW_TRACKING_URI``, else a SQLite file under ``home``.
+    experiment : str
+        Name of the MLflow experiment (``FITCAST_EXPERIMENT``).
+    cpus : int or None
+        CPUs that fits on this machine may use together (``FITCAST_CPUS``); None means all that
+        this process may use.
+    memory_bytes : int or None
+        Memory in bytes that fits on this machine may use together (``FITCAST_MEMORY_BYTES``);
+        None means what this process may use.
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix="FITCAST_",
+        env_ignore_empty=True,
+        populate_by_name=True,
+        extra="ignore",
+        frozen=True,
+    )
+
+    home: Path = Path("~/.fitcast")
+    tracking_uri: str = Field(
+        default="",
+        validation_alias=AliasChoices("FITCAST_TRACKING_URI", "MLFLOW_TRACKING_URI"),
+    )
+    experiment: str = Field(default="fitcast", min_length=1)
+    cpus: int | None = Field(default=None, ge=1)
+    memory_bytes: int | None = Field(default=None, ge=1)
+
+    @field_validator("home", mode="after")
+    @classmethod
+    def _absolute(cls, home: Path) -> Path:
+        # absolute, so that a later change of folder doesn't move the state
+        return Path(os.path.abspath(home.expanduser()))  # noqa: PTH100 - keeps symlinks as given
+
+    @model_validator(mode="after")
+    def _default_store(self) -> Self:
+        if not self.tracking_uri:
+            # three slashes start a SQLite URI; the absolute path brings the fourth. Quoted, as
+            # a '?' or '%' in the path would be read as part of the URI.
+            uri = f"sqlite:///{quote(str(self.home / 'mlflow.db'))}"
+            object.__setattr__(self, "tracking_uri", uri)
+        return self
+
+    @classmethod
+    def load(cls) -> Self:
+        """Read the settings from the environment.
+
+        Raises
+        ------
+        InvalidInputError
+            A variable holds a value that can't be used; the message names it.
+        """
+        try:
+            return cls()
+        except ValidationError as error:
+            raise InvalidInputError(_told(error)) from None
+        except RuntimeError as error:  # "~" without a home folder
+            raise InvalidInputError(
+                f"fitcast can't tell your home folder ({error}). Set FITCAST_HOME to a folder "
+                "that you may write to."
+            ) from None
+
+    @property
+    def artifact_dir(self) -> Path:
+        """Folder of MLflow's artifacts when the store is the default one."""
+        return self.home / "artifacts"
+
+    @property
+    def outbox_dir(self) -> Path:
+        """Folder of records that MLflow hasn't got yet."""
+        return self.home / "outbox"
+
+    @property
+    def sealed_dir(self) -> Path:
+        """Folder of the sealed datasets of running workflows."""
+        return self.home / "sealed"
+
+    @property
+    def log_dir(self) -> Path:
+        """Folder of the logs of workers and schedulers."""
+        return self.home / "logs"
+
+    def ensure_home(self) -> Path:
+        """Make the home folder, readable by its owner only, and check that it can be used.
+
+        Raises
+        ------
+        InvalidInputError
+            The folder can't be made or may not be written to.
+        """
+        todo = "Set FITCAST_HOME to a folder that you may write to."
+        try:
+            self.home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError):
+            raise InvalidInputError(
+                f"FITCAST_HOME is {self.home}, but that, or a part of it, is a file. {todo}"
+            ) from None
+        except OSError as error:
+            raise InvalidInputError(
+                f"fitcast can't make its folder {self.home} ({error.strerror or error}). {todo}"
+            ) from None
+        if not os.access(self.home, os.R_OK | os.W_OK | os.X_OK):
+            raise InvalidInputError(f"You may not write to fitcast's folder {self.home}. {todo}")
+        return self.home
+
+
+def _told(error: ValidationError) -> str:
+    """Return what is wrong with which variable, without pydantic's own words around it."""
+    parts = []
+    for problem in error.errors(include_url=False):
+        name = str(problem["loc"][0]) if problem["loc"] else "home"
+        variable = name if name.isupper() else f"FITCAST_{name.upper()}"
+        parts.append(f"{variable}={problem['input']!r}: {problem['msg'].lower()}")
+    return f"The environment can't be used. {'; '.join(parts)}. Change or unset what is named."

@@ -1,0 +1,405 @@
+"""The client: forecasts sweeps, submits them, keeps what belongs to them, and cleans up."""
+
+import atexit
+import sys
+import threading
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+import pandas as pd
+
+from fitcast.errors import FitcastError, FitTooLargeError, HistoryError
+from fitcast.history.mlflow_store import MlflowHistory
+from fitcast.history.records import Estimate, Record
+from fitcast.history.store import AttemptLog, HistoryStore, WorkflowRun
+from fitcast.history.writer import HistoryWriter
+from fitcast.scheduler.backends.local import LocalBackend
+from fitcast.scheduler.dispatcher import OVERHEAD_S, Dispatcher
+from fitcast.scheduler.eta import Eta, Groups, forecast, plan_for
+from fitcast.scheduler.events import FitKey, Submitted
+from fitcast.scheduler.learning import Learner
+from fitcast.scheduler.leases import Lease, memory_root
+from fitcast.scheduler.pools import Pool, WorkerSize, check_pools, planned_workers
+from fitcast.scheduler.runs import FitRow, Run, correction_for, final_estimate, forecast_cells
+from fitcast.scheduler.workflow import Workflow
+from fitcast.settings import Settings
+from fitcast.sizing.correction import SweepCorrection
+from fitcast.trainer.attempts import Measured
+from fitcast.trainer.sealing import new_key, remove, seal
+from fitcast.trainer.sweep import PreparedSweep
+
+if TYPE_CHECKING:
+    from fitcast.trainer.sweep import Sweep
+
+
+@dataclass(frozen=True, eq=False)
+class SweepEstimate:
+    """What a sweep is forecast to take; nothing was run for it.
+
+    Attributes
+    ----------
+    fits : DataFrame
+        A row per fit: candidate, fold, threads, pool, the quantiles, failure probability, why.
+    eta : Eta
+        When it would be done, submitted now to idle workers.
+    sequential_s : float
+        How long the fits would take one after the other, in seconds.
+    """
+
+    fits: pd.DataFrame
+    eta: Eta
+    sequential_s: float
+
+    @property
+    def candidates(self) -> pd.DataFrame:
+        """A row per candidate: its fits' runtimes summed, their memory and risk at the worst."""
+        return (
+            self.fits[self.fits["fold"] >= 0]
+            .groupby("candidate", sort=False)
+            .agg(
+                fits=("fold", "size"),
+                threads=("threads", "max"),
+                pool=("pool", "first"),
+                runtime_s_p10=("runtime_s_p10", "mean"),
+                runtime_s_p50=("runtime_s_p50", "mean"),
+                runtime_s_p90=("runtime_s_p90", "mean"),
+                peak_memory_bytes_p50=("peak_memory_bytes_p50", "max"),
+                peak_memory_bytes_p95=("peak_memory_bytes_p95", "max"),
+                failure_probability=("failure_probability", "max"),
+                why=("why", "first"),
+            )
+            .reset_index()
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Forecast:
+    """A sweep's forecasts, as submission and estimate both need them."""
+
+    prepared: PreparedSweep
+    correction: SweepCorrection
+    estimates: dict[str, Estimate]
+    final: Estimate | None
+
+
+class Client:
+    """Runs sweeps on this machine.
+
+    Use it as a context manager, or `close` it: no process, port or shared memory stays behind.
+
+    Parameters
+    ----------
+    backend : LocalBackend, optional
+        Where fits run; by default all that this process may use of this machine.
+    home : path, optional
+        Where state lives; by default ``FITCAST_HOME``, else ``~/.fitcast``.
+    tracking_uri : str, optional
+        The MLflow store; by default ``MLFLOW_TRACKING_URI``, else SQLite under `home`.
+    history : HistoryStore, optional
+        Another store in its place, for example ``MemoryHistory()`` to leave nothing behind.
+
+    Raises
+    ------
+    InvalidPoolError
+        The pools don't fit this machine.
+    HistoryError
+        The tracking URI can't be one.
+    """
+
+    def __init__(
+        self,
+        backend: LocalBackend | None = None,
+        *,
+        home: str | Path | None = None,
+        tracking_uri: str | None = None,
+        history: HistoryStore | None = None,
+    ) -> None:
+        if isinstance(backend, str):
+            raise FitcastError(
+                "shared platforms can't be reached yet: leave the address out to use this machine"
+            )
+        settings = Settings() if home is None else Settings(home=Path(home))
+        folder = settings.ensure_home()
+        self.tracking_uri = tracking_uri or settings.tracking_uri
+        store = history or MlflowHistory(self.tracking_uri, settings.experiment)
+        self._closed = False
+        self._runs: dict[str, Run] = {}
+        self._lock = threading.Lock()
+        self._troubles: list[str] = []
+        self._backend = backend or LocalBackend()
+        self._keys = Lease(memory_root())
+        self._sealed = Lease(folder / "datasets")
+        self._store = store
+        self._learner = Learner(store, folder / "records", self.tracking_uri, self._tell)
+        self._writer = HistoryWriter(store, folder / "outbox", on_trouble=self._tell)
+        self._dispatcher = Dispatcher(
+            self._backend, self._keys.path, on_attempt=self._note, on_close=self._finish
+        )
+        self._loading = threading.Thread(target=self._load, name="fitcast-history", daemon=True)
+        self._loading.start()
+        atexit.register(self.close)
+
+    def __enter__(self) -> "Client":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    @property
+    def troubles(self) -> tuple[str, ...]:
+        """What the user was told about the history: unreachable, disk full, sent later."""
+        return tuple(self._troubles)
+
+    def estimate(self, sweep: "Sweep", *, pools: Sequence[Pool] | None = None) -> SweepEstimate:
+        """Forecast a sweep; nothing is run.
+
+        Parameters
+        ----------
+        sweep : Sweep
+            What would be submitted.
+        pools : sequence of Pool, optional
+            Other workers than this client's, to see what they would change.
+
+        Raises
+        ------
+        InvalidInputError
+            The sweep can't be run as it is.
+        """
+        workers = self._backend.workers() if pools is None else planned_workers(check_pools(pools))
+        cast = self._forecast(sweep, workers)
+        eta, placed = _plan(cast, workers)
+        rows = []
+        for fit in cast.prepared.fits:
+            threads, pool = placed.get(fit.fit_id, (1, workers[0].pool))
+            cells = forecast_cells(cast.estimates[fit.fit_id])
+            head = {"fit_id": fit.fit_id, "candidate": fit.candidate.label, "fold": fit.fold}
+            rows.append({**head, "threads": threads, "pool": pool, **cells})
+        fits = pd.DataFrame(rows)
+        sequential_s = float(fits["runtime_s_p50"].sum())
+        return SweepEstimate(
+            fits, eta, sequential_s + (cast.final.runtime_s_p50 if cast.final else 0)
+        )
+
+    def submit(self, sweep: "Sweep") -> Workflow:
+        """Start a sweep and return at once with a handle on it.
+
+        Raises
+        ------
+        InvalidInputError
+            The sweep can't be run as it is; nothing was started.
+        """
+        if self._closed:
+            raise FitcastError("this client was closed: make a new one")
+        workers = self._backend.workers()
+        cast = self._forecast(sweep, workers)
+        eta, _ = _plan(cast, workers)
+        now = datetime.now(UTC)
+        run = Run(
+            workflow_id=f"{now:%Y%m%d-%H%M%S}-{uuid4().hex[:8]}",
+            prepared=cast.prepared,
+            correction=cast.correction,
+            rows={
+                fit.fit_id: FitRow(fit, cast.estimates[fit.fit_id]) for fit in cast.prepared.fits
+            },
+            final_estimate=cast.final,
+            forecast_eta=eta,
+            submitted_at=now,
+        )
+        with self._lock:
+            self._runs[run.workflow_id] = run
+        self._writer.start_workflow(
+            WorkflowRun(
+                workflow_id=run.workflow_id,
+                name=cast.prepared.name,
+                started_at=now,
+                tags={"fitcast.dataset": cast.prepared.dataset},
+                params={
+                    "candidates": len(cast.prepared.candidates),
+                    "splits": cast.prepared.n_splits,
+                    "fits": len(cast.prepared.fits),
+                },
+            )
+        )
+        threading.Thread(target=self._seal_and_go, args=(run,), daemon=True).start()
+        return self._handle(run)
+
+    def workflow(self, workflow_id: str) -> Workflow:
+        """Return the handle of a workflow submitted by this client."""
+        with self._lock:
+            run = self._runs.get(workflow_id)
+        if run is None:
+            raise FitcastError(
+                f"this client has no workflow {workflow_id!r}; workflows() lists those it has"
+            )
+        return self._handle(run)
+
+    def workflows(self) -> list[Workflow]:
+        """Return the workflows submitted by this client, oldest first."""
+        with self._lock:
+            return [self._handle(run) for run in self._runs.values()]
+
+    def learn(self) -> int:
+        """Train on all that is known now; return how many records that is."""
+        self._learner.train()
+        return self._learner.model().record_count
+
+    def flush(self, timeout_s: float = 60.0) -> bool:
+        """Wait until the history has everything; False if it hasn't after `timeout_s`."""
+        return self._writer.flush(timeout_s)
+
+    def close(self) -> None:
+        """Cancel what runs, end every process, send the history what it lacks, clean up."""
+        if self._closed:
+            return
+        self._closed = True
+        atexit.unregister(self.close)
+        self._dispatcher.close()
+        for run in self._runs.values():
+            if not run.is_over:
+                run.end("cancelled", FitcastError("the client was closed"))
+        self._loading.join(30)
+        self._writer.close(30)
+        self._keys.close()
+        self._sealed.close()
+
+    # -- behind the scenes -----------------------------------------------------------------------
+
+    def _handle(self, run: Run) -> Workflow:
+        return Workflow(run, self._cancel, self._url)
+
+    def _cancel(self, workflow_id: str) -> None:
+        run = self._runs[workflow_id]
+        if run.sealed is None:
+            run.end("cancelled", FitcastError(f"workflow {workflow_id} was cancelled"))
+        self._dispatcher.cancel(workflow_id)
+
+    def _url(self, workflow_id: str) -> str | None:
+        self._writer.flush(30)
+        return self._writer.url(workflow_id)
+
+    def _tell(self, trouble: str) -> None:
+        self._troubles.append(trouble)
+        print(f"fitcast: {trouble}", file=sys.stderr)  # noqa: T201
+
+    def _load(self) -> None:
+        try:
+            self._store.prepare()
+        except HistoryError as error:
+            self._tell(f"{error} Fits run all the same; their records are kept and sent later.")
+        with suppress(HistoryError):
+            self._learner.load()
+
+    def _forecast(self, sweep: "Sweep", workers: Sequence[WorkerSize]) -> _Forecast:
+        prepared = sweep.prepare()
+        model = self._learner.model()
+        correction = correction_for(model, prepared)
+        estimates = dict(correction.estimates())
+        most = max(worker.memory_bytes for worker in workers)
+        bound = sweep.memory_bytes
+        for fit in prepared.fits:
+            need = bound or estimates[fit.fit_id].peak_memory_bytes_p50
+            if need + prepared.dataset_bytes > most:
+                raise FitTooLargeError(
+                    f"{fit.candidate.label!r} needs about {need / 2**30:.2f} GiB beside a dataset "
+                    f"of {prepared.dataset_bytes / 2**30:.2f} GiB; the largest worker has "
+                    f"{most / 2**30:.2f} GiB. Give a larger pool, or a smaller dataset or model."
+                )
+        return _Forecast(prepared, correction, estimates, final_estimate(model, prepared))
+
+    def _seal_and_go(self, run: Run) -> None:
+        try:
+            key = new_key()
+            uri = str(self._sealed.path / f"{run.workflow_id}.sealed")
+            sealed = seal(run.prepared.content, uri, key, workflow_id=run.workflow_id)
+            for ending, content in ((".key", key), (".uri", uri.encode())):
+                path = self._keys.path / f"{sealed.dataset_id}{ending}"
+                path.touch(mode=0o600)
+                path.write_bytes(content)
+            run.sealed = sealed
+        except (FitcastError, OSError) as error:
+            known = error if isinstance(error, FitcastError) else None
+            run.end("failed", known or FitcastError(f"the dataset can't be sealed: {error}"))
+        self._dispatcher.submit(run)
+
+    def _note(self, run: Run, record: Record, measured: Measured) -> None:
+        run.correction.observe(f"c{record.candidate_index:04d}-f{record.fold}", record)
+        log = AttemptLog(
+            record_id=record.record_id,
+            stdout=measured.stdout,
+            stderr=measured.stderr,
+            warnings=measured.warnings,
+            traceback=measured.traceback,
+        )
+        self._writer.add(record, log)
+        self._learner.add([record])
+
+    def _finish(self, run: Run) -> None:
+        if run.sealed is not None:
+            with suppress(FitcastError, OSError):
+                remove(run.sealed.uri)
+            for ending in (".key", ".uri"):
+                (self._keys.path / f"{run.sealed.dataset_id}{ending}").unlink(missing_ok=True)
+        ended_at = run.ended_at or datetime.now(UTC)
+        took_s = (ended_at - run.submitted_at).total_seconds()
+        self._writer.finish_workflow(
+            run.workflow_id,
+            state=run.state,
+            summary_metrics={
+                "makespan_s": took_s,
+                "forecast_makespan_s_p10": run.forecast_eta.p10_s,
+                "forecast_makespan_s": run.forecast_eta.p50_s,
+                "forecast_makespan_s_p90": run.forecast_eta.p90_s,
+                "fits_runtime_s": sum(record.runtime_s for record in run.records),
+                "attempts": float(len(run.records)),
+            },
+            ended_at=ended_at,
+        )
+        threading.Thread(target=self._learner.train, daemon=True).start()
+
+
+def _plan(cast: _Forecast, workers: Sequence[WorkerSize]) -> tuple[Eta, dict[str, tuple[int, str]]]:
+    """Return the ETA of a sweep on idle workers, and where the median plan puts each fit."""
+    from fitcast.scheduler.backends.simulated import SimulatedBackend
+
+    workflow_id = "this"
+    sweep = cast.prepared.sweep
+    submitted = Submitted(
+        workflow_id=workflow_id,
+        estimates=cast.estimates,
+        dataset_bytes=cast.prepared.dataset_bytes,
+        memory_bytes=sweep.memory_bytes,
+        deadline_s=sweep.deadline_s,
+        final=cast.final is not None,
+    )
+    algorithm, candidate = {}, {}
+    for fit in cast.prepared.fits:
+        key = FitKey(workflow_id, fit.fit_id)
+        algorithm[key] = fit.request.algorithm
+        candidate[key] = fit.candidate.label
+    finals = {} if cast.final is None else {workflow_id: cast.final}
+    etas = forecast(
+        plan_for(workers, submitted),
+        Groups(algorithm, candidate),
+        finals=finals,
+        overhead_s=OVERHEAD_S,
+    )
+    plan = plan_for(workers, replace(submitted, final=False))
+    median = SimulatedBackend(
+        plan,
+        lambda key, threads: plan.workflows[key.workflow_id].fits[key.fit_id].runtime_s(threads),
+    )
+    median.carry_out(plan.place(0.0))
+    median.run()
+    placed = {start.key.fit_id: (start.threads, start.pool) for _, start in median.starts}
+    return etas[workflow_id], placed

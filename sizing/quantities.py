@@ -1,0 +1,117 @@
+"""The two quantities that are forecast, runtime and memory: law, scales, chance.
+
+In: for each, what the law says as a logarithm and how far it may be off. Not in: how that is
+learned (:mod:`fitcast.sizing.learning`).
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+
+from fitcast.sizing.families import Family, amdahl
+from fitcast.sizing.features import Described
+from fitcast.sizing.learning import Scales
+from fitcast.sizing.points import Array, Codes, Points, Vocabulary, points_of
+from fitcast.sizing.prior import Cost, constants
+
+CLOCK_S = 0.004  # by which a runtime varies however short it is
+
+
+class Quantity(StrEnum):
+    """What is forecast."""
+
+    RUNTIME = "runtime"
+    MEMORY = "memory"
+
+
+@dataclass(frozen=True, slots=True)
+class Law:
+    """What the family's law says of one fit, for one quantity."""
+
+    log_mean: float
+    share: float
+
+
+def law_of(quantity: Quantity, fit: Described, cost: Cost) -> Law:
+    """Return the logarithm of what the law says, in seconds or bytes, and the work's share."""
+    if quantity is Quantity.RUNTIME:
+        work = cost.work_s * amdahl(fit.family.parallel_fraction, fit.threads)
+        total = work + cost.process_s
+        return Law(math.log(total), work / total)
+    own = float(constants()["own_memory_bytes"])
+    total = max(cost.memory_bytes, own)
+    return Law(math.log(total), max(0.0, 1.0 - own / total))
+
+
+def scales_of(quantity: Quantity, family: Family) -> Scales:
+    """Return how far the law of a family may be off."""
+    if quantity is Quantity.RUNTIME:
+        return Scales(
+            machine=0.25,
+            algorithm=family.runtime_sd,
+            process=0.4,
+            rows=0.12,
+            columns=0.2,
+            classes=0.25,
+            number=min(0.3, 0.6 * family.smooth_sd + 0.05),
+            word=max(0.3, family.smooth_sd),
+            smooth=family.smooth_sd,
+            dataset=family.dataset_sd,
+            run=0.08,
+            candidate=0.03,
+            fit=0.08,
+        )
+    return Scales(
+        machine=0.1,
+        algorithm=family.memory_sd,
+        process=0.4,
+        rows=0.1,
+        columns=0.12,
+        classes=0.15,
+        number=0.1,
+        word=0.25,
+        smooth=0.2,
+        dataset=0.15,
+        run=0.03,
+        candidate=0.04,
+        fit=0.05,
+    )
+
+
+def chance_variance(quantity: Quantity, fit_sd: float, log_mean: float) -> float:
+    """Return the variance of one fit's logarithm by chance alone."""
+    if quantity is Quantity.MEMORY:
+        return fit_sd**2
+    return fit_sd**2 + min(1.0, (CLOCK_S * math.exp(-min(max(log_mean, -7.0), 20.0))) ** 2)
+
+
+def lay_out(
+    quantity: Quantity,
+    fits: Sequence[Described],
+    costs: Sequence[Cost],
+    vocabulary: Vocabulary,
+    *,
+    dataset: Codes,
+    run: Codes,
+    shift: float = 0.0,
+) -> Points:
+    """Lay fits of one algorithm out as points of a quantity.
+
+    Parameters
+    ----------
+    shift
+        Added to the law's logarithm: what other algorithms tell of this machine.
+    """
+    laws = [law_of(quantity, fit, cost) for fit, cost in zip(fits, costs, strict=True)]
+    log_mean: Array = np.array([law.log_mean for law in laws]) + shift
+    return points_of(
+        fits,
+        vocabulary,
+        log_mean=log_mean,
+        share=np.array([law.share for law in laws]),
+        dataset=dataset,
+        run=run,
+    )
