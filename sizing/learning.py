@@ -247,8 +247,9 @@ def _smooth(points: Points) -> Array:
 
 
 def _distances(a: Array, b: Array) -> Array:
-    squares = (a * a).sum(axis=1)[:, None] + (b * b).sum(axis=1)[None, :] - 2.0 * (a @ b.T)
-    return np.maximum(squares, 0.0)
+    squares: Array = (a * a).sum(axis=1)[:, None] + (b * b).sum(axis=1)[None, :] - 2.0 * (a @ b.T)
+    positive: Array = np.maximum(squares, 0.0)
+    return positive
 
 
 def _solve(factor: Array, values: Array) -> Array:

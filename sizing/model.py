@@ -7,6 +7,7 @@ In: training on records, estimating requests. Not in: learning within a running 
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from statistics import median
 
 import numpy as np
@@ -52,15 +53,32 @@ class AlgorithmModel:
         """Return what was learned of a quantity."""
         return self.runtime if quantity is Quantity.RUNTIME else self.memory
 
+    @cached_property
+    def seen_all(self) -> int:
+        """Fits seen, whatever their hyper-parameters."""
+        return sum(self.seen.values())
+
+    @cached_property
+    def failed_all(self) -> int:
+        """Fits that failed, whatever their hyper-parameters."""
+        return sum(self.failed.values())
+
     def failure_probability(self, fit: Described) -> float:
         """Return the chance that a fit's own code fails."""
         key = fit.params.key
         return failure_probability(
-            sum(self.failed.values()),
-            sum(self.seen.values()),
-            self.failed.get(key, 0),
-            self.seen.get(key, 0),
+            self.failed_all, self.seen_all, self.failed.get(key, 0), self.seen.get(key, 0)
         )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LaidOut:
+    """Fits of one algorithm beside what was learned of it."""
+
+    learned: Learned | None
+    points: Points
+    scales: Scales
+    fit_sd: float  # by chance from fit to fit
 
 
 UNSEEN = AlgorithmModel()
@@ -177,15 +195,8 @@ class SizingModel:
 
     def laid_out(
         self, quantity: Quantity, fits: Sequence[Described], costs: Sequence[Cost], dataset: int
-    ) -> tuple[LearnedQuantity, Learned | None, Points, list[Scales]]:
-        """Lay fits of one algorithm out beside what was learned of it.
-
-        Returns
-        -------
-        tuple
-            What was learned of the quantity, with the columns of the fits' own
-            hyper-parameters; the fits' points; and how far the law may be off.
-        """
+    ) -> LaidOut:
+        """Lay fits of one algorithm out beside what was learned of it."""
         model = self.algorithm(fits[0].algorithm)
         known = model.quantity(quantity)
         vocabulary = model.vocabulary.extended(fits)
@@ -204,18 +215,24 @@ class SizingModel:
             learned = Learned(
                 learned.points.padded(vocabulary), learned.factor, learned.weights, learned.stretch
             )
-        return known, learned, points, [scales_of(quantity, fits[0].family)]
+        scales = scales_of(quantity, fits[0].family)
+        fit_sd = scales.fit if known.fit_sd is None else known.fit_sd
+        return LaidOut(learned, points, scales, fit_sd)
 
     def _estimate(self, fits: Sequence[Described], dataset: int) -> list[Estimate]:
         model = self.algorithm(fits[0].algorithm)
         costs = [cost_of(fit) for fit in fits]
         normals: dict[Quantity, list[Normal]] = {}
         for quantity in Quantity:
-            known, learned, points, (scales,) = self.laid_out(quantity, fits, costs, dataset)
-            mean, variance, shared = posterior_shared(learned, points, scales)
-            fit_sd = scales.fit if known.fit_sd is None else known.fit_sd
+            laid = self.laid_out(quantity, fits, costs, dataset)
+            mean, variance, shared = posterior_shared(laid.learned, laid.points, laid.scales)
             normals[quantity] = [
-                Normal(mean=m, shared=s, own=v - s, chance=chance_variance(quantity, fit_sd, m))
+                Normal(
+                    mean=m,
+                    shared=s,
+                    own=v - s,
+                    chance=chance_variance(quantity, laid.fit_sd, m),
+                )
                 for m, v, s in zip(mean.tolist(), variance.tolist(), shared.tolist(), strict=True)
             ]
         base = self.base_memory_bytes
@@ -347,17 +364,10 @@ def _machine_shift(algorithms: Mapping[str, AlgorithmModel]) -> float:
     for model in algorithms.values():
         if model.runtime.learned is None:
             continue
-        told: Array = np.array(
-            [
-                typical(g.log_runtimes) - law
-                for g, law in zip(
-                    (exact := [g for g in model.groups.values() if g.log_runtimes][-100:]),
-                    _points(Quantity.RUNTIME, exact, model.vocabulary).log_mean.tolist(),
-                    strict=True,
-                )
-            ]
-        )
-        if len(told):
-            offsets.append(float(np.median(told)))
+        exact = [g for g in model.groups.values() if g.log_runtimes][-100:]
+        if exact:
+            law = _points(Quantity.RUNTIME, exact, model.vocabulary).log_mean
+            told: Array = np.array([typical(g.log_runtimes) for g in exact])
+            offsets.append(float(np.median(told - law)))
     # Each algorithm's own law is off by about 0.5, the machine by about 0.25.
     return sum(offsets) / (len(offsets) + (0.5 / 0.25) ** 2) if offsets else 0.0

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
+from itertools import pairwise
 from typing import Any
 
 from fitcast.sizing.features import Described
@@ -128,8 +129,10 @@ def _forest(fit: Described, c: Mapping[str, float]) -> _Answer:
         + c["cell_bytes"] * fit.rows_train * fit.columns
     )
     limit = p.number("max_depth", default=0.0)
-    return work_s, memory, f"forest of {trees:,.0f} trees, " + (
-        f"depth {limit:.0f}" if limit >= 1.0 else "any depth"
+    return (
+        work_s,
+        memory,
+        f"forest of {trees:,.0f} trees, " + (f"depth {limit:.0f}" if limit >= 1.0 else "any depth"),
     )
 
 
@@ -226,7 +229,7 @@ def _neural(fit: Described, c: Mapping[str, float]) -> _Answer:
     if not sizes:
         sizes = [p.number("hidden_layer_sizes", default=100.0)]
     layers = [fit.columns, *sizes, max(1.0, fit.classes)]
-    weights = sum(left * right for left, right in zip(layers, layers[1:], strict=False))
+    weights = sum(left * right for left, right in pairwise(layers))
     weights = _between(weights, 1.0, 1e11)
     passes = _between(epochs * c["passes_share"], 1.0, 1e6)
     work_s = passes * fit.rows_train * (c["row_pass_s"] + c["weight_pass_s"] * weights)

@@ -1,0 +1,172 @@
+"""The command line. Heavy imports wait until a command needs them."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from fitcast.errors import FitcastError, InvalidSweepError
+from fitcast.version import __version__
+
+if TYPE_CHECKING:
+    from fitcast.trainer.sweep import Sweep
+
+app = typer.Typer(
+    help="Forecasts what every machine-learning fit needs, then runs the fits on Dask.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+
+File = Annotated[Path, typer.Argument(help="A Python file that defines `sweep`.")]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Say the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def demo(
+    compare: Annotated[
+        bool, typer.Option(help="Run the fits with GridSearchCV(n_jobs=-1) too.")
+    ] = False,
+    rows: Annotated[int, typer.Option(min=500, help="Flights to sample.")] = 50_000,
+) -> None:
+    """Run the seed workload, 75 fits on real flights, and learn from it."""
+    from fitcast.demo import run_demo
+
+    run_demo(rows=rows, compare=compare)
+
+
+@app.command()
+def run(file: File) -> None:
+    """Run the sweep that a Python file defines."""
+    from rich.console import Console
+
+    from fitcast.reports import print_accuracy, print_estimate, print_result
+    from fitcast.scheduler.client import Client
+
+    console = Console()
+    sweep = _sweep_of(file)
+    with Client() as client:
+        print_estimate(console, client.estimate(sweep))
+        workflow = client.submit(sweep)
+        workflow.progress()
+        print_result(console, workflow.result())
+        print_accuracy(console, workflow)
+
+
+@app.command()
+def estimate(file: File) -> None:
+    """Forecast the sweep that a Python file defines; run nothing."""
+    from rich.console import Console
+
+    from fitcast.reports import print_estimate
+    from fitcast.scheduler.client import Client
+
+    sweep = _sweep_of(file)
+    with Client() as client:
+        print_estimate(Console(), client.estimate(sweep))
+
+
+@app.command()
+def train() -> None:
+    """Read what is new in the history and train the sizing model on it."""
+    from fitcast.history.mlflow_store import MlflowHistory
+    from fitcast.scheduler.learning import Learner
+    from fitcast.settings import Settings
+
+    settings = Settings()
+    store = MlflowHistory(settings.tracking_uri, settings.experiment)
+    store.prepare()
+    learner = Learner(store, settings.ensure_home() / "records", settings.tracking_uri, typer.echo)
+    learner.load()
+    typer.echo(f"trained on {learner.model().record_count:,} records")
+
+
+@app.command()
+def history(limit: Annotated[int, typer.Option(min=1, help="Newest so many.")] = 20) -> None:
+    """List the newest workflows in the history."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from fitcast.history.mlflow_store import MlflowHistory
+    from fitcast.scheduler.eta import span
+    from fitcast.settings import Settings
+
+    settings = Settings()
+    store = MlflowHistory(settings.tracking_uri, settings.experiment)
+    store.prepare()
+    records, _ = store.read(None)
+    table = Table("workflow", "name", "attempts", "succeeded", "runtime", "ended (UTC)")
+    by_workflow: dict[str, list[int]] = {}
+    for number, record in enumerate(records):
+        by_workflow.setdefault(record.workflow_id, []).append(number)
+    for workflow_id, numbers in list(by_workflow.items())[-limit:]:
+        own = [records[number] for number in numbers]
+        table.add_row(
+            workflow_id,
+            own[0].workflow_name,
+            str(len(own)),
+            str(sum(record.outcome.value == "succeeded" for record in own)),
+            span(sum(record.runtime_s for record in own)),
+            f"{max(record.ended_at for record in own):%Y-%m-%d %H:%M}",
+        )
+    Console().print(table)
+
+
+@app.command()
+def ui(
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port on loopback.")] = 5000,
+) -> None:
+    """Open the MLflow UI on what fitcast logged; Ctrl-C ends it."""
+    import os
+
+    from fitcast.settings import Settings
+
+    uri = Settings().tracking_uri
+    if uri.startswith("http"):
+        typer.echo(f"The history is on a server: open {uri} in a browser.")
+        return
+    typer.echo(f"MLflow UI: http://127.0.0.1:{port}")
+    command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", uri]
+    environment = {**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true"}
+    os.execve(  # noqa: S606 (the server takes this process's place)
+        sys.executable, [*command, "--host", "127.0.0.1", "--port", str(port)], environment
+    )
+
+
+def _sweep_of(file: Path) -> "Sweep":
+    import runpy
+
+    from fitcast.trainer.sweep import Sweep
+
+    if not file.is_file():
+        raise InvalidSweepError(f"there is no file {file}; give a Python file that defines `sweep`")
+    sweep = runpy.run_path(str(file), run_name="__fitcast__").get("sweep")
+    if not isinstance(sweep, Sweep):
+        raise InvalidSweepError(f"{file} doesn't define `sweep = fitcast.Sweep(...)`; add it")
+    return sweep
+
+
+def main() -> None:
+    """Run the command line; our errors are one line, not a traceback."""
+    try:
+        app()
+    except FitcastError as error:
+        typer.echo(f"fitcast: {error}", err=True)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        typer.echo("fitcast: interrupted", err=True)
+        sys.exit(130)

@@ -1,0 +1,67 @@
+"""A workflow on its way to the store, as the writer holds it in memory.
+
+In here: its records and logs, what of a log is worth keeping, how far it is saved. Not in here:
+when it is saved (:mod:`fitcast.history.writer`).
+"""
+
+from dataclasses import dataclass, field
+from typing import Final
+
+from fitcast.history.outbox import OutboxFile, end_line, record_line, run_line
+from fitcast.history.records import Outcome, Record
+from fitcast.history.store import AttemptLog, WorkflowEnd, WorkflowHistory, WorkflowRun
+
+_LOG_CHARACTERS: Final = 32 * 2**20  # of one workflow; beyond it only ends of tracebacks are kept
+_TRACEBACK_CHARACTERS: Final = 4096
+
+
+@dataclass(slots=True)
+class Pending:
+    """One workflow that isn't wholly stored yet. The writer's lock guards it."""
+
+    run: WorkflowRun
+    file: OutboxFile | None
+    records: list[Record] = field(default_factory=list)
+    logs: dict[str, AttemptLog] = field(default_factory=dict)
+    end: WorkflowEnd | None = None
+    log_characters: int = 0
+    changes: int = 1
+    saved_changes: int = 0
+    due_at: float = 0.0  # monotonic; a running workflow isn't saved earlier
+
+    def take(self, record: Record, log: AttemptLog | None) -> AttemptLog | None:
+        """Add a record; return what of its log is kept."""
+        kept = _worth_keeping(record, log, self.log_characters)
+        self.records.append(record)
+        if kept is not None:
+            self.logs[record.record_id] = kept
+            self.log_characters += len(kept.stdout) + len(kept.stderr) + len(kept.traceback)
+        return kept
+
+    def write_whole(self, file: OutboxFile) -> None:
+        """Begin the outbox file of the workflow with all that there is of it."""
+        self.file = file
+        lines = [run_line(self.run)]
+        lines += [record_line(r, self.logs.get(r.record_id)) for r in self.records]
+        if self.end is not None:
+            lines.append(end_line(self.end))
+        file.append(b"".join(lines))
+
+    def history(self) -> WorkflowHistory:
+        """Return what is to be saved now."""
+        return WorkflowHistory(
+            run=self.run, records=tuple(self.records), logs=dict(self.logs), end=self.end
+        )
+
+
+def _worth_keeping(record: Record, log: AttemptLog | None, kept: int) -> AttemptLog | None:
+    """Return the part of a log that is stored: of failures all, of the rest the warnings."""
+    if log is None:
+        return None
+    if record.outcome is Outcome.SUCCEEDED or record.outcome is Outcome.CANCELLED:
+        if not log.warnings:
+            return None
+        return AttemptLog(record_id=log.record_id, warnings=log.warnings)
+    if kept > _LOG_CHARACTERS:
+        return AttemptLog(record_id=log.record_id, traceback=log.traceback[-_TRACEBACK_CHARACTERS:])
+    return log

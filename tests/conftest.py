@@ -1,0 +1,61 @@
+"""What all tests share: state of their own, and a look for processes left behind."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+_END_WITHIN_S = 5.0  # ending processes are reaped a moment later on a busy machine
+
+
+@pytest.fixture(autouse=True)
+def fitcast_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Give every test a FITCAST_HOME of its own and no MLflow store from outside."""
+    home = tmp_path / "fitcast-home"
+    for variable in ("MLFLOW_TRACKING_URI", "FITCAST_TRACKING_URI", "FITCAST_EXPERIMENT"):
+        monkeypatch.delenv(variable, raising=False)
+    for variable in ("FITCAST_CPUS", "FITCAST_MEMORY_BYTES"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setenv("FITCAST_HOME", str(home))
+    return home
+
+
+@pytest.fixture
+def no_process_left() -> Iterator[None]:
+    """Fail the test if a process that it started is still there after it.
+
+    Processes are told apart by number and start time, so one that ended and whose number was
+    given again is not mistaken for one left behind.
+    """
+    before = set(_children())
+    yield
+    deadline = time.monotonic() + _END_WITHIN_S
+    left: list[psutil.Process] = []
+    while time.monotonic() < deadline:
+        left = [process for process in _children() if process not in before]
+        if not left:
+            return
+        time.sleep(0.05)
+    told = "; ".join(_told(process) for process in left)
+    for process in left:
+        if process.is_running():
+            process.kill()
+    pytest.fail(f"processes were left behind: {told}")
+
+
+def _children() -> list[psutil.Process]:
+    # multiprocessing's resource tracker belongs to the test run: it lives until that ends
+    return [
+        process
+        for process in psutil.Process().children(recursive=True)
+        if "resource_tracker" not in _told(process)
+    ]
+
+
+def _told(process: psutil.Process) -> str:
+    try:
+        return f"{process.pid} ({process.status()}) {' '.join(process.cmdline())}"
+    except psutil.Error:
+        return f"{process.pid}"
