@@ -1,36 +1,85 @@
-# `make demo` and `make test` set up everything that they need in .venv.
-PYTHON ?= python3
+# `make demo`, `make test` and `make lint` set up everything that they need, in .venv.
+# Python: python3 if it is 3.11 or newer, else a newer one beside it; or make PYTHON=/path/to/it.
+
+PYTHONS := $(or $(PYTHON),python3 python3.13 python3.12 python3.11)
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
+TF_VENV := .venv-tensorflow
+TF_READY := $(TF_VENV)/ready
+UV_VENV := build/uv
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export PIP_NO_INPUT := 1
 
-.PHONY: demo compare test lint format requirements clean
+.PHONY: help demo compare test test-tensorflow lint format requirements clean
+.DELETE_ON_ERROR:
 
-$(READY): requirements.txt pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "fitcast needs Python 3.11 or newer: make PYTHON=python3.12 ...")'
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
-	@touch $(READY)
+help: ## list what can be made
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-demo: $(READY)
-	$(BIN)/fitcast demo
+demo: $(READY) ## run the seed workload: forecast, run, learn, forecast again
+	@$(BIN)/fitcast demo
 
-compare: $(READY)
-	$(BIN)/fitcast demo --compare
+compare: $(READY) ## the same, beside GridSearchCV(n_jobs=-1)
+	@$(BIN)/fitcast demo --compare
 
-test: $(READY)
-	$(BIN)/python -m pytest -m "not slow and not tensorflow"
+test: $(READY) ## run the tests
+	@$(BIN)/python -m pytest -m "not slow and not tensorflow"
 
-lint: $(READY)
+test-tensorflow: $(TF_READY) ## run a sweep of Keras models, in a virtual environment of its own
+	@$(TF_VENV)/bin/python -m pytest -m tensorflow
+
+lint: $(READY) ## check style, types and the direction of imports
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/lint-imports
+	$(BIN)/lint-imports --no-logo
 
-format: $(READY)
+format: $(READY) ## put files into the form that lint wants
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-clean:
-	rm -rf $(VENV) build dist *.egg-info
+# Keeps what is pinned; `make requirements UPGRADE=1` takes the newest of everything.
+requirements: $(UV_VENV)/bin/uv ## pin the dependencies of pyproject.toml anew
+	$(LOCK) --extra dev --output-file requirements.txt pyproject.toml
+	$(LOCK) --extra dev --extra tensorflow --constraints requirements.txt \
+	    --output-file requirements-tensorflow.txt pyproject.toml
+
+LOCK = $(UV_VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 \
+    --generate-hashes --no-emit-index-url --no-header --no-annotate $(if $(UPGRADE),--upgrade)
+
+clean: ## remove what was made, virtual environments too
+	rm -rf $(VENV) $(TF_VENV) build dist *.egg-info
+	rm -rf .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(READY): requirements.txt pyproject.toml | $(BIN)/python
+	$(call install,$(VENV),requirements.txt)
+
+$(TF_READY): requirements-tensorflow.txt pyproject.toml | $(TF_VENV)/bin/python
+	$(call install,$(TF_VENV),requirements-tensorflow.txt)
+
+$(UV_VENV)/bin/uv: | $(UV_VENV)/bin/python
+	$(UV_VENV)/bin/python -m pip install --quiet uv
+
+# One package comes as source only. It is built with the pinned build tools, which are therefore
+# installed first, not with whatever is newest on the day.
+define install
+@echo "Installing $(2) into $(1): some minutes the first time ..."
+@awk '/^[a-z]/ {keep = /^(packaging|setuptools|wheel)==/} keep' $(2) >$(1)/build-tools.txt
+@$(1)/bin/python -m pip install --quiet --require-hashes -r $(1)/build-tools.txt
+@$(1)/bin/python -m pip install --quiet --require-hashes --no-build-isolation -r $(2)
+@$(1)/bin/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+@touch $(1)/ready
+endef
+
+%/bin/python:
+	@for python in $(PYTHONS); do \
+	    if "$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
+	        echo "Making $* with $$("$$python" --version) ($$python)"; \
+	        exec "$$python" -m venv --clear $*; \
+	    fi; \
+	done; \
+	echo "fitcast needs Python 3.11 or newer; tried: $(PYTHONS)." >&2; \
+	echo "Install one, or name it: make PYTHON=/path/to/python3.12 $(MAKECMDGOALS)" >&2; \
+	exit 1

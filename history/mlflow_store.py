@@ -268,6 +268,8 @@ class MlflowHistory:
             index = child.data.tags.get(shown.CANDIDATE_TAG, "")
             if index.isdecimal() and child.data.tags.get(shown.PARENT_TAG) == runs.parent:
                 runs.children[int(index)] = _Child(child.info.run_id, set(child.data.params))
+        if workflow.end is None and parent.info.status != "RUNNING":
+            self._client.update_run(runs.parent, status="RUNNING")  # resumed
         known = _Child(runs.parent, set(parent.data.params))
         self._log(known, [], shown.shown_params(run.params))
         if shown.SAVED_AT_METRIC in parent.data.metrics:
@@ -306,12 +308,11 @@ class MlflowHistory:
             if record.outcome not in {"succeeded", "cancelled"}:
                 text = shown.failure_text(record, logs.get(record.record_id))
                 self._client.log_text(run_id, text, f"failures/{shown.attempt_file(record)}")
-        if workflow.end is not None or records:
-            ids = {r.candidate_index for r in records}
-            of_candidate = [r for r in workflow.records if r.candidate_index in ids]
-            texts = (logs[r.record_id] for r in of_candidate if r.record_id in logs)
-            if warnings := shown.warnings_text(texts):
-                self._client.log_text(run_id, warnings, "warnings.txt")
+        candidates = {r.candidate_index for r in records}
+        of_candidate = [r for r in workflow.records if r.candidate_index in candidates]
+        texts = (logs[r.record_id] for r in of_candidate if r.record_id in logs)
+        if warnings := shown.warnings_text(texts):
+            self._client.log_text(run_id, warnings, "warnings.txt")
 
     def _close(self, run_id: str, status: str, at: Any) -> None:
         self._client.set_terminated(run_id, status=status, end_time=shown.epoch_ms(at))

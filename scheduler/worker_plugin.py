@@ -71,13 +71,18 @@ def run_attempt(spec: AttemptSpec) -> Measured:
     return _plugin(get_worker()).run(spec)
 
 
-def cancel_attempt(workflow_id: str, fit_id: str, attempt: int, dask_worker: Any = None) -> bool:
-    """End an attempt on the worker that this is sent to."""
+async def cancel_attempt(
+    workflow_id: str, fit_id: str, attempt: int, dask_worker: Any = None
+) -> bool:
+    """End an attempt on the worker that this is sent to.
+
+    A coroutine: Dask lets only those run without waiting for them.
+    """
     runner = _plugin(dask_worker).runner
     return runner is not None and runner.cancel(fit_id, attempt, workflow_id)
 
 
-def close_dataset(dataset_id: str, dask_worker: Any = None) -> None:
+async def close_dataset(dataset_id: str, dask_worker: Any = None) -> None:
     """Let the worker forget a dataset."""
     runner = _plugin(dask_worker).runner
     if runner is not None:

@@ -58,8 +58,8 @@ FAMILIES: dict[str, Family] = {
         _family("tree", "tree", 0.0, 0.4, 0.25),
         _family("adaboost", "boosting", 0.0, 0.6),
         # How many passes they need depends on data and penalty in ways no law tells.
-        _family("coordinate_descent", "linear model", 0.0, 0.8, 0.5, 0.5),
-        _family("iterative_linear", "linear model", 0.05, 0.8, 0.5, 0.5),
+        _family("coordinate_descent", "linear model", 0.0, 1.0, 0.7, 0.7),
+        _family("iterative_linear", "linear model", 0.05, 0.7, 0.5, 0.5),
         _family("closed_linear", "linear model", 0.4, 0.6, 0.2, 0.2),
         _family("stochastic", "linear model", 0.0, 0.7, 0.4, 0.3),
         _family("kernel", "kernel machine", 0.0, 0.7, 0.6, 0.4, 0.5),

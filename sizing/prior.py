@@ -48,6 +48,7 @@ def cost_of(fit: Described) -> Cost:
     c = constants()
     law = _LAWS[fit.family.name]
     work_s, memory, text = law(fit, c.get(fit.family.name, {}))
+    work_s *= c["work_factor"]  # constants are those of a core alone; here, cores share caches
     work_s += c["predict_cell_s"] * fit.rows_test * fit.columns
     work_s += c["step_cell_s"] * fit.nonzeros * max(0, len(fit.steps) - 1)
     # Touched pages of the mapped data count as the process's own; each step may copy them.
@@ -90,7 +91,10 @@ def _histogram_boosting(fit: Described, c: Mapping[str, float]) -> _Answer:
         + c["cell_bytes"] * fit.nonzeros
         + c["row_bytes"] * fit.rows_train * _outputs(fit)
         + c["node_bytes"] * nodes * trees
+        + c["node_column_bytes"] * nodes * columns
     )
+    if fit.algorithm.rpartition(".")[2].startswith("Hist"):
+        tree_s *= c["hist_factor"]
     text = f"boosting of {trees:,.0f} trees, depth {depth:.0f}"
     return c["fixed_s"] + trees * tree_s, memory, text
 
@@ -160,20 +164,32 @@ def _adaboost(fit: Described, c: Mapping[str, float]) -> _Answer:
 
 
 def _coordinate_descent(fit: Described, c: Mapping[str, float]) -> _Answer:
-    passes = min(c["passes"], _between(fit.params.number("max_iter", default=1e3), 1.0, 1e7))
-    work_s = c["cell_pass_s"] * passes * fit.nonzeros * _one_against_rest(fit)
+    most = min(
+        c["most_passes"], _between(fit.params.number("max_iter", default=1e3), 1.0, 1e7) * 30
+    )
+    passes = min(most, c["passes"] * _looseness(fit, c["loose_rows"]))
+    work_s = c["cell_pass_s"] * passes * fit.nonzeros * _outputs(fit)
     return work_s, c["cell_bytes"] * fit.nonzeros, _linear_text(fit)
 
 
 def _iterative_linear(fit: Described, c: Mapping[str, float]) -> _Answer:
-    saga = fit.params.word("solver") in ("saga", "sag")
-    limit = _between(fit.params.number("max_iter", default=1e2), 1.0, 1e7)
-    passes = min(c["saga_passes"] if saga else c["lbfgs_passes"], limit)
-    pass_s = c["cell_pass_s"] * fit.nonzeros + c["row_pass_s"] * fit.rows_train
-    work_s = passes * pass_s * (c["saga_slow"] if saga else 1.0) * _outputs(fit)
+    most = _between(fit.params.number("max_iter", default=1e2), 1.0, 1e7)
+    if fit.params.word("solver") in ("saga", "sag"):
+        passes = min(most, c["saga_passes"] * _looseness(fit, c["loose_rows"]))
+        pass_s = c["saga_cell_s"] * fit.nonzeros + c["saga_row_s"] * fit.rows_train
+    else:
+        passes = min(most, c["lbfgs_passes"])
+        pass_s = c["cell_pass_s"] * fit.nonzeros + c["row_pass_s"] * fit.rows_train
+    work_s = passes * pass_s * _outputs(fit)
     if fit.algorithm.endswith("CV"):
         work_s *= 50.0  # ten penalties, five folds
     return work_s, c["cell_bytes"] * fit.nonzeros, _linear_text(fit)
+
+
+def _looseness(fit: Described, loose_rows: float) -> float:
+    """Return how many times more passes a weak penalty takes; 1 for a strong one."""
+    inverse_penalty = _between(fit.params.number("C", default=1.0), 1e-6, 1e3)
+    return 1.0 + inverse_penalty * fit.rows_train / loose_rows
 
 
 def _closed_linear(fit: Described, c: Mapping[str, float]) -> _Answer:
@@ -185,7 +201,7 @@ def _closed_linear(fit: Described, c: Mapping[str, float]) -> _Answer:
 def _stochastic(fit: Described, c: Mapping[str, float]) -> _Answer:
     passes = min(c["passes"], _between(fit.params.number("max_iter", default=1e3), 1.0, 1e7))
     pass_s = c["cell_pass_s"] * fit.nonzeros + c["row_pass_s"] * fit.rows_train
-    return passes * pass_s * _one_against_rest(fit), c["cell_bytes"] * fit.nonzeros, "linear model"
+    return passes * pass_s * _outputs(fit), c["cell_bytes"] * fit.nonzeros, "linear model"
 
 
 def _kernel(fit: Described, c: Mapping[str, float]) -> _Answer:
@@ -271,7 +287,9 @@ def _tree_depth(fit: Described) -> tuple[float, float]:
     """Return the mean depth that rows reach in an unpruned tree, and its nodes."""
     p = fit.params
     smallest = max(_count(fit, "min_samples_leaf", 1.0), _count(fit, "min_samples_split", 2.0) / 2)
-    leaves = max(2.0, fit.rows_train / (3.0 * smallest))
+    # Few leaves of an unpruned tree hold a single row; those of random thresholds twice as many.
+    single = 3.0 if fit.algorithm.rpartition(".")[2].startswith("Extra") else 6.0
+    leaves = max(2.0, fit.rows_train / (single + 2.0 * (smallest - 1.0)))
     limit = p.number("max_leaf_nodes", default=0.0)
     if limit >= 2.0:
         leaves = min(leaves, limit)
@@ -279,8 +297,9 @@ def _tree_depth(fit: Described) -> tuple[float, float]:
     given = p.number("max_depth", default=0.0)
     if given >= 1.0:
         # Rows whose leaf is pure early don't reach a deep limit: a soft minimum.
+        free = depth
         depth = (given**-4.0 + depth**-4.0) ** -0.25
-        leaves = min(leaves, 2.0 ** min(given, 60.0))
+        leaves = min(leaves * (depth / free) ** 2, 2.0 ** min(given, 60.0))
     return max(1.0, depth), 2.0 * leaves
 
 
@@ -306,10 +325,6 @@ def _max_features(fit: Described, default: float) -> float:
 
 def _outputs(fit: Described) -> float:
     return _between(fit.classes, 1.0, 1e5) if fit.classes > 2.0 else 1.0
-
-
-def _one_against_rest(fit: Described) -> float:
-    return _outputs(fit)
 
 
 def _linear_text(fit: Described) -> str:

@@ -64,10 +64,10 @@ def test_the_home_folder_is_made_for_its_owner_only(tmp_path):
 @pytest.mark.parametrize("home", ["file", "file/under"])
 def test_a_home_that_is_a_file_is_refused_with_what_to_do(tmp_path, home):
     (tmp_path / "file").touch()
-    with pytest.raises(InvalidInputError, match="is a file. Set FITCAST_HOME"):
+    with pytest.raises(InvalidInputError, match=r"is a file\. Set FITCAST_HOME"):
         Settings(home=tmp_path / home).ensure_home()
 
 
 def test_a_home_that_cannot_be_made_is_refused_with_what_to_do():
-    with pytest.raises(InvalidInputError, match="can't make its folder.*Set FITCAST_HOME"):
+    with pytest.raises(InvalidInputError, match=r"can't make its folder.*Set FITCAST_HOME"):
         Settings(home=Path("/proc/nowhere")).ensure_home()

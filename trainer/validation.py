@@ -63,10 +63,13 @@ def check_settings(sweep: "Sweep") -> None:
 
 def configure(candidate: Candidate) -> Any:
     """Return a candidate's estimator with its parameters set; refuse names that don't exist."""
-    if not candidate.params:
-        return candidate.configured()
-    check_spelling(candidate.estimator, candidate.params)
-    return params_estimator(candidate.estimator, candidate.params)
+    if candidate.params:
+        check_spelling(candidate.estimator, candidate.params)
+        configured = params_estimator(candidate.estimator, candidate.params)
+    else:
+        configured = candidate.configured()
+    _check_tags(candidate, configured)
+    return configured
 
 
 def check_kinds(candidates: Sequence[Candidate], configured: Sequence[Any], cv: Any) -> None:
@@ -211,6 +214,16 @@ def check_folds(
                     f"{len(rows)} {which} rows: {why}. Shuffle and stratify, as in "
                     "cv=StratifiedKFold(5, shuffle=True, random_state=0), or use fewer folds."
                 )
+
+
+def _check_tags(candidate: Candidate, configured: Any) -> None:
+    # Without tags scikit-learn neither cuts the rows of a fold nor scores, so every fit would fail.
+    if tags_of(configured) is None:
+        raise InvalidSweepError(
+            f"Candidate {candidate.label!r}: scikit-learn can't ask {type(configured).__name__} "
+            "what it is (it has no __sklearn_tags__). Derive the class from "
+            "sklearn.base.BaseEstimator, after ClassifierMixin or RegressorMixin."
+        )
 
 
 def _check_length(what: str, values: Any, rows: int) -> None:

@@ -4,6 +4,7 @@ Only the life of the cluster: sizes, processes, TLS, and who is there. What runs
 in :mod:`fitcast.scheduler.decisions` and carried out by :mod:`fitcast.scheduler.dispatcher`.
 """
 
+import logging
 import os
 from collections.abc import Callable, Sequence
 from itertools import count
@@ -103,6 +104,7 @@ class LocalBackend:
                             **common,
                             "nthreads": size.cpus + 1,
                             "memory_limit": 0,
+                            "silence_logs": logging.CRITICAL,
                             "dashboard": False,
                             "env": {"PYTHONWARNINGS": "ignore"},
                             "config": _CONFIG,
@@ -116,7 +118,11 @@ class LocalBackend:
                     "options": {**common, "port": 0, "dashboard": False},
                 }
                 self._cluster = SpecCluster(
-                    workers, scheduler, security=security, silence_logs=50, name="fitcast"
+                    workers,
+                    scheduler,
+                    security=security,
+                    silence_logs=logging.CRITICAL,
+                    name="fitcast",
                 )
                 client = Client(self._cluster, security=security, set_as_default=False)
                 client.register_plugin(_watcher(on_change), name="fitcast-watch")

@@ -3,6 +3,7 @@
 import os
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -117,22 +118,23 @@ def below(runner: AttemptRunner) -> list[psutil.Process]:
 
 
 def nothing_below(runner: AttemptRunner, timeout_s: float = 3.0) -> bool:
+    return wait_for(lambda: not below(runner), timeout_s)
+
+
+def marked(mark: str) -> list[int]:
+    """Processes anywhere on this machine whose command holds a mark."""
+    found = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):  # it may end while it is looked at
+            if mark in " ".join(process.cmdline()) and process.pid != os.getpid():
+                found.append(process.pid)
+    return found
+
+
+def wait_for(condition: Callable[[], Any], timeout_s: float = 10.0) -> bool:
     end = time.monotonic() + timeout_s
-    while below(runner):
+    while not condition():
         if time.monotonic() > end:
             return False
         time.sleep(0.01)
     return True
-
-
-def marked(mark: str) -> list[int]:
-    """Processes anywhere on this machine whose environment or command holds a mark."""
-    found = []
-    for process in psutil.process_iter():
-        try:
-            held = " ".join(process.cmdline())
-        except psutil.Error:
-            continue
-        if mark in held and process.pid != os.getpid():
-            found.append(process.pid)
-    return found

@@ -1,4 +1,4 @@
-# ruff: noqa: T201, PTH - fits print, and /proc is what they look at
+# ruff: noqa: T201, PTH115, PTH208 - fits print, and /proc is what they look at
 """What an attempt gives and costs."""
 
 import contextlib

@@ -40,6 +40,7 @@ def test_fork_server_restarts_and_running_attempts_are_lost(tmp_path):
 
 def test_a_killed_worker_leaves_nothing(tmp_path):
     script = tmp_path / "worker.py"
+    mark = f"86{os.getpid()}.5"
     script.write_text(
         "import sys, threading, time\n"
         f"sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
@@ -50,10 +51,10 @@ def test_a_killed_worker_leaves_nothing(tmp_path):
         f"data = opened(runner, small_content(), Path({str(tmp_path)!r}))\n"
         "def deed():\n"
         "    import subprocess, time\n"
-        "    subprocess.Popen(['sleep', '98.125'], start_new_session=True)\n"
+        f"    subprocess.Popen(['sleep', {mark!r}], start_new_session=True)\n"
         "    time.sleep(60)\n"
         "threading.Thread(target=runner.run, args=(data.spec(Does(deed)),), daemon=True).start()\n"
-        "while not any('98.125' in p.cmdline() for p in below(runner)): time.sleep(0.01)\n"
+        f"wait_for(lambda: marked({mark!r}))\n"
         "print(*[p.pid for p in below(runner)], runner.server_pid, flush=True)\n"
         "time.sleep(60)\n"
     )

@@ -1,4 +1,4 @@
-# ruff: noqa: T201, PTH - fits print, and /proc is what they look at
+# ruff: noqa: T201 - fits print
 """Fits that crash, resist, run away or leave things behind: they harm no neighbour, and go."""
 
 import ctypes
@@ -11,9 +11,8 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
-import psutil
 import pytest
-from running import Does, below, marked, nothing_below, opened, small_content
+from running import Does, below, marked, nothing_below, opened, small_content, wait_for
 
 from fitcast.history.records import REFIT_FOLD, Outcome
 from fitcast.trainer.runner import AttemptRunner
@@ -177,8 +176,7 @@ def test_a_daemonised_grandchild_is_ended(data):
                 os.execvp("sleep", ["sleep", mark])
             os._exit(0)
         os.wait()
-        while not any(mark in " ".join(p.cmdline()) for p in psutil.process_iter()):
-            time.sleep(0.01)
+        assert wait_for(lambda: marked(mark))
 
     measured = run(data, daemonise)
     assert measured.outcome is Outcome.SUCCEEDED, measured.traceback
@@ -197,8 +195,7 @@ def test_one_that_kills_its_keeper_leaves_nothing(data):
 
     measured = run(data, kill_parent)
     assert measured.outcome is Outcome.WORKER_LOST
-    assert nothing_below(data.runner)
-    assert marked(mark) == []
+    assert wait_for(lambda: not marked(mark), 2)
 
 
 def test_one_that_kills_its_group_hits_only_itself(data):
@@ -306,8 +303,7 @@ def test_cancel(data):
     spec = data.spec(Does(resist))
     with ThreadPoolExecutor(1) as pool:
         running = pool.submit(data.runner.run, spec)
-        while len(below(data.runner)) < 3:
-            time.sleep(0.01)
+        assert wait_for(lambda: len(below(data.runner)) == 3)
         assert not data.runner.cancel(spec.fit_id, 2)
         assert not data.runner.cancel(spec.fit_id, 1, workflow_id="other")
         start = time.monotonic()

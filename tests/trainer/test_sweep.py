@@ -23,10 +23,12 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
+from sklearn.utils import get_tags
 from xgboost import XGBClassifier
 
 from fitcast import errors
 from fitcast.history.records import REFIT_FOLD
+from fitcast.trainer.fitting import fit_and_score
 from fitcast.trainer.requests import MAX_PARAM_LENGTH, MAX_PARAMS, plain
 from fitcast.trainer.sweep import Sweep
 
@@ -239,33 +241,41 @@ def test_data_from_a_file(tmp_path):
         Sweep(MODELS, data=tmp_path / "x.parquet").prepare()
 
 
-def test_estimators_that_only_follow_the_protocol():
-    class Plain:
-        def __init__(self, level=1):
-            self.level = level
+class Bare:
+    """Follows the protocol of old; scikit-learn itself refuses it since 1.7."""
 
-        def get_params(self, deep=True):
-            return {"level": self.level}
+    def get_params(self, deep=True):
+        return {}
 
-        def set_params(self, **params):
-            self.__dict__.update(params)
-            return self
+    def set_params(self, **params):
+        return self
 
-        def fit(self, X, y):
-            return self
+    def fit(self, X, y):
+        return self
 
-        def predict(self, X):
-            return np.full(len(X), self.level)
+    def predict(self, X):
+        return np.zeros(len(X))
 
-        def predict_proba(self, X):
-            return np.full((len(X), 2), 0.5)
+    def score(self, X, y):
+        return 1.0
 
-        def score(self, X, y):
-            return float(self.level)
 
-    sweep = prepared((Plain(), {"level": [0, 1]}))
-    assert len(sweep.fits) == 10
-    assert sweep.fits[0].request.target == "binary"
+def test_estimators_without_tags():
+    try:
+        get_tags(Bare())
+    except AttributeError:
+        with pytest.raises(errors.InvalidSweepError, match=r"Bare.*sklearn.base.BaseEstimator"):
+            prepared(Bare())
+    else:
+        assert len(prepared(Bare()).fits) == 5
+
+
+def test_a_bare_class_that_derives_from_base_estimator():
+    class Derived(Bare, BaseEstimator):
+        pass
+
+    sweep = prepared(Derived())
+    assert fit_and_score(job(sweep), sweep.content, 0).scores == {"score": 1.0}
 
 
 def test_code_beside_the_users_script_is_sent_by_value(tmp_path, monkeypatch):

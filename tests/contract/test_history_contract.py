@@ -1,0 +1,144 @@
+"""What every history store must do: the same tests for the one in memory and for MLflow."""
+
+import shutil
+from dataclasses import replace
+
+import pytest
+
+from fitcast.errors import HistoryError
+from fitcast.history.mlflow_store import MlflowHistory
+from fitcast.history.records import Outcome
+from fitcast.history.store import HistoryStore, MemoryHistory
+from tests.history import examples
+
+
+@pytest.fixture(scope="module")
+def empty_database(tmp_path_factory):
+    path = tmp_path_factory.mktemp("schema") / "mlflow.db"
+    MlflowHistory(f"sqlite:///{path}", experiment="unused").prepare()
+    return path
+
+
+@pytest.fixture(params=["memory", "mlflow"])
+def store(request, tmp_path) -> HistoryStore:
+    if request.param == "memory":
+        return MemoryHistory()
+    shutil.copy(request.getfixturevalue("empty_database"), tmp_path / "mlflow.db")
+    return MlflowHistory(f"sqlite:///{tmp_path}/mlflow.db")
+
+
+def by_id(records):
+    return {r.record_id: r for r in records}
+
+
+def test_it_is_a_history_store(store):
+    assert isinstance(store, HistoryStore)
+    store.prepare()
+    store.prepare()
+
+
+def test_an_empty_history(store):
+    records, cursor = store.read()
+    assert records == []
+    assert store.read(cursor) == ([], cursor)
+    assert store.url("nobody") is None
+
+
+def test_what_was_saved_is_read(store):
+    saved = examples.workflow()
+    url = store.save(saved)
+    assert url
+    assert store.url("w1") == url
+    records, _ = store.read()
+    assert by_id(records) == by_id(saved.records)
+
+
+def test_a_running_workflow_is_read_only_after_its_end(store):
+    whole = examples.workflow()
+    url = store.save(replace(whole, records=(), end=None))
+    store.save(replace(whole, records=whole.records[:3], end=None))
+    assert store.read()[0] == []
+    assert store.save(whole) == url
+    assert by_id(store.read()[0]) == by_id(whole.records)
+
+
+def test_saving_again_changes_nothing(store):
+    saved = examples.workflow()
+    assert store.save(saved) == store.save(saved)
+    records, _ = store.read()
+    assert len(records) == len(saved.records)
+
+
+def test_reading_goes_on_where_it_stopped(store):
+    store.save(examples.workflow("w1"))
+    _, first = store.read()
+    store.save(examples.workflow("w2"))
+    store.save(examples.workflow("w3"))
+    records, second = store.read(first)
+    assert [r.workflow_id for r in records if r.fold == 0 and r.candidate_index == 0] == [
+        "w2",
+        "w3",
+    ]
+    assert store.read(second) == ([], second)
+    assert {r.workflow_id for r in store.read()[0]} == {"w1", "w2", "w3"}
+
+
+def test_reading_in_portions(store):
+    for n in range(5):
+        store.save(examples.workflow(f"w{n}", records=[examples.record(f"w{n}")]))
+    cursor, portions = None, []
+    while True:
+        records, after = store.read(cursor, limit=2)
+        if after == cursor:
+            break
+        portions.append([r.workflow_id for r in records])
+        cursor = after
+    assert portions == [["w0", "w1"], ["w2", "w3"], ["w4"]]
+
+
+def test_a_workflow_that_ended_late_is_not_missed(store):
+    early = examples.workflow("early")
+    store.save(replace(early, end=None))
+    store.save(examples.workflow("late"))
+    _, cursor = store.read()
+    store.save(early)  # ended_at lies before the cursor was taken
+    assert {r.workflow_id for r in store.read(cursor)[0]} == {"early"}
+
+
+def test_a_straggler_after_the_end_joins_the_others(store):
+    saved = examples.workflow()
+    store.save(saved)
+    _, cursor = store.read()
+    straggler = examples.record(attempt=2, outcome=Outcome.CANCELLED, scores={})
+    store.save(replace(saved, records=(straggler,)))
+    records, _ = store.read(cursor)
+    assert by_id(records) == by_id((*saved.records, straggler))
+
+
+def test_a_workflow_without_records(store):
+    store.save(examples.workflow(records=[]))
+    assert store.read()[0] == []
+
+
+@pytest.mark.parametrize("cursor", ["nonsense", "{}", '{"experiment": 3}'])
+def test_a_bad_cursor_is_refused(store, cursor):
+    with pytest.raises(HistoryError, match="None to read everything"):
+        store.read(cursor)
+
+
+def test_odd_names_and_values(store):
+    odd = replace(
+        examples.record(),
+        candidate="xgb " + "ü/\\'\"\n" * 200,
+        request=replace(
+            examples.record().request,
+            params={"a//b": 1, "../x": "y" * 9000, "": None, "näme!": float("nan"), "q" * 400: 1}
+            | {f"p{i}": i for i in range(250)},
+        ),
+        scores={"roc auc (ovr)": 0.5, "bad": float("inf"), "score": float("nan")},
+    )
+    store.save(examples.workflow(records=[odd]))
+    (found,) = store.read()[0]
+    assert found.candidate == odd.candidate
+    assert list(found.request.params) == list(odd.request.params)
+    assert found.scores["roc auc (ovr)"] == 0.5
