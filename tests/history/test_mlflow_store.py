@@ -190,10 +190,10 @@ from fitcast.history.mlflow_store import MlflowHistory
 from tests.history import examples
 MlflowHistory("sqlite:///{tmp_path}/mlflow.db").save(examples.workflow(sys.argv[1]))
 """
-    processes = [subprocess.Popen([sys.executable, "-c", code, f"w{n}"]) for n in range(3)]
-    assert [p.wait() for p in processes] == [0, 0, 0]
+    processes = [subprocess.Popen([sys.executable, "-c", code, f"w{n}"]) for n in range(2)]
+    assert [p.wait() for p in processes] == [0, 0]
     records, _ = MlflowHistory(f"sqlite:///{tmp_path}/mlflow.db").read()
-    assert {r.workflow_id for r in records} == {"w0", "w1", "w2"}
+    assert {r.workflow_id for r in records} == {"w0", "w1"}
 
 
 def test_the_command_for_the_ui(store):

@@ -1,0 +1,63 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fitcast.history.records import Estimate
+from fitcast.sizing.families import FAMILIES, family_of, with_threads
+
+
+def estimate(**changed):
+    whole = {
+        "threads": 1,
+        "runtime_s_p10": 8.0,
+        "runtime_s_p50": 10.0,
+        "runtime_s_p90": 12.0,
+        "peak_memory_bytes_p50": 100,
+        "peak_memory_bytes_p95": 120,
+        "failure_probability": 0.01,
+        "parallel_fraction": 0.9,
+    }
+    return Estimate(**(whole | changed))
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "solver", "family"),
+    [
+        ("xgboost.XGBClassifier", "", "histogram_boosting"),
+        ("xgboost.sklearn.XGBRegressor", "", "histogram_boosting"),
+        ("lightgbm.LGBMClassifier", "", "histogram_boosting"),
+        ("sklearn.ensemble._forest.RandomForestClassifier", "", "forest"),
+        ("sklearn.linear_model.LogisticRegression", "lbfgs", "iterative_linear"),
+        ("sklearn.linear_model.LogisticRegression", "liblinear", "coordinate_descent"),
+        ("my.own.Thing", "", "generic"),
+        ("", "", "generic"),
+    ],
+)
+def test_algorithms_have_families(algorithm, solver, family):
+    assert family_of(algorithm, solver).name == family
+
+
+def test_every_family_has_a_law():
+    from fitcast.sizing.prior import _LAWS
+
+    assert set(_LAWS) == set(FAMILIES)
+
+
+def test_threads_divide_the_parallel_share():
+    four = with_threads(estimate(), 4)
+    assert four.threads == 4
+    assert four.runtime_s_p50 == pytest.approx(10 * (0.1 + 0.9 / 4))
+    assert four.runtime_s_p90 / four.runtime_s_p50 == pytest.approx(1.2)
+
+
+def test_no_parallel_share_gains_nothing():
+    assert with_threads(estimate(parallel_fraction=0.0), 8).runtime_s_p50 == pytest.approx(10)
+
+
+@given(st.integers(1, 64), st.integers(1, 64), st.floats(0, 1))
+def test_threads_there_and_back(first, second, fraction):
+    start = estimate(parallel_fraction=fraction)
+    direct = with_threads(start, second)
+    around = with_threads(with_threads(start, first), second)
+    assert around.runtime_s_p50 == pytest.approx(direct.runtime_s_p50)
+    assert direct.runtime_s_p50 <= start.runtime_s_p50 * (1 + 1e-12)
