@@ -23,8 +23,8 @@ def first_models() -> dict[str, Any]:
         depths=[3, 4, 5, 6, 8],
         leaves=[5, 10, 20, 40, 80],
         penalties=[0.01, 0.03, 0.1, 0.3, 1.0],
-        trees=60,
-        rounds=150,
+        trees=100,
+        rounds=200,
     )
 
 
@@ -35,7 +35,7 @@ def second_models() -> dict[str, Any]:
         leaves=[3, 8, 15, 30, 60],
         penalties=[0.02, 0.05, 0.2, 0.5, 2.0],
         trees=80,
-        rounds=120,
+        rounds=150,
     )
 
 
@@ -48,7 +48,7 @@ def _models(
     from sklearn.preprocessing import StandardScaler
     from xgboost import XGBClassifier
 
-    lasso = LogisticRegression(l1_ratio=1.0, solver="liblinear", random_state=0)
+    lasso = LogisticRegression(l1_ratio=1.0, solver="saga", tol=1e-3, max_iter=100, random_state=0)
     return {
         "xgb": (XGBClassifier(n_estimators=rounds, random_state=0), {"max_depth": depths}),
         "forest": (

@@ -26,16 +26,16 @@ def print_estimate(console: Console, estimate: "SweepEstimate") -> None:
         table.add_column(name)
     for name in ("threads", "runtime", "P10 to P90", "memory", "P95", "failure"):
         table.add_column(name, justify="right")
-    for row in estimate.candidates.itertuples():
+    for row in estimate.candidates.to_dict("records"):
         table.add_row(
-            row.candidate,
-            row.pool,
-            str(row.threads),
-            span(row.runtime_s_p50),
-            f"{span(row.runtime_s_p10)} to {span(row.runtime_s_p90)}",
-            f"{row.peak_memory_bytes_p50 / _MIB:,.0f} MiB",
-            f"{row.peak_memory_bytes_p95 / _MIB:,.0f} MiB",
-            f"{row.failure_probability:.1%}",
+            row["candidate"],
+            row["pool"],
+            str(row["threads"]),
+            span(row["runtime_s_p50"]),
+            f"{span(row['runtime_s_p10'])} to {span(row['runtime_s_p90'])}",
+            f"{row['peak_memory_bytes_p50'] / _MIB:,.0f} MiB",
+            f"{row['peak_memory_bytes_p95'] / _MIB:,.0f} MiB",
+            f"{row['failure_probability']:.1%}",
         )
     console.print(table)
     console.print(f"Whole workflow, {len(estimate.fits)} fits: {_eta(estimate.eta)}")

@@ -28,14 +28,9 @@ from fitcast.history import presentation as shown
 from fitcast.history.codec import read_parquet, write_parquet
 from fitcast.history.cursors import Cursor
 from fitcast.history.records import Record
-from fitcast.history.sqlite_files import (
-    build_database,
-    check_folder,
-    one_at_a_time,
-    sqlite_path,
-)
+from fitcast.history.sqlite_files import build_database, check_folder, one_at_a_time
 from fitcast.history.store import WorkflowHistory, unique_records
-from fitcast.history.tracking_uri import check_reachable, checked_uri, masked
+from fitcast.history.tracking_uri import check_reachable, checked_uri, masked, sqlite_path
 
 log = logging.getLogger(__name__)
 

@@ -1,6 +1,6 @@
-"""The files of a SQLite store on this machine: where they are, whether they can be written.
+"""The files of a SQLite store on this machine: can they be written, and the first of them.
 
-In here: path, folder and disk checks, one builder at a time, a fresh database put in place whole.
+In here: folder and disk checks, one builder at a time, a fresh database put in place whole.
 Not in here: what is in the database, which is MLflow's (:mod:`fitcast.history.mlflow_store`).
 """
 
@@ -8,7 +8,6 @@ import fcntl
 import os
 import shutil
 import tempfile
-import urllib.parse
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,14 +17,6 @@ from fitcast.errors import HistoryError
 from fitcast.history.tracking_uri import HINT
 
 _MIN_FREE_BYTES: Final = 8 * 2**20  # a fresh schema takes about 1 MB, a large workflow some more
-
-
-def sqlite_path(uri: str) -> Path | None:
-    """Return the database file of a checked SQLite URI; None for every other kind."""
-    scheme, _, rest = uri.partition("://")
-    if scheme.split("+")[0] != "sqlite":
-        return None
-    return Path(urllib.parse.unquote(rest[1:].partition("?")[0]))
 
 
 def check_folder(database: Path) -> None:

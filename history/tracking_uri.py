@@ -1,7 +1,7 @@
 """Checks of a tracking URI that give their answer in seconds and say what to do.
 
-In here: which kinds of store there are, whether a server answers at all. Not in here: the files of
-a SQLite store (:mod:`fitcast.history.sqlite_files`), MLflow itself
+In here: which kinds of store there are, which file a SQLite URI names, whether a server answers at
+all. Not in here: checks of that file (:mod:`fitcast.history.sqlite_files`), MLflow itself
 (:mod:`fitcast.history.mlflow_store`).
 """
 
@@ -65,6 +65,14 @@ def checked_uri(uri: str) -> str:
     raise HistoryError(
         f"The tracking URI {masked(uri)!r} is of an unknown kind ({scheme}). {HINT}."
     )
+
+
+def sqlite_path(uri: str) -> Path | None:
+    """Return the database file of a checked SQLite URI; None for every other kind."""
+    scheme, _, rest = uri.partition("://")
+    if scheme.split("+")[0] != "sqlite":
+        return None
+    return Path(urllib.parse.unquote(rest[1:].partition("?")[0]))
 
 
 def check_reachable(uri: str) -> None:

@@ -18,6 +18,7 @@ from fitcast.errors import FitcastError, FitTooLargeError, HistoryError
 from fitcast.history.mlflow_store import MlflowHistory
 from fitcast.history.records import Estimate, Record
 from fitcast.history.store import AttemptLog, HistoryStore, WorkflowRun
+from fitcast.history.tracking_uri import sqlite_path
 from fitcast.history.writer import HistoryWriter
 from fitcast.scheduler.backends.local import LocalBackend
 from fitcast.scheduler.dispatcher import OVERHEAD_S, Dispatcher
@@ -137,6 +138,9 @@ class Client:
         self._sealed = Lease(folder / "datasets")
         self._store = store
         self._learner = Learner(store, folder / "records", self.tracking_uri, self._tell)
+        database = sqlite_path(self.tracking_uri) if history is None else None
+        if database is not None and not database.exists():
+            self._learner.expect_nothing()
         self._writer = HistoryWriter(store, folder / "outbox", on_trouble=self._tell)
         self._dispatcher = Dispatcher(
             self._backend, self._keys.path, on_attempt=self._note, on_close=self._finish

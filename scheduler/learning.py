@@ -11,12 +11,11 @@ import warnings
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from fitcast.sizing.model import SizingModel
-
 from fitcast.errors import HistoryError
 from fitcast.history.codec import read_parquet, write_parquet
 from fitcast.history.records import Record
 from fitcast.history.store import HistoryStore
+from fitcast.sizing.model import SizingModel
 
 MOST_RECORDS = 100_000
 """The newest records that are kept and learned from."""
@@ -49,6 +48,10 @@ class Learner:
         self._records: dict[str, Record] = {}
         self._model = SizingModel.prior()
         self._ready = threading.Event()
+
+    def expect_nothing(self) -> None:
+        """Don't let forecasts wait for a history that is only being made."""
+        self._ready.set()
 
     def load(self) -> None:
         """Read what is new in the history and train; call from a background thread."""

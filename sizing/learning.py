@@ -9,7 +9,7 @@ part, the dataset, the workflow's run, the candidate, and chance from fit to fit
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,9 @@ from scipy.special import log_ndtr
 from fitcast.sizing.points import Array, Points
 
 _JITTER = 1e-8
+_FACTORS = (0.5, 1.0, 2.0, 4.0)
+_FEW = 4  # points, below which scales stay as they are
+_ENOUGH = 250
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +50,7 @@ class Learned:
     points: Points
     factor: Array  # lower Cholesky factor of the covariance of what was seen
     weights: Array  # its inverse times what was seen beyond the law
+    scales: Scales
     stretch: float  # measured error over expected, by leaving each point out
 
 
@@ -126,7 +130,36 @@ def learn(
     standard = np.clip(weights / np.sqrt(inverse_diagonal), -3.0, 3.0)
     own = 12.0  # as if that many points had been exactly as uncertain as expected
     stretch = math.sqrt((own + float(standard @ standard)) / (own + len(seen)))
-    return Learned(seen, factor, weights, min(max(stretch, 0.6), 2.0))
+    return Learned(seen, factor, weights, scales, min(max(stretch, 0.6), 2.0))
+
+
+def fitted_scales(seen: Points, values: Array, noise: Array, scales: Scales) -> Scales:
+    """Return the scales with the part for hyper-parameters that makes what was seen likeliest.
+
+    One factor for all of that part, drawn to 1: few candidates tell little.
+    """
+    if len(seen) < _FEW:
+        return scales
+    if len(seen) > _ENOUGH:
+        rows = np.linspace(0, len(seen) - 1, _ENOUGH).astype(np.intp)
+        seen, values, noise = seen.take(rows), values[rows], noise[rows]
+    best, best_score = scales, -math.inf
+    for factor in _FACTORS:
+        tried = replace(
+            scales,
+            number=scales.number * factor,
+            smooth=scales.smooth * factor,
+            word=scales.word * factor,
+        )
+        covariance = kernel(seen, seen, tried)
+        covariance[np.diag_indices_from(covariance)] += noise + _JITTER
+        factor_of = cholesky(covariance, lower=True)
+        half = solve_triangular(factor_of, values - seen.log_mean, lower=True)
+        score = -0.5 * float(half @ half) - float(np.log(np.diag(factor_of)).sum())
+        score -= 0.5 * math.log2(factor) ** 2
+        if score > best_score:
+            best, best_score = tried, score
+    return best
 
 
 def posterior(
@@ -243,7 +276,7 @@ def _linear(points: Points, scales: Scales) -> Array:
 
 
 def _smooth(points: Points) -> Array:
-    return np.concatenate([points.shape * 0.5, points.numbers, points.words], axis=1)
+    return np.concatenate([points.shape * 0.5, points.numbers * 1.5, points.words], axis=1)
 
 
 def _distances(a: Array, b: Array) -> Array:

@@ -50,13 +50,13 @@ def scales_of(quantity: Quantity, family: Family) -> Scales:
     """Return how far the law of a family may be off."""
     if quantity is Quantity.RUNTIME:
         return Scales(
-            machine=0.25,
+            machine=0.35,
             algorithm=family.runtime_sd,
             process=0.4,
             rows=0.12,
             columns=0.2,
             classes=0.25,
-            number=min(0.3, 0.6 * family.smooth_sd + 0.05),
+            number=0.25 + 0.4 * (family.smooth_sd - 0.2),
             word=max(0.3, family.smooth_sd),
             smooth=family.smooth_sd,
             dataset=family.dataset_sd,

@@ -41,6 +41,7 @@ class Split:
     X_test: Any = None
     y_test: Any = None
     columns: dict[str, Any] = field(default_factory=dict)  # training rows only
+    test_columns: dict[str, Any] = field(default_factory=dict)  # test rows only
     classes: npt.NDArray[Any] | None = None  # all classes of a one-column target
 
 
@@ -80,8 +81,15 @@ def cut(content: Content, fold: int, estimator: Any = None) -> Split:
     probe = _Plain() if estimator is None else estimator
     X_train, y_train = _safe_split(probe, X, y, train)
     X_test, y_test = _safe_split(probe, X, y, test, train)
-    columns = _check_method_params(X, params=columns, indices=train)
-    return Split(X_train, y_train, X_test, y_test, columns, _classes(y))
+    return Split(
+        X_train,
+        y_train,
+        X_test,
+        y_test,
+        columns=_check_method_params(X, params=columns, indices=train),
+        test_columns=_check_method_params(X, params=columns, indices=test),
+        classes=_classes(y),
+    )
 
 
 def fit_and_score(job: Job, content: Content, fold: int, *, threads: int = 1) -> Fitted:
@@ -140,10 +148,12 @@ def fit_split(job: Job, estimator: Any, split: Any, fold: int) -> Fitted:
     fitted = Fitted(fit_time_s=time.perf_counter() - start)
     if fold != REFIT_FOLD:
         scoring_start = time.perf_counter()
-        fitted.scores = score(job.scorer, estimator, rows.X_test, rows.y_test)
+        params = {keyword: rows.test_columns[column] for keyword, column in job.score_params}
+        fitted.scores = score(job.scorer, estimator, rows.X_test, rows.y_test, params)
         fitted.score_time_s = time.perf_counter() - scoring_start
         if job.return_train_score:
-            fitted.train_scores = score(job.scorer, estimator, rows.X_train, rows.y_train)
+            params = {keyword: rows.columns[column] for keyword, column in job.score_params}
+            fitted.train_scores = score(job.scorer, estimator, rows.X_train, rows.y_train, params)
         if job.predict_method is not None:
             fitted.predictions = predict(estimator, job.predict_method, rows.X_test, rows.classes)
     if job.return_model:
@@ -151,9 +161,12 @@ def fit_split(job: Job, estimator: Any, split: Any, fold: int) -> Fitted:
     return fitted
 
 
-def score(scorer: Any, estimator: Any, X: Any, y: Any) -> dict[str, float]:
+def score(
+    scorer: Any, estimator: Any, X: Any, y: Any, params: Mapping[str, Any] | None = None
+) -> dict[str, float]:
     """Score as scikit-learn does; one of several scorers that fails gives NaN and a warning."""
-    given = scorer(estimator, X) if y is None else scorer(estimator, X, y)
+    params = params or {}
+    given = scorer(estimator, X, **params) if y is None else scorer(estimator, X, y, **params)
     named: Mapping[str, Any] = given if isinstance(given, dict) else {"score": given}
     scores: dict[str, float] = {}
     for name, value in named.items():

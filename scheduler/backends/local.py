@@ -115,7 +115,12 @@ class LocalBackend:
                 }
                 scheduler = {
                     "cls": Scheduler,
-                    "options": {**common, "port": 0, "dashboard": False, "dashboard_address": "127.0.0.1:0"},
+                    "options": {
+                        **common,
+                        "port": 0,
+                        "dashboard": False,
+                        "dashboard_address": "127.0.0.1:0",
+                    },
                 }
                 self._cluster = SpecCluster(
                     workers,

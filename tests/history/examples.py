@@ -92,9 +92,7 @@ def run(workflow_id="w1", **changes) -> WorkflowRun:
 
 
 def end(state="succeeded", **metrics) -> WorkflowEnd:
-    return WorkflowEnd(
-        state=state, ended_at=START + timedelta(minutes=5), summary_metrics=metrics
-    )
+    return WorkflowEnd(state=state, ended_at=START + timedelta(minutes=5), summary_metrics=metrics)
 
 
 def workflow(workflow_id="w1", records=None, logs=(), ended=True) -> WorkflowHistory:
@@ -120,9 +118,7 @@ def failure_log(of: Record) -> AttemptLog:
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
 whole = st.integers(0, 2**63 - 1)
 numbers = st.floats(allow_nan=False)
-times = st.datetimes(
-    datetime(1990, 1, 1), datetime(2100, 1, 1), timezones=st.just(UTC)  # noqa: DTZ001
-)
+times = st.datetimes(datetime(1990, 1, 1), datetime(2100, 1, 1), timezones=st.just(UTC))
 param_values = st.none() | st.booleans() | texts | st.integers(-(2**70), 2**70) | numbers
 
 requests = st.builds(

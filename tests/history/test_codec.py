@@ -85,7 +85,7 @@ def test_values_that_no_column_holds_are_brought_into_range():
         runtime_s=np.float32(1.5),
         scores={"auc": np.float64(0.5), "n": np.int64(3)},
         started_at=datetime(2026, 1, 1, 14, tzinfo=timezone(timedelta(hours=2))),
-        ended_at=datetime(2026, 1, 1, 12),  # noqa: DTZ001
+        ended_at=datetime(2026, 1, 1, 12),
     )
     found = codec.table_to_records(codec.records_to_table([odd]))[0]
     assert found.memory_limit_bytes == found.peak_memory_bytes == 2**63 - 1

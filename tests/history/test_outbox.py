@@ -136,6 +136,6 @@ def test_an_empty_folder_is_removed_when_it_is_closed(tmp_path):
 
 def test_no_place_at_all(tmp_path):
     (tmp_path / "outbox").write_text("a file")
-    with pytest.raises(OSError, match="ile exists|ot a directory"):
+    with pytest.raises(OSError, match=r"ile exists|ot a directory"):
         Outbox(tmp_path / "outbox").open_file("w1")
     assert list(Outbox(tmp_path / "outbox").left_behind()) == []

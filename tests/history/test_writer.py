@@ -50,9 +50,7 @@ def opened(tmp_path, told):
     writers = []
 
     def opened(store, **options):
-        writers.append(
-            HistoryWriter(store, tmp_path / "outbox", on_trouble=told.append, **options)
-        )
+        writers.append(HistoryWriter(store, tmp_path / "outbox", on_trouble=told.append, **options))
         return writers[-1]
 
     yield opened

@@ -262,7 +262,7 @@ def test_the_simulator_packs_as_well_as_the_bound_allows():
 
 def groups(shared):
     keys = [FitKey("w", f"f{n}") for n in range(20)]
-    return Groups({key: "a" for key in keys}, {key: "c" if shared else key.fit_id for key in keys})
+    return Groups(dict.fromkeys(keys, "a"), {key: "c" if shared else key.fit_id for key in keys})
 
 
 def test_shared_errors_make_the_interval_wider():

@@ -1,10 +1,11 @@
 import math
 
 import pytest
-from fitcast.sizing.features import describe, read_params, scaled
 from hypothesis import given
 from hypothesis import strategies as st
 from sizing_making import FOREST, request
+
+from fitcast.sizing.features import describe, read_params, scaled
 
 
 def test_costless_params_dont_tell_fits_apart():

@@ -1,3 +1,5 @@
+"""The ends of fork servers, workers and runners: nothing stays behind."""
+
 # ruff: noqa: PTH208 - /proc is what it looks at
 
 import os

@@ -1,0 +1,259 @@
+import itertools
+import math
+import random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sizing_making import BASE_BYTES, FOREST, LOGISTIC, XGB, cost_s, record, request
+
+from fitcast.history.records import Estimate, Outcome
+from fitcast.sizing.families import FAMILIES
+from fitcast.sizing.model import SizingModel
+
+ALGORITHMS = [
+    XGB,
+    FOREST,
+    LOGISTIC,
+    "sklearn.svm.SVC",
+    "my.own.Thing",
+    "",
+    "lightgbm.LGBMClassifier",
+]
+
+
+def sane(estimate: Estimate) -> None:
+    assert 0 < estimate.runtime_s_p10 <= estimate.runtime_s_p50 <= estimate.runtime_s_p90
+    assert math.isfinite(estimate.runtime_s_p90)
+    assert 0 < estimate.peak_memory_bytes_p50 <= estimate.peak_memory_bytes_p95
+    assert 0 <= estimate.failure_probability <= 1
+    assert estimate.why
+
+
+def sweep(depths, *, workflow="w", rows=20_000, noise=0.05, algorithm=XGB, **changed):
+    chance = random.Random(7)
+    made = []
+    for depth in depths:
+        asked = request(
+            algorithm, rows, params={"n_estimators": 100, "max_depth": depth}, **changed
+        )
+        for fold in range(5):
+            runtime = cost_s(asked) * math.exp(chance.gauss(0, noise))
+            made.append(record(asked, runtime, fold=fold, workflow_id=workflow))
+    return made
+
+
+@pytest.fixture(scope="module")
+def trained():
+    return SizingModel.prior().train(sweep([2, 4, 6, 8, 10]))
+
+
+def test_cold_forecasts_are_wide_and_say_so():
+    (known,) = SizingModel.prior().estimate([request(XGB)])
+    (unknown,) = SizingModel.prior().estimate([request("my.own.Thing")])
+    for estimate in (known, unknown):
+        sane(estimate)
+        assert estimate.like_records == 0
+        assert "no like fit" in estimate.why
+    assert known.runtime_s_p90 / known.runtime_s_p10 > 2
+    assert unknown.runtime_s_p90 / unknown.runtime_s_p10 > 10
+    assert known.failure_probability == pytest.approx(0.01, abs=0.005)
+
+
+def test_training_gives_a_new_model(trained):
+    assert SizingModel.prior().record_count == 0
+    assert trained.record_count == 25
+
+
+def test_other_hyperparameters_are_forecast_well_after_one_sweep(trained):
+    asked = [request(params={"n_estimators": 100, "max_depth": d}) for d in (3, 5, 7, 9)]
+    for of, estimate in zip(asked, trained.estimate(asked, dataset="d"), strict=True):
+        sane(estimate)
+        assert estimate.runtime_s_p50 == pytest.approx(cost_s(of), rel=0.15)
+        assert estimate.runtime_s_p90 / estimate.runtime_s_p10 < 2
+        assert estimate.like_records == 25
+
+
+def test_larger_data_gives_larger_forecasts_also_after_training(trained):
+    rows = [20_000, 60_000, 200_000, 2_000_000]
+    made = trained.estimate([request(rows=n) for n in rows])
+    times = [e.runtime_s_p50 for e in made]
+    spreads = [e.runtime_s_p90 / e.runtime_s_p10 for e in made]
+    memories = [e.peak_memory_bytes_p50 for e in made]
+    assert made[2].runtime_s_p10 < cost_s(request(rows=200_000)) < made[2].runtime_s_p90
+    assert all(b > 2 * a for a, b in itertools.pairwise(times))
+    assert all(b > a for a, b in itertools.pairwise(memories))
+    assert spreads == sorted(spreads)
+
+
+def test_what_was_seen_once_counts_once():
+    records = sweep([3, 6])
+    once = SizingModel.prior().train(records)
+    twice = once.train(records)
+    assert twice.record_count == once.record_count == 10
+    assert twice.estimate([request()]) == once.estimate([request()])
+
+
+def test_training_in_parts_is_training_at_once():
+    first, second = sweep([2, 4], workflow="a"), sweep([6, 8], workflow="b")
+    parts = SizingModel.prior().train(first).train(second)
+    whole = SizingModel.prior().train(first + second)
+    asked = [request(params={"n_estimators": 100, "max_depth": 5})]
+    assert parts.estimate(asked)[0].runtime_s_p50 == pytest.approx(
+        whole.estimate(asked)[0].runtime_s_p50
+    )
+
+
+def test_base_memory_is_learned():
+    (estimate,) = SizingModel.prior().train(sweep([4, 6])).estimate([request()], dataset="d")
+    assert estimate.peak_memory_bytes_p50 == pytest.approx(BASE_BYTES + 50 * 2**20, rel=0.05)
+
+
+def test_out_of_memory_raises_the_forecast_above_what_was_reached():
+    asked = request()
+    killed = record(
+        asked,
+        0.5,
+        outcome=Outcome.OUT_OF_MEMORY,
+        peak_memory_bytes=2**30,
+        memory_limit_bytes=2**30,
+    )
+    (before,) = SizingModel.prior().estimate([asked], dataset="d")
+    model = SizingModel.prior().train([killed])
+    (after,) = model.estimate([asked], dataset="d")
+    sane(after)
+    assert before.peak_memory_bytes_p95 < 2**30 < after.peak_memory_bytes_p95
+    assert after.runtime_s_p50 == pytest.approx(before.runtime_s_p50, rel=0.01)
+    assert after.failure_probability == before.failure_probability
+
+
+def test_out_of_time_raises_the_forecast_and_a_loose_bound_hardly_does():
+    asked = request()
+    (before,) = SizingModel.prior().estimate([asked])
+    tight = record(asked, 50.0, outcome=Outcome.OUT_OF_TIME, deadline_s=50.0)
+    loose = record(asked, 0.01, outcome=Outcome.OUT_OF_TIME, deadline_s=0.01)
+    (after,) = SizingModel.prior().train([tight]).estimate([asked], dataset="d")
+    (hardly,) = SizingModel.prior().train([loose]).estimate([asked], dataset="d")
+    assert after.runtime_s_p90 > 50
+    assert hardly.runtime_s_p50 == pytest.approx(before.runtime_s_p50, rel=0.02)
+
+
+def test_a_bound_doesnt_pull_down_what_was_measured():
+    records = sweep([6])
+    loose = record(records[0].request, 0.01, outcome=Outcome.OUT_OF_TIME, deadline_s=0.01)
+    plain = SizingModel.prior().train(records).estimate([request()], dataset="d")[0]
+    bounded = SizingModel.prior().train([*records, loose]).estimate([request()], dataset="d")[0]
+    assert bounded.runtime_s_p50 == pytest.approx(plain.runtime_s_p50, rel=0.01)
+
+
+@pytest.mark.parametrize("outcome", [Outcome.WORKER_LOST, Outcome.CANCELLED])
+def test_what_tells_nothing_changes_nothing(outcome):
+    model = SizingModel.prior().train([record(request(), 900.0, outcome=outcome)])
+    plain = SizingModel.prior().estimate([request()])[0]
+    told = model.estimate([request()])[0]
+    assert told.runtime_s_p50 == plain.runtime_s_p50
+    assert told.failure_probability == plain.failure_probability
+
+
+def test_failures_raise_the_chance_of_failing_and_nothing_else():
+    bad = request(params={"max_depth": -7})
+    good = request(params={"max_depth": 3})
+    records = [record(bad, 0.01, outcome=Outcome.FAILED) for _ in range(5)]
+    records += [record(good, 0.5) for _ in range(5)]
+    model = SizingModel.prior().train(records)
+    of_bad, of_good = model.estimate([bad, good])
+    assert of_bad.failure_probability > 0.7
+    assert of_good.failure_probability < 0.1
+    assert of_good.like_records == 5
+
+
+def test_uncertainty_is_split_and_whole():
+    (estimate,) = SizingModel.prior().train(sweep([4, 8])).estimate([request()])
+    whole = math.hypot(
+        estimate.runtime_log_sd_algorithm,
+        estimate.runtime_log_sd_candidate,
+        estimate.runtime_log_sd_fit,
+    )
+    assert math.log(estimate.runtime_s_p90 / estimate.runtime_s_p50) == pytest.approx(
+        1.2816 * whole, rel=1e-3
+    )
+
+
+def test_a_slow_machine_slows_algorithms_not_seen_on_it():
+    slow = [
+        record(request(name, params={"max_depth": d}), 40.0)
+        for name in (XGB, FOREST, "lightgbm.LGBMClassifier")
+        for d in (3, 5)
+    ]
+    asked = [request(LOGISTIC, rows=200_000)]
+    (before,) = SizingModel.prior().estimate(asked)
+    (after,) = SizingModel.prior().train(slow).estimate(asked)
+    assert after.runtime_s_p50 > 1.2 * before.runtime_s_p50
+
+
+def test_every_family_forecasts():
+    from fitcast.sizing.families import _CLASSES
+
+    names = [f"a.{name}" for names in _CLASSES.values() for name in names.split()]
+    assert {*_CLASSES, "generic"} == set(FAMILIES)
+    for target, classes in (("binary", 2), ("multiclass", 7), ("regression", 0)):
+        asked = [request(name, params={}, target=target, classes=classes) for name in names]
+        for estimate in SizingModel.prior().estimate(asked):
+            sane(estimate)
+
+
+def test_no_requests_give_no_estimates():
+    assert SizingModel.prior().estimate([]) == []
+    assert SizingModel.prior().train([]).record_count == 0
+
+
+VALUES = st.one_of(
+    st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=8), st.just(10**400)
+)
+NAMES = st.sampled_from(
+    [
+        "n_estimators",
+        "max_depth",
+        "C",
+        "max_iter",
+        "max_features",
+        "min_samples_leaf",
+        "num_leaves",
+        "subsample",
+        "solver",
+        "hidden_layer_sizes",
+        "cache_size",
+        "n_restarts_optimizer",
+        "rf",
+        "rf__max_depth",
+        "own",
+    ]
+)
+SIZES = st.one_of(st.integers(-5, 10**7), st.sampled_from([0, 1, 2**63 - 1, 10**30]))
+
+
+@st.composite
+def exotic(draw):
+    return request(
+        draw(st.sampled_from(ALGORITHMS)),
+        params=draw(st.dictionaries(NAMES, VALUES, max_size=6)),
+        rows_train=draw(SIZES),
+        rows_test=draw(SIZES),
+        columns=draw(SIZES),
+        nonzeros=draw(SIZES),
+        data_bytes=draw(SIZES),
+        classes=draw(SIZES),
+        threads=draw(SIZES),
+        target=draw(st.sampled_from(["binary", "multiclass", "regression", "none", "?"])),
+        steps=draw(st.sampled_from([(), ("a.B", "c.D")])),
+    )
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(exotic(), max_size=6), st.lists(st.tuples(exotic(), st.floats()), max_size=6))
+def test_exotic_values_never_crash(asked, seen):
+    model = SizingModel.prior().train([record(of, runtime) for of, runtime in seen])
+    made = model.estimate(asked, dataset="d")
+    assert len(made) == len(asked)
+    for estimate in made:
+        sane(estimate)

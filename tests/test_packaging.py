@@ -1,0 +1,151 @@
+"""What is installed: the wheel's modules, the public names, and what ``import fitcast`` costs."""
+
+import importlib
+import importlib.util
+import json
+import shutil
+import subprocess
+import sys
+import time
+import zipfile
+from pathlib import Path
+
+import pytest
+
+import fitcast
+
+ROOT = Path(__file__).parents[1]
+ROOMS = ("history", "scheduler", "sizing", "trainer")
+HEAVY = ("cryptography", "dask", "distributed", "lightgbm", "mlflow", "numpy", "pandas", "pyarrow")
+HEAVY += ("pydantic", "rich", "scipy", "sklearn", "tensorflow", "typer", "xgboost")
+
+
+def installed_files(folder: Path) -> set[str]:
+    """Return what the tree says an installation holds, as paths inside the wheel."""
+    files = {f"fitcast/{path.name}" for path in folder.glob("fitcast/*.py")} | {"fitcast/py.typed"}
+    for room in ROOMS:
+        for path in (folder / room).rglob("*"):
+            if path.suffix in {".py", ".json"} and "__pycache__" not in path.parts:
+                files.add(f"fitcast/{path.relative_to(folder)}")
+    return files
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    # of a copy: the build writes beside the sources, and others may be changing them
+    copy = tmp_path_factory.mktemp("tree")
+    for name in ("fitcast", *ROOMS):
+        shutil.copytree(
+            ROOT / name, copy / name, symlinks=True, ignore=shutil.ignore_patterns("__pycache__")
+        )
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, copy)
+    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", "out", "."]
+    run = subprocess.run(command, cwd=copy, capture_output=True, text=True)
+    assert run.returncode == 0, run.stdout + run.stderr
+    (path,) = (copy / "out").glob("*.whl")
+    with zipfile.ZipFile(path) as archive:
+        yield copy, path, archive
+
+
+def test_the_wheel_holds_the_modules_of_the_tree_and_nothing_else(wheel):
+    tree, _, archive = wheel
+    packed = {name for name in archive.namelist() if ".dist-info/" not in name}
+    assert packed == installed_files(tree)
+
+
+def test_users_get_one_top_level_name(wheel):
+    _, _, archive = wheel
+    tops = {name.split("/")[0] for name in archive.namelist() if ".dist-info/" not in name}
+    assert tops == {"fitcast"}
+
+
+def test_the_wheel_says_its_version_licence_and_command(wheel):
+    _, path, archive = wheel
+    info = f"fitcast-{fitcast.__version__}.dist-info"
+    metadata = archive.read(f"{info}/METADATA").decode()
+    assert f"\nVersion: {fitcast.__version__}\n" in metadata
+    assert "\nLicense-Expression: Apache-2.0\n" in metadata
+    assert f"{info}/licenses/LICENSE" in archive.namelist()
+    assert "fitcast = fitcast.cli:main" in archive.read(f"{info}/entry_points.txt").decode()
+    assert path.name == f"fitcast-{fitcast.__version__}-py3-none-any.whl"
+
+
+def test_a_module_of_the_wheel_is_imported_from_it_and_not_from_the_tree(wheel, tmp_path):
+    _, path, _ = wheel
+    code = "import fitcast.history.records as m, fitcast.trainer.attempts; print(m.__file__)"
+    run = subprocess.run(
+        [sys.executable, "-P", "-c", f"import sys; sys.path.insert(0, {str(path)!r}); {code}"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert run.stdout.strip() == f"{path}/fitcast/history/records.py"
+
+
+def test_what_is_exported_is_what_is_listed():
+    assert dir(fitcast) == sorted(fitcast.__all__)
+    assert set(fitcast._HOME_OF) | {"__version__", "errors"} == set(fitcast.__all__)
+
+
+@pytest.mark.parametrize("name", sorted(fitcast.__all__))
+def test_every_public_name_can_be_had(name):
+    value = getattr(fitcast, name)
+    if name in fitcast._HOME_OF:
+        assert value.__name__ == name
+        assert value.__doc__
+    else:
+        assert value is not None
+
+
+def test_a_name_that_is_not_there_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="no attribute 'Scheduler'"):
+        _ = fitcast.Scheduler
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_the_rooms_are_in_the_namespace(room):
+    module = importlib.import_module(f"fitcast.{room}")
+    assert module.__name__ == f"fitcast.{room}"
+    # the tree has links, an installation has folders; either way it is the same module
+    (location,) = module.__path__
+    assert Path(location).resolve() == (Path(fitcast.__file__).parent / room).resolve()
+
+
+def test_import_fitcast_is_quick_and_imports_nothing_heavy():
+    code = (
+        "import time; start = time.perf_counter(); import fitcast; "
+        "took_s = time.perf_counter() - start; "
+        "import sys, json; print(json.dumps([took_s, sorted(sys.modules)]))"
+    )
+    tries = []
+    for _ in range(3):  # the best of a few, as other processes may be busy
+        run = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
+        took_s, modules = json.loads(run.stdout)
+        assert not set(HEAVY) & set(modules)
+        tries.append(took_s)
+    assert min(tries) < 0.2
+
+
+def test_the_help_is_quick():
+    tries = []
+    for _ in range(3):
+        start_s = time.monotonic()
+        run = subprocess.run(
+            [sys.executable, "-m", "fitcast", "--help"], capture_output=True, text=True, check=True
+        )
+        tries.append(time.monotonic() - start_s)
+        assert "demo" in run.stdout
+    assert min(tries) < 0.5
+
+
+def test_the_lock_has_hashes_pins_and_no_addresses():
+    lines = (ROOT / "requirements.txt").read_text().splitlines()
+    assert not [line for line in lines if "://" in line or line.startswith("-")]
+    names = [line for line in lines if line and line[0].isalnum()]
+    assert names
+    assert all("==" in line for line in names)
+    for line, after in zip(lines, lines[1:], strict=False):
+        if line and line[0].isalnum():
+            assert after.strip().startswith("--hash=sha256:"), line
