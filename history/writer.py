@@ -137,32 +137,42 @@ class HistoryWriter:
         return self._urls.get(workflow_id)
 
     def flush(self, timeout_s: float) -> bool:
-        """Try at once to store everything, and wait for it.
+        """Try at once to store what there is now, and wait for it.
 
         Returns
         -------
         bool
-            Whether all is stored. If not, it is still in the outbox.
+            Whether all of it is stored. If not, it is still in the outbox.
         """
         until = time.monotonic() + timeout_s
         with self._changed:
-            if not self._thread.is_alive():
-                return not self._unsaved()
             self._hurry += 1
             self._retry_at = 0.0
-            # The round that is under way may have begun before the last change
-            wanted = self._rounds + 2
             self._changed.notify_all()
             try:
-                while self._unsaved() or not self._started:
-                    left = until - time.monotonic()
-                    tried = self._rounds >= wanted and self._store_trouble
-                    if left <= 0 or tried or not self._thread.is_alive():
-                        return False
-                    self._changed.wait(left)
-                return True
+                # What an earlier process left counts too, once it is known
+                if not self._wait_for(lambda: self._started, until):
+                    return False
+                wanted = [(e, e.changes) for e in self._entries.values()]
+                # The round that is under way may have begun before the last change
+                tried = self._rounds + 2
+
+                def settled() -> bool:
+                    done = all(e.saved_changes >= changes for e, changes in wanted)
+                    return done or (self._store_trouble and self._rounds >= tried)
+
+                self._wait_for(settled, until)
+                return all(e.saved_changes >= changes for e, changes in wanted)
             finally:
                 self._hurry -= 1
+
+    def _wait_for(self, condition: Callable[[], bool], until: float) -> bool:
+        while not condition():
+            left = until - time.monotonic()
+            if left <= 0 or not self._thread.is_alive():
+                return False
+            self._changed.wait(min(left, 1.0))
+        return True
 
     def close(self, timeout_s: float) -> None:
         """Store what can be stored within the time and stop; the rest stays in the outbox."""

@@ -60,7 +60,7 @@ def scales_of(quantity: Quantity, family: Family) -> Scales:
             word=max(0.3, family.smooth_sd),
             smooth=family.smooth_sd,
             dataset=family.dataset_sd,
-            run=0.08,
+            run=0.12,
             candidate=0.03,
             fit=0.08,
         )

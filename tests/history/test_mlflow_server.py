@@ -35,7 +35,9 @@ def server(folder, port):
         process = subprocess.Popen(
             command,
             cwd=folder,
-            env=os.environ | {"MLFLOW_DISABLE_TELEMETRY": "true"},
+            # Without jobs it starts one process less, in half the time
+            env=os.environ
+            | {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
             stdout=output,
             stderr=output,
             start_new_session=True,

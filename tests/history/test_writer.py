@@ -297,6 +297,31 @@ def test_only_logs_worth_keeping_are_kept(opened, store):
     assert logs[good.record_id].stdout == ""
 
 
+def test_flush_does_not_wait_for_what_comes_later(opened, store):
+    store.save_takes_s = 0.05
+    writer = opened(store)
+    write(writer)
+    write(writer, "busy", ended=False)
+    stop = threading.Event()
+
+    def work():
+        fold = 100
+        while not stop.is_set():
+            writer.add(examples.record("busy", fold=(fold := fold + 1)))
+            time.sleep(0.005)
+
+    worker = threading.Thread(target=work)
+    worker.start()
+    try:
+        began = time.perf_counter()
+        assert writer.flush(20)
+        assert time.perf_counter() - began < 5
+    finally:
+        stop.set()
+        worker.join()
+    assert store.workflow("w1").end is not None
+
+
 def test_many_threads_at_once(opened, store):
     writer = opened(store, save_every_s=0.05)
 
