@@ -5,21 +5,17 @@ Not in here: what the runs show (:mod:`fitcast.history.presentation`), when thin
 (:mod:`fitcast.history.writer`), checks of the address (:mod:`fitcast.history.tracking_uri`).
 """
 
-import functools
-import json
 import logging
 import os
 import tempfile
 import threading
 import time
-import urllib.parse
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, ParamSpec, TypeVar
+from typing import Any, Final
 
 import pyarrow as pa
 
@@ -27,6 +23,7 @@ from fitcast.errors import HistoryError
 from fitcast.history import presentation as shown
 from fitcast.history.codec import read_parquet, write_parquet
 from fitcast.history.cursors import Cursor
+from fitcast.history.mlflow_edges import local_folder, our_errors, quiet, quoted
 from fitcast.history.records import Record
 from fitcast.history.sqlite_files import build_database, check_folder, one_at_a_time
 from fitcast.history.store import WorkflowHistory, unique_records
@@ -40,9 +37,6 @@ _PARAMS_PER_BATCH: Final = 100  # MLflow's own limit
 _METRICS_PER_BATCH: Final = 800  # MLflow takes 1,000 things of all kinds together
 _PAGE: Final = 1000
 _DOWNLOADS: Final = 8
-
-_P = ParamSpec("_P")
-_T = TypeVar("_T")
 
 
 @dataclass(slots=True)
@@ -59,23 +53,6 @@ class _Runs:
     children: dict[int, _Child] = field(default_factory=dict)
     sent: set[str] = field(default_factory=set)  # record ids
     earlier: tuple[Record, ...] = ()  # of a workflow that had ended before and was resumed
-
-
-def _our_errors(method: Callable[_P, _T]) -> Callable[_P, _T]:
-    """Turn whatever MLflow and what lies under it raise into HistoryError."""
-
-    @functools.wraps(method)
-    def call(*args: _P.args, **kwargs: _P.kwargs) -> _T:
-        try:
-            return method(*args, **kwargs)
-        except HistoryError:
-            raise
-        except Exception as error:  # SQLAlchemy, requests, boto, MLflow: there is no common base
-            uri = getattr(args[0], "tracking_uri", "")
-            text = masked(shown.shortened(str(error).strip() or type(error).__name__, 600))
-            raise HistoryError(f"The history at {masked(uri)} failed: {text}") from error
-
-    return call
 
 
 class MlflowHistory:
@@ -110,7 +87,7 @@ class MlflowHistory:
 
     # -- getting ready ---------------------------------------------------------------------
 
-    @_our_errors
+    @our_errors
     def prepare(self) -> None:
         """Make the store usable; see :meth:`HistoryStore.prepare`.
 
@@ -126,7 +103,7 @@ class MlflowHistory:
             elif self.tracking_uri.startswith("http"):
                 check_reachable(self.tracking_uri)
             if self._client is None:
-                with _quiet():
+                with quiet():
                     self._connect(database)
 
     def _connect(self, database: Path | None) -> None:
@@ -185,7 +162,7 @@ class MlflowHistory:
 
     # -- writing ---------------------------------------------------------------------------
 
-    @_our_errors
+    @our_errors
     def save(self, workflow: WorkflowHistory) -> str | None:
         """Save a workflow; see :meth:`HistoryStore.save`."""
         with self._lock:
@@ -245,7 +222,7 @@ class MlflowHistory:
     def _open_runs(self, workflow: WorkflowHistory) -> _Runs:
         """Find the runs of a workflow that an earlier process or save made, or make the first."""
         run = workflow.run
-        tag = f"tags.`{shown.WORKFLOW_TAG}` = '{_quoted(run.workflow_id)}'"
+        tag = f"tags.`{shown.WORKFLOW_TAG}` = '{quoted(run.workflow_id)}'"
         found = [r for page in self._search(tag) for r in page]
         parents = [r for r in found if r.data.tags.get(shown.KIND_TAG) == "workflow"]
         if not parents:
@@ -314,7 +291,7 @@ class MlflowHistory:
 
     # -- reading ---------------------------------------------------------------------------
 
-    @_our_errors
+    @our_errors
     def read(self, cursor: str | None = None, limit: int | None = None) -> tuple[list[Record], str]:
         """Return what is new since ``cursor``; see :meth:`HistoryStore.read`."""
         self.prepare()
@@ -333,7 +310,7 @@ class MlflowHistory:
                 break
         with ThreadPoolExecutor(_DOWNLOADS, thread_name_prefix="fitcast-history") as pool:
             # Local files are read faster without threads, which would fight for the interpreter
-            apply = map if all(_local(r) for r in new.values()) else pool.map
+            apply = map if all(local_folder(r) for r in new.values()) else pool.map
             records = [r for found in apply(self._records_of, new.values()) for r in found]
         return records, position.after(new).text()
 
@@ -341,7 +318,7 @@ class MlflowHistory:
         """Return the records in the file of a parent run; none, and a warning, if it is bad."""
         relative = f"{RECORDS_FOLDER}/{RECORDS_FILE}"
         try:
-            if folder := _local(run):
+            if folder := local_folder(run):
                 return read_parquet(folder / relative)
             with tempfile.TemporaryDirectory(prefix="fitcast-") as temporary:
                 path = self._client.download_artifacts(run.info.run_id, relative, temporary)
@@ -374,7 +351,7 @@ class MlflowHistory:
 
     # -- addresses -------------------------------------------------------------------------
 
-    @_our_errors
+    @our_errors
     def url(self, workflow_id: str) -> str | None:
         """Return where a workflow can be looked at; see :meth:`HistoryStore.url`.
 
@@ -385,7 +362,7 @@ class MlflowHistory:
             return self._run_url(parent)
         self.prepare()
         condition = (
-            f"tags.`{shown.WORKFLOW_TAG}` = '{_quoted(workflow_id)}' and "
+            f"tags.`{shown.WORKFLOW_TAG}` = '{quoted(workflow_id)}' and "
             f"tags.`{shown.KIND_TAG}` = 'workflow'"
         )
         for page in self._search(condition):
@@ -403,33 +380,3 @@ class MlflowHistory:
         base = masked(self.tracking_uri)
         slash = "/" if base.startswith("http") else ""
         return f"{base}{slash}#/experiments/{self._experiment_id}/runs/{run_id}"
-
-
-def _local(run: Any) -> Path | None:
-    """Return the artifact folder of a run if it is on this machine."""
-    uri = run.info.artifact_uri
-    if uri.startswith("file:"):
-        return Path(urllib.parse.unquote(urllib.parse.urlsplit(uri).path))
-    return Path(uri) if uri.startswith("/") else None
-
-
-def _quoted(text: str) -> str:
-    # MLflow's filter language has no escape for a quote; ids are ours and have none
-    if "'" in text:
-        raise HistoryError(f"A workflow's id may not hold a quote: {json.dumps(text)}")
-    return text
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep the reports of schema migrations out of the user's terminal; warnings stay."""
-    names = ("alembic", "mlflow.store.db.utils", "mlflow.tracking")
-    loggers = [logging.getLogger(name) for name in names]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.WARNING)
-    try:
-        yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)

@@ -96,7 +96,7 @@ class SweepCorrection:
         fits: dict[_Place, Described] = {}
         for fit_id, request in requests.items():
             fit = describe(request)
-            place = (fit.algorithm, candidates.get(fit_id, -1), fit.key)
+            place = (fit.kind, candidates.get(fit_id, -1), fit.key)
             self._place[fit_id] = place
             fits.setdefault(place, fit)
         self._waiting = dict.fromkeys(requests)
@@ -188,19 +188,18 @@ class SweepCorrection:
                 memory=of_memory,
                 base_memory_bytes=base,
                 failure=self._failure(fit),
-                like_records=self._model.algorithm(fit.algorithm).records
-                + self._records[fit.algorithm],
+                like_records=self._model.algorithm(fit.kind).records + self._records[fit.kind],
                 text=block.costs[row].text,
             )
         return made
 
     def _failure(self, fit: Described) -> float:
-        before = self._model.algorithm(fit.algorithm)
+        before = self._model.algorithm(fit.kind)
         key = fit.params.key
-        same = (fit.algorithm, key)
+        same = (fit.kind, key)
         return failure_probability(
-            before.failed_all + self._failed_all[fit.algorithm],
-            before.seen_all + self._seen_all[fit.algorithm],
+            before.failed_all + self._failed_all[fit.kind],
+            before.seen_all + self._seen_all[fit.kind],
             before.failed.get(key, 0) + self._failed[same],
             before.seen.get(key, 0) + self._seen[same],
         )
@@ -223,7 +222,7 @@ def _split(places: list[_Place]) -> list[list[_Place]]:
 
 def _block(model: SizingModel, fits: list[Described], dataset: int) -> _Block:
     costs = [cost_of(fit) for fit in fits]
-    algorithms = [fit.algorithm for fit in fits]
+    algorithms = [fit.kind for fit in fits]
     runtime, memory = (_joint(model, q, fits, costs, dataset) for q in Quantity)
     return _Block(fits, costs, runtime, memory, algorithms)
 
@@ -240,7 +239,7 @@ def _joint(
     fit_sd = [0.0] * n
     rows_of: dict[str, list[int]] = {}
     for row, fit in enumerate(fits):
-        rows_of.setdefault(fit.algorithm, []).append(row)
+        rows_of.setdefault(fit.kind, []).append(row)
     run, unseen, machine = math.inf, np.zeros(n, dtype=bool), math.inf
     for rows in rows_of.values():
         own = [fits[row] for row in rows]
@@ -255,7 +254,7 @@ def _joint(
         for row in rows:
             fit_sd[row] = laid.fit_sd
     # The run is shared by all algorithms; the machine by those that weren't seen on it.
-    algorithm = np.array([hash(fit.algorithm) for fit in fits])
+    algorithm = np.array([hash(fit.kind) for fit in fits])
     apart = algorithm[:, None] != algorithm[None, :]
     covariance += apart * (run + machine * np.outer(unseen, unseen))
     return _Joint(quantity, mean, covariance, fit_sd)

@@ -44,6 +44,7 @@ class Described:
     """A request as cost laws see it."""
 
     algorithm: str
+    kind: str  # what learns together: the algorithm, and its family where a solver chooses it
     family: Family
     params: Params
     steps: tuple[str, ...]
@@ -70,9 +71,11 @@ def describe(request: Request) -> Described:
     shape = tuple(
         round(100 * math.log1p(size)) for size in (rows, rows_test, columns, nonzeros, classes)
     )
+    family = family_of(request.algorithm, params.word("solver"))
     return Described(
         algorithm=request.algorithm,
-        family=family_of(request.algorithm, params.word("solver")),
+        kind=f"{request.algorithm} {family.name}",
+        family=family,
         params=params,
         steps=request.steps,
         rows_train=rows,

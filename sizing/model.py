@@ -90,7 +90,7 @@ class SizingModel:
     Parameters
     ----------
     algorithms
-        What was learned, by import path of the algorithm.
+        What was learned, by kind (:attr:`Described.kind`).
     shift
         Logarithm of this machine's runtimes over the laws', as all algorithms seen tell.
     bases
@@ -127,13 +127,13 @@ class SizingModel:
         """Bytes that a fit's process holds before the fit begins."""
         return median(self._bases) if self._bases else base_memory_bytes()
 
-    def algorithm(self, name: str) -> AlgorithmModel:
+    def algorithm(self, kind: str) -> AlgorithmModel:
         """Return what was learned of an algorithm."""
-        return self._algorithms.get(name, UNSEEN)
+        return self._algorithms.get(kind, UNSEEN)
 
-    def shift_for(self, quantity: Quantity, name: str) -> float:
+    def shift_for(self, quantity: Quantity, kind: str) -> float:
         """Return what other algorithms tell of an algorithm's logarithm of runtime."""
-        known = self.algorithm(name).runtime.learned is not None
+        known = self.algorithm(kind).runtime.learned is not None
         return 0.0 if known or quantity is Quantity.MEMORY else self._shift
 
     def train(self, records: Sequence[Record]) -> "SizingModel":
@@ -147,17 +147,17 @@ class SizingModel:
         new = {r.record_id: r for r in records if r.record_id not in self._record_ids}
         if not new:
             return self
-        by_algorithm: dict[str, list[tuple[Record, Described, Seen]]] = {}
+        by_kind: dict[str, list[tuple[Record, Described, Seen]]] = {}
         bases = list(self._bases)
-        for record in sorted(new.values(), key=lambda r: (r.ended_at, r.record_id)):
+        for record in sorted(new.values(), key=lambda r: (r.ended_at.timestamp(), r.record_id)):
             seen = seen_in(record)
             if seen.base_memory_bytes is not None:
                 bases.append(seen.base_memory_bytes)
             if seen != Seen():
-                told = (record, describe(record.request), seen)
-                by_algorithm.setdefault(record.request.algorithm, []).append(told)
+                fit = describe(record.request)
+                by_kind.setdefault(fit.kind, []).append((record, fit, seen))
         algorithms = dict(self._algorithms)
-        for name, told_of in by_algorithm.items():
+        for name, told_of in by_kind.items():
             algorithms[name] = _trained(self.algorithm(name), told_of)
         return SizingModel(
             algorithms,
@@ -182,22 +182,22 @@ class SizingModel:
         fits = [describe(request) for request in requests]
         first: dict[tuple[str, int], Described] = {}
         for fit in fits:
-            first.setdefault((fit.algorithm, fit.key), fit)
-        by_algorithm: dict[str, list[Described]] = {}
+            first.setdefault((fit.kind, fit.key), fit)
+        by_kind: dict[str, list[Described]] = {}
         for fit in first.values():
-            by_algorithm.setdefault(fit.algorithm, []).append(fit)
+            by_kind.setdefault(fit.kind, []).append(fit)
         made: dict[tuple[str, int], Estimate] = {}
         code = dataset_code(dataset)
-        for distinct in by_algorithm.values():
+        for distinct in by_kind.values():
             for fit, estimate in zip(distinct, self._estimate(distinct, code), strict=True):
-                made[fit.algorithm, fit.key] = estimate
-        return [made[fit.algorithm, fit.key] for fit in fits]
+                made[fit.kind, fit.key] = estimate
+        return [made[fit.kind, fit.key] for fit in fits]
 
     def laid_out(
         self, quantity: Quantity, fits: Sequence[Described], costs: Sequence[Cost], dataset: int
     ) -> LaidOut:
         """Lay fits of one algorithm out beside what was learned of it."""
-        model = self.algorithm(fits[0].algorithm)
+        model = self.algorithm(fits[0].kind)
         known = model.quantity(quantity)
         vocabulary = model.vocabulary.extended(fits)
         n = len(fits)
@@ -208,7 +208,7 @@ class SizingModel:
             vocabulary,
             dataset=np.full(n, dataset, dtype=np.int64),
             run=np.full(n, FRESH, dtype=np.int64),
-            shift=self.shift_for(quantity, fits[0].algorithm),
+            shift=self.shift_for(quantity, fits[0].kind),
         )
         learned = known.learned
         if learned is not None:
@@ -218,7 +218,7 @@ class SizingModel:
         return LaidOut(learned, points, scales, fit_sd)
 
     def _estimate(self, fits: Sequence[Described], dataset: int) -> list[Estimate]:
-        model = self.algorithm(fits[0].algorithm)
+        model = self.algorithm(fits[0].kind)
         costs = [cost_of(fit) for fit in fits]
         normals: dict[Quantity, list[Normal]] = {}
         for quantity in Quantity:

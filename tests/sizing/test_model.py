@@ -1,6 +1,7 @@
 import itertools
 import math
 import random
+import time
 
 import pytest
 from hypothesis import given, settings
@@ -30,16 +31,14 @@ def sane(estimate: Estimate) -> None:
     assert estimate.why
 
 
-def sweep(depths, *, workflow="w", rows=20_000, noise=0.05, algorithm=XGB, **changed):
+def sweep(depths, *, workflow="w", dataset="d", rows=20_000):
     chance = random.Random(7)
     made = []
     for depth in depths:
-        asked = request(
-            algorithm, rows, params={"n_estimators": 100, "max_depth": depth}, **changed
-        )
+        asked = request(rows=rows, params={"n_estimators": 100, "max_depth": depth})
         for fold in range(5):
-            runtime = cost_s(asked) * math.exp(chance.gauss(0, noise))
-            made.append(record(asked, runtime, fold=fold, workflow_id=workflow))
+            runtime = cost_s(asked) * math.exp(chance.gauss(0, 0.05))
+            made.append(record(asked, runtime, fold=fold, workflow_id=workflow, dataset=dataset))
     return made
 
 
@@ -257,3 +256,56 @@ def test_exotic_values_never_crash(asked, seen):
     assert len(made) == len(asked)
     for estimate in made:
         sane(estimate)
+
+
+def test_records_at_four_threads_tell_of_one():
+    asked = request(FOREST)
+    one = SizingModel.prior().train([record(asked, 8.0, fold=f) for f in range(5)])
+    four = SizingModel.prior().train(
+        [record(request(FOREST, threads=4), 8.0, fold=f) for f in range(5)]
+    )
+    (of_one,) = one.estimate([asked], dataset="d")
+    (of_four,) = four.estimate([asked], dataset="d")
+    assert of_one.runtime_s_p50 == pytest.approx(8.0, rel=0.1)
+    assert of_four.runtime_s_p50 > 2 * of_one.runtime_s_p50
+
+
+def test_larger_data_once_seen_is_forecast_well():
+    records = sweep([4, 6, 8], workflow="a", dataset="small")
+    records += sweep([4, 6, 8], workflow="b", dataset="large", rows=100_000)
+    asked = request(rows=400_000, params={"n_estimators": 100, "max_depth": 6})
+    (estimate,) = SizingModel.prior().train(records).estimate([asked])
+    assert estimate.runtime_s_p10 < cost_s(asked) < estimate.runtime_s_p90
+    assert estimate.runtime_s_p50 == pytest.approx(cost_s(asked), rel=0.5)
+
+
+def test_thousands_of_records_are_learned_in_seconds():
+    chance = random.Random(1)
+    records = []
+    for number in range(4_000):
+        params = {"n_estimators": 50 + number % 400, "max_depth": 2 + number % 11}
+        asked = request(params=params, rows=1000 * (1 + number % 97))
+        records.append(
+            record(
+                asked, cost_s(asked) * math.exp(chance.gauss(0, 0.1)), workflow_id=f"w{number % 80}"
+            )
+        )
+    start = time.process_time()
+    model = SizingModel.prior().train(records)
+    assert time.process_time() - start < 20
+    asked = [r.request for r in records[::40]]
+    errors = [
+        abs(math.log(e.runtime_s_p50 / cost_s(of)))
+        for e, of in zip(model.estimate(asked, dataset="d"), asked, strict=True)
+    ]
+    assert sorted(errors)[len(errors) // 2] < 0.1
+
+
+def test_solvers_with_other_laws_learn_apart():
+    def of(solver):
+        return request(LOGISTIC, params={"solver": solver, "C": 1.0})
+
+    slow = [record(of("liblinear"), 90.0, fold=fold) for fold in range(5)]
+    slow += [record(of("lbfgs"), 0.1, fold=fold) for fold in range(5)]
+    made = SizingModel.prior().train(slow).estimate([of("liblinear"), of("lbfgs")], dataset="d")
+    assert [e.runtime_s_p50 for e in made] == pytest.approx([90.0, 0.1], rel=0.15)
