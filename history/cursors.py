@@ -13,7 +13,10 @@ from typing import Any, Final
 from fitcast.errors import HistoryError
 
 OVERLAP_MS: Final = 15 * 60 * 1000
-"""Clocks may differ, and a save may take, so long without a workflow being missed."""
+"""Clocks of machines may differ, and a save may take, so long without a workflow being missed."""
+
+LOCAL_OVERLAP_MS: Final = 60 * 1000
+"""The same for a store on one machine, which has one clock."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,11 +26,12 @@ class Cursor:
     experiment: str
     saved_at_ms: int = 0  # of the latest workflow that was read
     seen: frozenset[tuple[str, int]] = frozenset()  # (run, saved_at_ms) within the overlap
+    overlap_ms: int = OVERLAP_MS
 
     @property
     def read_from_ms(self) -> int:
         """The time to read from, in milliseconds since 1970."""
-        return max(0, self.saved_at_ms - OVERLAP_MS)
+        return max(0, self.saved_at_ms - self.overlap_ms)
 
     def knows(self, save: tuple[str, int]) -> bool:
         """Tell whether this save of a workflow (run, time in ms) was already read."""
@@ -46,7 +50,7 @@ class Cursor:
         )
 
     @classmethod
-    def parse(cls, text: str | None, experiment: str) -> "Cursor":
+    def parse(cls, text: str | None, experiment: str, overlap_ms: int = OVERLAP_MS) -> "Cursor":
         """Return the cursor of a text; the beginning for None.
 
         Raises
@@ -55,13 +59,14 @@ class Cursor:
             The text is no cursor, or one of another experiment.
         """
         if text is None:
-            return cls(experiment)
+            return cls(experiment, overlap_ms=overlap_ms)
         try:
             found: dict[str, Any] = json.loads(text)
             cursor = cls(
                 str(found["experiment"]),
                 int(found["saved_at_ms"]),
                 frozenset((str(run), int(at)) for run, at in found["seen"]),
+                overlap_ms,
             )
         except (ValueError, KeyError, TypeError) as error:
             raise HistoryError(

@@ -22,7 +22,7 @@ import pyarrow as pa
 from fitcast.errors import HistoryError
 from fitcast.history import presentation as shown
 from fitcast.history.codec import read_parquet, write_parquet
-from fitcast.history.cursors import Cursor
+from fitcast.history.cursors import LOCAL_OVERLAP_MS, OVERLAP_MS, Cursor
 from fitcast.history.mlflow_edges import local_folder, our_errors, quiet, quoted
 from fitcast.history.records import Record
 from fitcast.history.sqlite_files import build_database, check_folder, one_at_a_time
@@ -295,7 +295,9 @@ class MlflowHistory:
     def read(self, cursor: str | None = None, limit: int | None = None) -> tuple[list[Record], str]:
         """Return what is new since ``cursor``; see :meth:`HistoryStore.read`."""
         self.prepare()
-        position = Cursor.parse(cursor, self.experiment)
+        local = sqlite_path(self.tracking_uri) is not None
+        overlap_ms = LOCAL_OVERLAP_MS if local else OVERLAP_MS
+        position = Cursor.parse(cursor, self.experiment, overlap_ms)
         new: dict[tuple[str, int], Any] = {}
         read_from_ms = position.read_from_ms
         while True:

@@ -9,14 +9,13 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
-from fitcast.sizing.correction import SweepCorrection
-from fitcast.sizing.model import SizingModel
-
 from fitcast.errors import FitcastError
 from fitcast.history.records import REFIT_FOLD, Estimate, Outcome, Record
 from fitcast.scheduler.eta import Eta
 from fitcast.scheduler.events import FitKey
+from fitcast.sizing.correction import SweepCorrection
 from fitcast.sizing.families import with_threads
+from fitcast.sizing.model import SizingModel
 from fitcast.trainer.attempts import Measured
 from fitcast.trainer.sealing import SealedDataset
 from fitcast.trainer.sweep import Fit, PreparedSweep

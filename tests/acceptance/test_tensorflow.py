@@ -24,10 +24,10 @@ def network():
         hidden = keras.layers.Dense(units, activation="relu")(inputs)
         outputs = keras.layers.Dense(y.shape[1], activation="softmax")(hidden)
         model = keras.Model(inputs, outputs)
-        model.compile(optimizer="adam", loss="categorical_crossentropy")
+        model.compile(keras.optimizers.Adam(0.02), loss="categorical_crossentropy")
         return model
 
-    return SKLearnClassifier(dense, fit_kwargs={"epochs": 15, "verbose": 0})
+    return SKLearnClassifier(dense, fit_kwargs={"epochs": 30, "verbose": 0})
 
 
 def test_a_sweep_of_keras_models_succeeds(no_process_left):
