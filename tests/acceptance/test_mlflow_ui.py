@@ -1,0 +1,129 @@
+"""A workflow can be reviewed in MLflow's own pages, as a browser shows them.
+
+Needs Debian's chromium. Without it the tests are skipped; ``.ci/run`` installs it where it may.
+"""
+
+import contextlib
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+from sklearn.datasets import load_iris
+from sklearn.neighbors import KNeighborsClassifier
+
+from fitcast import Client, Sweep
+
+CHROMIUM = shutil.which("chromium")
+START_WITHIN_S = 90
+
+pytestmark = [
+    pytest.mark.skipif(
+        CHROMIUM is None, reason="no chromium on this machine: apt-get install chromium"
+    ),
+    pytest.mark.timeout(300),
+]
+
+
+@pytest.fixture(scope="module")
+def tracking_uri(tmp_path_factory):
+    home = tmp_path_factory.mktemp("reviewed")
+    X, y = load_iris(return_X_y=True)
+    sweep = Sweep(
+        {"knn": (KNeighborsClassifier(), {"n_neighbors": [3, 5]})}, X, y, cv=3, name="reviewed"
+    )
+    with Client(home=home) as client:
+        client.submit(sweep).result()
+        assert client.flush(60)
+        return client.tracking_uri
+
+
+@pytest.fixture(scope="module")
+def pages(tracking_uri):
+    """Serve MLflow's pages as ``fitcast ui`` does; the address."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    server = subprocess.Popen(
+        [str(Path(sys.executable).with_name("fitcast")), "ui", "--port", str(port)],
+        env={**os.environ, "FITCAST_TRACKING_URI": tracking_uri},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,  # the server has workers of its own: ended as one group
+    )
+    address = f"http://127.0.0.1:{port}"
+    try:
+        deadline = time.monotonic() + START_WITHIN_S
+        while not answers(f"{address}/health"):
+            assert server.poll() is None, "the server ended"
+            assert time.monotonic() < deadline, "the server doesn't answer"
+            time.sleep(0.2)
+        yield address
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(server.pid, signal.SIGKILL)
+        server.wait(10)
+
+
+@pytest.fixture
+def browse(tmp_path):
+    """Return a function that gives the text of a page as the browser made it."""
+
+    def text(address: str, *wanted: str) -> str:
+        told = ""
+        for _ in range(3):  # a busy machine may need longer than the browser's own patience
+            run = subprocess.run(
+                [
+                    CHROMIUM,
+                    "--headless",
+                    "--no-sandbox",
+                    "--disable-gpu",
+                    "--disable-dev-shm-usage",
+                    f"--user-data-dir={tmp_path / 'browser'}",
+                    "--window-size=1500,1300",
+                    "--virtual-time-budget=20000",
+                    "--dump-dom",
+                    address,
+                ],
+                capture_output=True,
+                text=True,
+                timeout=80,
+            )
+            told = re.sub(r"<[^>]*>", "\n", run.stdout)
+            if all(f"\n{word}\n" in told for word in wanted):
+                return told
+        pytest.fail(f"not on the page: {[w for w in wanted if w not in told]}\n{told.strip()}")
+
+    return text
+
+
+def answers(address: str) -> bool:
+    try:
+        with urllib.request.urlopen(address, timeout=2) as answer:
+            return answer.status == 200
+    except (urllib.error.URLError, OSError):
+        return False
+
+
+def test_the_workflow_is_a_run_with_its_candidates_below_it(pages, browse, tracking_uri):
+    client = MlflowClient(tracking_uri)
+    experiment = client.get_experiment_by_name("fitcast")
+    runs = client.search_runs([experiment.experiment_id])
+    (parent,) = (run for run in runs if "mlflow.parentRunId" not in run.data.tags)
+    browse(f"{pages}/#/experiments/{experiment.experiment_id}/runs", "reviewed")
+    child = next(run for run in runs if run.info.run_name == "knn n_neighbors=3")
+    assert child.data.tags["mlflow.parentRunId"] == parent.info.run_id
+    address = f"{pages}/#/experiments/{experiment.experiment_id}/runs/{child.info.run_id}"
+    measured = ("runtime_s", "cpu_s", "peak_memory_bytes", "score")
+    forecast = ("forecast_runtime_s", "forecast_runtime_s_p90", "forecast_peak_memory_bytes")
+    # the candidate's page: its name, a link to its workflow, measured and forecast side by side
+    browse(address, "knn n_neighbors=3", "Parent run", "reviewed", *measured, *forecast)
