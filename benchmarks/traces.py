@@ -161,7 +161,7 @@ def read_trace(path: Path) -> pd.DataFrame:
         if bad.any():
             row = int(bad.to_numpy().argmax())
             raise InvalidDataError(
-                f"{path}, row {row + 1}: {name} is {frame[name].iloc[row]!r}, no usable number; "
+                f"{path}, row {row + 1}: {name} is {frame[name].iloc[row]}, no usable number; "
                 "repair or remove the row"
             )
         frame[name] = numbers

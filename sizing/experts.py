@@ -115,7 +115,8 @@ class _Nearness:
             distance,
             np.take_along_axis(nearest, among, axis=1),
             new_distance,
-            np.argsort(new_distance, kind="stable"),
+            # Of tasks equally near, the newest first.
+            len(size) - 1 - np.argsort(new_distance[::-1], kind="stable"),
         )
 
 
@@ -172,10 +173,11 @@ def _line_in_bytes(inputs: Array, new_input: float, logs: Array) -> tuple[Array,
 def _local_line(size: Array, new_size: float, logs: Array, near: _Nearness) -> tuple[Array, float]:
     """Fit a line with tricube weights around each task (loess)."""
     k = max(5, int(LOCAL_SHARE * len(size)))
-    reach = np.partition(near.distance, k - 1, axis=1)[:, k - 1] + 1e-9
-    distance = np.where(np.isfinite(near.distance), near.distance, 2.0 * reach[:, None])
+    # A little farther than the farthest of them, so that tasks all equally far have a weight.
+    reach = 1.05 * np.partition(near.distance, k - 1, axis=1)[:, k - 1] + 1e-6
+    distance = np.where(np.isfinite(near.distance), near.distance, reach[:, None])
     of_seen = _loess(_tricube(distance / reach[:, None]), size, logs, size)
-    new_reach = np.partition(near.new_distance, k - 1)[k - 1] + 1e-9
+    new_reach = 1.05 * np.partition(near.new_distance, k - 1)[k - 1] + 1e-6
     weight = _tricube(near.new_distance / new_reach)[None]
     return of_seen, float(_loess(weight, size, logs, np.array([new_size]))[0])
 

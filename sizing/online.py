@@ -284,7 +284,9 @@ def _thinned(values: Array, weight: Array, most: int) -> tuple[Array, Array]:
 def _mixture(values: Array, weight: Array, effective: float, limit_bytes: float) -> Scenarios:
     """Mix the experts' scenarios, each expert by what it expects to waste."""
     cost, _ = best_steps(values, weight)
-    waste = np.maximum(cost - (values * weight).sum(axis=1), 1e-12 * values.max())
+    need = (values * weight).sum(axis=1)
+    # As a share of what each forecasts: else the one that forecasts least would look best.
+    waste = np.maximum(cost / need - 1.0, 1e-12)
     share = (waste / waste.min()) ** -(SHARPNESS * effective ** (1.0 / 3.0))
     share /= share.sum()
     mixed = (weight * share[:, None]).ravel()
