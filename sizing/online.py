@@ -41,7 +41,7 @@ HALF_LIVES: tuple[float, ...] = (math.inf, 25.0)  # in tasks
 """How fast the past may be forgotten."""
 
 SHARPNESS = 1.3
-"""An expert that wastes twice as much counts 2 ** (this × cube root of the tasks seen) less."""
+"""One expert that wastes twice as much as another counts 2 ** (this × ∛ tasks seen) times less."""
 
 HALF_LIFE_SHARPNESS = 8.0
 HALF_LIFE_MEMORY = 0.97  # of the score by which half-lives are chosen, per task
@@ -68,12 +68,6 @@ class Task:
     requested_bytes: float | None = None  # what its user asked for; it is taken as a limit
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _View:
-    half_life: float
-    scenarios: Scenarios
-
-
 class OnlineForecaster:
     """Says how much memory the attempts at a task should get; learns from each that ends.
 
@@ -84,7 +78,7 @@ class OnlineForecaster:
         self._seen: dict[str, Seen] = {}
         self._waste: dict[str, Array] = {}  # (half-lives,)
         self._requests_hold = True
-        self._last: dict[Task, list[_View]] = {}  # of tasks to come, until one ends
+        self._last: dict[Task, list[Scenarios]] = {}  # of tasks to come, until one ends
 
     def attempts(self, task: Task, *, least_bytes: float = 0.0) -> Attempts:
         """Choose the attempts.
@@ -107,15 +101,13 @@ class OnlineForecaster:
         _check(task)
         views = self._views(task)
         if len(views) == 1:
-            return views[0].scenarios
+            return views[0]
         waste = self._waste.get(task.kind, np.zeros(len(HALF_LIVES)))
         share = _shares(waste + 1e-3 * float(self._seen[task.kind].peak_memory_bytes.mean()))
         return Scenarios.of(
-            np.concatenate([view.scenarios.peak_memory_bytes for view in views]),
-            np.concatenate(
-                [view.scenarios.weight * s for view, s in zip(views, share, strict=True)]
-            ),
-        ).merged()
+            np.concatenate([view.peak_memory_bytes for view in views]),
+            np.concatenate([view.weight * s for view, s in zip(views, share, strict=True)]),
+        )
 
     def observe(self, task: Task, *, peak_memory_bytes: float, runtime_s: float) -> None:
         """Learn from a task that ended.
@@ -158,7 +150,7 @@ class OnlineForecaster:
         """Score the half-lives by what each alone would have wasted on a task, as told before."""
         waste = np.zeros(len(HALF_LIVES))
         for place, view in enumerate(self._views(task)):
-            plan = plan_attempts(view.scenarios, most_bytes=self._limit(task))
+            plan = plan_attempts(view, most_bytes=self._limit(task))
             held = 0.0
             while plan.memory_bytes:
                 too_small = [step for step in plan.memory_bytes if step < peak_memory_bytes]
@@ -166,18 +158,18 @@ class OnlineForecaster:
                 if len(too_small) < len(plan.memory_bytes):
                     held += plan.memory_bytes[len(too_small)]
                     break
-                plan = plan_attempts(view.scenarios, least_bytes=too_small[-1])
+                plan = plan_attempts(view, least_bytes=too_small[-1])
             waste[place] = held - peak_memory_bytes
         # By the root of the runtime: by itself, one long task would outvote all others.
         importance = math.sqrt(runtime_s / float(seen.runtime_s.mean()))
         before = self._waste.get(task.kind, np.zeros(len(HALF_LIVES)))
         self._waste[task.kind] = HALF_LIFE_MEMORY * before + importance * waste
 
-    def _views(self, task: Task) -> list[_View]:
+    def _views(self, task: Task) -> list[Scenarios]:
         if task not in self._last:
             seen = self._seen.get(task.kind, Seen())
             if len(seen) < LEAST_SEEN:
-                self._last[task] = [_View(math.inf, self._borrowed(task, seen))]
+                self._last[task] = [self._borrowed(task, seen)]
             else:
                 self._last[task] = _views(seen, task, self._limit(task))
         return self._last[task]
@@ -219,7 +211,7 @@ def _shares(waste: Array) -> Array:
     return result
 
 
-def _views(seen: Seen, task: Task, limit_bytes: float) -> list[_View]:
+def _views(seen: Seen, task: Task, limit_bytes: float) -> list[Scenarios]:
     n = len(seen)
     said = forecasts(seen, task.input_bytes, task.requested_bytes or 1.0)
     errors = np.log(seen.peak_memory_bytes) - said.left_out
@@ -242,10 +234,10 @@ def _views(seen: Seen, task: Task, limit_bytes: float) -> list[_View]:
     waste = np.maximum(best_steps(values, weight)[0] / need - 1.0, 1e-12)
     views = []
     of_one = len(values) // len(HALF_LIVES)
-    for place, (half_life, recency) in enumerate(zip(HALF_LIVES, recencies, strict=True)):
+    for place, recency in enumerate(recencies):
         rows = slice(place * of_one, (place + 1) * of_one)
         mixed = _mixture(values[rows], weight[rows], waste[rows], _effective(recency), limit_bytes)
-        views.append(_View(half_life, mixed))
+        views.append(mixed)
     return views
 
 
