@@ -18,6 +18,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+_INTERRUPTED = 130  # as shells say it: 128 + SIGINT
+
 File = Annotated[Path, typer.Argument(help="A Python file that defines `sweep`.")]
 
 
@@ -167,6 +169,7 @@ def main() -> None:
     except FitcastError as error:
         typer.echo(f"fitcast: {error}", err=True)
         sys.exit(1)
-    except KeyboardInterrupt:
-        typer.echo("fitcast: interrupted", err=True)
-        sys.exit(130)
+    except SystemExit as ending:
+        if ending.code == _INTERRUPTED:  # typer turns Ctrl-C into this, without a word
+            typer.echo("fitcast: interrupted", err=True)
+        raise

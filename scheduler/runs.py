@@ -12,10 +12,8 @@ from uuid import uuid4
 from fitcast.errors import FitcastError
 from fitcast.history.records import REFIT_FOLD, Estimate, Outcome, Record
 from fitcast.scheduler.eta import Eta
-from fitcast.scheduler.events import FitKey
 from fitcast.sizing.correction import SweepCorrection
 from fitcast.sizing.families import with_threads
-from fitcast.sizing.model import SizingModel
 from fitcast.trainer.attempts import Measured
 from fitcast.trainer.sealing import SealedDataset
 from fitcast.trainer.sweep import Fit, PreparedSweep
@@ -122,25 +120,6 @@ class Run:
                 self.done.set()
 
 
-def correction_for(model: SizingModel, prepared: PreparedSweep) -> SweepCorrection:
-    """Return the forecasts of a sweep, ready to learn while it runs."""
-    return SweepCorrection(
-        model,
-        {fit.fit_id: fit.request for fit in prepared.fits},
-        dataset=prepared.dataset,
-        candidates={fit.fit_id: fit.candidate.index for fit in prepared.fits},
-    )
-
-
-def final_estimate(model: SizingModel, prepared: PreparedSweep) -> Estimate | None:
-    """Return what the refit will cost: the median over the candidates, who might all win."""
-    if not prepared.refit:
-        return None
-    requests = [prepared.refit_fit(candidate).request for candidate in prepared.candidates]
-    estimates = model.estimate(requests, dataset=prepared.dataset)
-    return sorted(estimates, key=lambda estimate: estimate.runtime_s_p50)[len(estimates) // 2]
-
-
 def record_of(
     run: Run,
     fit: Fit,
@@ -185,13 +164,3 @@ def record_of(
         error_message=measured.error_message,
         versions=versions,
     )
-
-
-def groups_of(run: Run) -> tuple[dict[FitKey, str], dict[FitKey, str]]:
-    """Return algorithm and candidate of every fit, for drawing shared errors together."""
-    algorithm, candidate = {}, {}
-    for fit_id, row in run.rows.items():
-        key = FitKey(run.workflow_id, fit_id)
-        algorithm[key] = row.fit.request.algorithm
-        candidate[key] = row.fit.candidate.label
-    return algorithm, candidate

@@ -116,6 +116,31 @@ def test_a_users_error_is_not_tried_again():
     assert [type(a) for a in actions] == [events.Settle, events.Close]
 
 
+def test_fits_on_large_data_keep_their_folds_together():
+    four = WorkerSize("four", "large", 4, 100_000 * MIB)
+    runtimes = [9.0 - 0.1 * number for number in range(30)]
+    folds = {f"f{number}": number % 3 for number in range(30)}  # candidate by candidate
+
+    def folds_started(dataset_bytes):
+        sweep = submitted(*map(estimate, runtimes), dataset_bytes=dataset_bytes, folds=folds)
+        starts = started(plan(four).handle(sweep, 0.0))
+        return [folds[start.key.fit_id] for start in starts]
+
+    assert folds_started(1000 * MIB) == [0, 0, 0, 0]
+    assert folds_started(1 * MIB) == [0, 1, 2, 0]  # the longest first
+
+
+def test_a_fit_as_long_as_all_others_waits_for_no_fold():
+    two = WorkerSize("two", "large", 2, 100_000 * MIB)
+    sweep = submitted(
+        *map(estimate, [9.0, 8.0, 1.0, 1.0]),
+        dataset_bytes=1000 * MIB,
+        folds={"f0": 0, "f1": 1, "f2": 0, "f3": 1},
+    )
+    starts = started(plan(two).handle(sweep, 0.0))
+    assert [start.key.fit_id for start in starts] == ["f0", "f1"]
+
+
 def test_a_late_report_of_a_superseded_attempt_is_dropped():
     decisions = plan(ONE)
     (first,) = started(decisions.handle(submitted(estimate()), 0.0))
