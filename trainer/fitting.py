@@ -191,11 +191,11 @@ def _keeping(method: Callable[..., Any], X: Any) -> Callable[..., Any]:
     answers: list[Any] = []
 
     @wraps(method)
-    def answer(asked: Any, *args: Any, **kwargs: Any) -> Any:
-        if asked is not X or args or kwargs:
-            return method(asked, *args, **kwargs)
+    def answer(*args: Any, **kwargs: Any) -> Any:
+        if kwargs or len(args) != 1 or args[0] is not X:
+            return method(*args, **kwargs)
         if not answers:
-            answers.append(method(asked))
+            answers.append(method(X))
         return answers[0]
 
     return answer
