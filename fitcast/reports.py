@@ -26,11 +26,11 @@ def print_estimate(console: Console, estimate: "SweepEstimate") -> None:
     """Print a row per candidate and the workflow's ETA."""
     rows = estimate.candidates.to_dict("records")
     pools = {row["pool"] for row in rows}
-    table = _table("Forecast, per fit of each candidate")
-    table.add_column("candidate")
+    table = _table("Forecast, per fit of each candidate: runtime, peak memory, risk of failing")
+    table.add_column("candidate", overflow="fold")
     if len(pools) > 1:
         table.add_column("pool")
-    for name in ("threads", "runtime", "P10 to P90", "memory", "P95", "fails"):
+    for name in ("threads", "runtime", "P10 to P90", "MiB", "P95", "fails"):
         table.add_column(name, justify="right")
     for row, candidate in zip(rows, _short([row["candidate"] for row in rows]), strict=True):
         table.add_row(
@@ -51,11 +51,11 @@ def print_estimate(console: Console, estimate: "SweepEstimate") -> None:
 def print_result(console: Console, result: "Result") -> None:
     """Print the leaderboard."""
     board = result.leaderboard
-    table = _table("Leaderboard: runtimes of all folds together, memory of the largest")
+    table = _table("Leaderboard: runtimes of all folds together, peak memory of the largest")
     names = [name for name in board.columns if name.startswith(("mean_", "std_"))]
     headings = [name.replace("mean_score", "score").replace("std_score", "±") for name in names]
-    for name in ("rank", "candidate", *headings, "runtime", "forecast", "memory", "P95"):
-        table.add_column(name, justify="left" if name == "candidate" else "right")
+    for name in ("rank", "candidate", *headings, "runtime", "forecast", "MiB", "P95"):
+        table.add_column(name, justify="left" if name == "candidate" else "right", overflow="fold")
     rows = board.to_dict("records")
     for row, candidate in zip(rows, _short([row["candidate"] for row in rows]), strict=True):
         table.add_row(
@@ -77,7 +77,7 @@ def _table(title: str) -> Table:
 
 
 def _mib(*sizes_bytes: float) -> tuple[str, ...]:
-    return tuple(f"{size / _MIB:,.0f} MiB" for size in sizes_bytes)
+    return tuple(f"{size / _MIB:,.0f}" for size in sizes_bytes)
 
 
 def _short(labels: Sequence[str]) -> list[str]:
