@@ -140,7 +140,6 @@ class Client:
             raise FitcastError("this client was closed: make a new one")
         workers = self._backend.workers()
         cast = forecast_sweep(self._learner.model(), sweep, workers)
-        eta, _ = cast.plan(workers, self._dispatcher.ready_in_s())
         now = datetime.now(UTC)
         run = Run(
             workflow_id=f"{now:%Y%m%d-%H%M%S}-{uuid4().hex[:8]}",
@@ -150,7 +149,6 @@ class Client:
                 fit.fit_id: FitRow(fit, cast.estimates[fit.fit_id]) for fit in cast.prepared.fits
             },
             final_estimate=cast.final,
-            forecast_eta=eta,
             submitted_at=now,
         )
         with self._lock:
@@ -168,7 +166,10 @@ class Client:
                 },
             )
         )
+        ready_in_s = self._dispatcher.ready_in_s()
         threading.Thread(target=self._seal_and_go, args=(run,), daemon=True).start()
+        # The first fits start meanwhile.
+        run.forecast_made(cast.plan(workers, ready_in_s)[0])
         return self._handle(run)
 
     def workflow(self, workflow_id: str) -> Workflow:

@@ -15,7 +15,7 @@ from fitcast.scheduler.events import Event, FitKey, Reforecast
 from fitcast.scheduler.runs import Run
 from fitcast.scheduler.sweep_forecast import groups_of
 
-SHARE_OF_CORE = 0.03
+SHARE_OF_CORE = 0.015
 """Share of one core that live forecasts may take."""
 
 SETTLE_S = 0.15

@@ -4,6 +4,7 @@ Data under one lock: the dispatcher writes, handles (:mod:`fitcast.scheduler.wor
 """
 
 import threading
+from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -81,7 +82,6 @@ class Run:
     correction: SweepCorrection
     rows: dict[str, FitRow]
     final_estimate: Estimate | None  # what the refit is expected to cost
-    forecast_eta: Eta
     submitted_at: datetime
     state: str = "preparing"  # preparing | running | succeeded | failed | cancelled
     eta: Eta | None = None
@@ -92,7 +92,17 @@ class Run:
     jobs: dict[int, bytes] = field(default_factory=dict)
     ended_at: datetime | None = None
     done: threading.Event = field(default_factory=threading.Event)
+    _forecast: "Future[Eta]" = field(default_factory=Future)
     lock: threading.RLock = field(default_factory=threading.RLock)
+
+    @property
+    def forecast_eta(self) -> Eta:
+        """The ETA as forecast at submission; waits for the moment that making it takes."""
+        return self._forecast.result(60)
+
+    def forecast_made(self, eta: Eta) -> None:
+        """Take the ETA forecast at submission."""
+        self._forecast.set_result(eta)
 
     @property
     def is_over(self) -> bool:
