@@ -83,18 +83,29 @@ def estimate(file: File) -> None:
 
 
 @app.command()
-def train() -> None:
-    """Read what is new in the history and train the sizing model on it."""
+def train(
+    back: Annotated[
+        bool, typer.Option("--rollback", help="Go back to the model before the one in use.")
+    ] = False,
+) -> None:
+    """Read what is new in the history; a better sizing model takes over."""
+    from fitcast.history.mlflow_models import MlflowModels
     from fitcast.history.mlflow_store import MlflowHistory
+    from fitcast.history.models import rollback
     from fitcast.scheduler.learning import Learner
     from fitcast.settings import Settings
 
     settings = Settings()
     store = MlflowHistory(settings.tracking_uri, settings.experiment)
     store.prepare()
-    learner = Learner(store, settings.ensure_home() / "records", settings.tracking_uri, typer.echo)
-    learner.load()
-    typer.echo(f"trained on {learner.model().record_count:,} records")
+    models = MlflowModels(store)
+    if back:
+        typer.echo(f"back to version {rollback(models).version} of the sizing model")
+        return
+    folder = settings.ensure_home() / "records"
+    learner = Learner(store, folder, settings.tracking_uri, typer.echo, models)
+    verdict = learner.load()
+    typer.echo(f"{verdict} ({learner.model().record_count:,} records in use)")
 
 
 @app.command()

@@ -106,6 +106,12 @@ class MlflowHistory:
                 with quiet():
                     self._connect(database)
 
+    def client(self) -> Any:
+        """Return the MLflow client of this store, made ready; for the model registry."""
+        with self._lock:
+            self.prepare()
+            return self._client
+
     def _connect(self, database: Path | None) -> None:
         # Usage statistics are off unless the user asked for them. MLflow reads this on import.
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
