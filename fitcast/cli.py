@@ -43,7 +43,7 @@ def demo(
     compare: Annotated[
         bool, typer.Option(help="Run the fits with GridSearchCV(n_jobs=-1) too.")
     ] = False,
-    rows: Annotated[int, typer.Option(min=500, help="Flights to sample.")] = 50_000,
+    rows: Annotated[int, typer.Option(min=500, help="Flights to sample.")] = 90_000,
 ) -> None:
     """Run the seed workload, 75 fits on real flights, and learn from it."""
     from fitcast.demo import run_demo
