@@ -18,6 +18,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+history = typer.Typer(help="What earlier fits cost: the workflows, and other people's runs.")
+app.add_typer(history, name="history")
+
 _INTERRUPTED = 130  # as shells say it: 128 + SIGINT
 
 File = Annotated[Path, typer.Argument(help="A Python file that defines `sweep`.")]
@@ -108,9 +111,14 @@ def train(
     typer.echo(f"{verdict} ({learner.model().record_count:,} records in use)")
 
 
-@app.command()
-def history(limit: Annotated[int, typer.Option(min=1, help="Newest so many.")] = 20) -> None:
+@history.callback(invoke_without_command=True)
+def list_history(
+    context: typer.Context,
+    limit: Annotated[int, typer.Option(min=1, help="Newest so many.")] = 20,
+) -> None:
     """List the newest workflows in the history."""
+    if context.invoked_subcommand is not None:
+        return
     from rich.console import Console
     from rich.table import Table
 
@@ -137,6 +145,25 @@ def history(limit: Annotated[int, typer.Option(min=1, help="Newest so many.")] =
             f"{max(record.ended_at for record in own):%Y-%m-%d %H:%M}",
         )
     Console().print(table)
+
+
+@history.command("import")
+def import_history(
+    tracking_uri: Annotated[str, typer.Option(help="The MLflow store to read from.")],
+    experiment: Annotated[str, typer.Option(help="Its experiment.")],
+) -> None:
+    """Learn from ordinary MLflow runs (autologged fits): their runtimes, as weaker evidence."""
+    from fitcast.history.mlflow_import import ForeignExperiment, import_runs
+    from fitcast.history.mlflow_store import MlflowHistory
+    from fitcast.settings import Settings
+
+    settings = Settings()
+    settings.ensure_home()
+    store = MlflowHistory(settings.tracking_uri, settings.experiment)
+    imported = import_runs(ForeignExperiment(tracking_uri, experiment), store)
+    typer.echo(f"{len(imported.records):,} runs imported")
+    for reason, count in sorted(imported.skipped.items()):
+        typer.echo(f"{count:,} left out: {reason}")
 
 
 @app.command()

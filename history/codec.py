@@ -90,6 +90,7 @@ _RECORD_TYPES: Final[dict[str, pa.DataType]] = {
     "error_type": pa.string(),
     "error_message": pa.string(),
     "versions": pa.string(),
+    "imported": pa.bool_(),
 }
 
 SCHEMA: Final = pa.schema(
@@ -180,6 +181,8 @@ def _plain(column: str, value: Any) -> Any:
     kind = _KINDS[column]
     if kind == _TIME:
         return to_utc(value)
+    if pa.types.is_boolean(kind):
+        return bool(value)
     if pa.types.is_integer(kind):
         return _whole(value)
     if pa.types.is_floating(kind):
