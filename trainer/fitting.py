@@ -8,6 +8,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from copy import deepcopy
 from dataclasses import dataclass, field
 from functools import wraps
 from numbers import Number
@@ -196,7 +197,7 @@ def _keeping(method: Callable[..., Any], X: Any) -> Callable[..., Any]:
             return method(*args, **kwargs)
         if not answers:
             answers.append(method(X))
-        return answers[0]
+        return deepcopy(answers[0])  # libraries work on their own answers in place
 
     return answer
 

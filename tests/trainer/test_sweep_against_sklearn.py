@@ -469,7 +469,9 @@ class Counting(RandomForestClassifier):
 
 def test_what_the_scorer_asked_is_not_asked_again_for_predictions():
     X, y = load_breast_cancer(return_X_y=True)
-    sweep = Sweep(Counting(10, random_state=0), X, y, cv=3, scoring=["roc_auc", "neg_log_loss"])
+    sweep = Sweep(
+        Counting(10, random_state=0), X, y, cv=3, scoring=["roc_auc", "neg_log_loss"], refit=False
+    )
     prepared = sweep.prepare()
     job = cloudpickle.loads(prepared.job(prepared.candidates[0]))
     Counting.asked = 0
