@@ -13,7 +13,6 @@ either choice did waste, task by task. What remains is one mixture of scenarios.
 """
 
 import math
-from collections import OrderedDict
 from dataclasses import dataclass
 
 import numpy as np
@@ -85,7 +84,7 @@ class OnlineForecaster:
         self._seen: dict[str, Seen] = {}
         self._waste: dict[str, Array] = {}  # (half-lives,)
         self._requests_hold = True
-        self._last: OrderedDict[Task, list[_View]] = OrderedDict()  # of the tasks to come
+        self._last: dict[Task, list[_View]] = {}  # of tasks to come, until one ends
 
     def attempts(self, task: Task, *, least_bytes: float = 0.0) -> Attempts:
         """Choose the attempts.
@@ -116,7 +115,7 @@ class OnlineForecaster:
             np.concatenate(
                 [view.scenarios.weight * s for view, s in zip(views, share, strict=True)]
             ),
-        )
+        ).merged()
 
     def observe(self, task: Task, *, peak_memory_bytes: float, runtime_s: float) -> None:
         """Learn from a task that ended.
@@ -229,17 +228,24 @@ def _views(seen: Seen, task: Task, limit_bytes: float) -> list[_View]:
     looked_at = [np.ones(n)]
     if near < n:
         looked_at.append(np.maximum(1.0 - (said.nearness / near) ** 2, 0.0))
-    age = np.arange(n)[::-1]
+    recencies = [0.5 ** (np.arange(n)[::-1] / half_life) for half_life in HALF_LIVES]
+    parts = [
+        _part(peaks, look * recency, seen.runtime_s) for recency in recencies for look in looked_at
+    ]
+    most = max(values.shape[1] for values, _ in parts)
+    # Parts of fewer tasks are filled up with scenarios of no weight, to be solved at once.
+    fill = [((0, 0), (most - values.shape[1], 0)) for values, _ in parts]
+    values = np.vstack([np.pad(part[0], f, "edge") for part, f in zip(parts, fill, strict=True)])
+    weight = np.vstack([np.pad(part[1], f) for part, f in zip(parts, fill, strict=True)])
+    need = (values * weight).sum(axis=1)
+    # As a share of what each forecasts: else the one that forecasts least would look best.
+    waste = np.maximum(best_steps(values, weight)[0] / need - 1.0, 1e-12)
     views = []
-    for half_life in HALF_LIVES:
-        recency = 0.5 ** (age / half_life)
-        parts = [_part(peaks, look * recency, seen.runtime_s) for look in looked_at]
-        most = max(part[0].shape[1] for part in parts)
-        # A view of fewer tasks is filled up with scenarios of no weight.
-        fill = [((0, 0), (most - part[0].shape[1], 0)) for part in parts]
-        values = np.vstack([np.pad(p[0], f, "edge") for p, f in zip(parts, fill, strict=True)])
-        weight = np.vstack([np.pad(p[1], f) for p, f in zip(parts, fill, strict=True)])
-        views.append(_View(half_life, _mixture(values, weight, _effective(recency), limit_bytes)))
+    of_one = len(values) // len(HALF_LIVES)
+    for place, (half_life, recency) in enumerate(zip(HALF_LIVES, recencies, strict=True)):
+        rows = slice(place * of_one, (place + 1) * of_one)
+        mixed = _mixture(values[rows], weight[rows], waste[rows], _effective(recency), limit_bytes)
+        views.append(_View(half_life, mixed))
     return views
 
 
@@ -281,15 +287,12 @@ def _thinned(values: Array, weight: Array, most: int) -> tuple[Array, Array]:
     return values[:, last], np.add.reduceat(weight, first, axis=1)
 
 
-def _mixture(values: Array, weight: Array, effective: float, limit_bytes: float) -> Scenarios:
+def _mixture(
+    values: Array, weight: Array, waste: Array, effective: float, limit_bytes: float
+) -> Scenarios:
     """Mix the experts' scenarios, each expert by what it expects to waste."""
-    cost, _ = best_steps(values, weight)
-    need = (values * weight).sum(axis=1)
-    # As a share of what each forecasts: else the one that forecasts least would look best.
-    waste = np.maximum(cost / need - 1.0, 1e-12)
     share = (waste / waste.min()) ** -(SHARPNESS * effective ** (1.0 / 3.0))
-    share /= share.sum()
-    mixed = (weight * share[:, None]).ravel()
+    mixed = (weight * (share / share.sum())[:, None]).ravel()
     kept = mixed > _LEAST_WEIGHT
     peaks = np.minimum(values.ravel()[kept], limit_bytes)
     return Scenarios.of(peaks, mixed[kept]).merged()
