@@ -23,7 +23,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from xgboost import XGBClassifier
 
-from fitcast.flights import FEATURES, load_flights
+from fitcast.flights import load_flights
 from fitcast.history.records import Record
 from fitcast.sizing.correction import SweepCorrection
 from fitcast.sizing.model import SizingModel
@@ -44,10 +44,6 @@ def _models(
         "lasso": (make_pipeline(StandardScaler(), lasso), {"logisticregression__C": penalties}),
     }
 
-
-# Sums of other columns. With them in, liblinear takes from 0.1 to 9 s for folds of one candidate,
-# and judging would be of that chance.
-DEPENDENT = ("is_ewr", "departure_minutes", "day_of_year")
 
 # As in the demo.
 FIRST = _models([3, 4, 5, 6, 8], [5, 10, 20, 40, 80], [0.01, 0.03, 0.1, 0.3, 1.0], 60, 150)
@@ -84,7 +80,6 @@ def _records(rows: int, keep: Path | None) -> tuple[list[Record], list[Record]]:
         loaded: tuple[list[Record], list[Record]] = pickle.loads(kept.read_bytes())
         return loaded
     X, y = load_flights(rows)
-    X = X[:, [i for i, name in enumerate(FEATURES) if name not in DEPENDENT]]
     with running() as runner:
         first, second = (
             measure(runner, Sweep(models, X, y, cv=5, refit=False, scoring="roc_auc", name=name))

@@ -1,15 +1,18 @@
 """The tables that the command line and the demo print."""
 
+import re
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
 from fitcast.scheduler.eta import Eta, span
 
 if TYPE_CHECKING:
-    from fitcast.scheduler.client import SweepEstimate
     from fitcast.scheduler.results import Result
+    from fitcast.scheduler.sweep_forecast import SweepEstimate
     from fitcast.scheduler.workflow import Workflow
 
 _MIB = 2**20
@@ -21,46 +24,66 @@ def _eta(eta: Eta) -> str:
 
 def print_estimate(console: Console, estimate: "SweepEstimate") -> None:
     """Print a row per candidate and the workflow's ETA."""
-    table = Table(title="Forecast, per fit of each candidate")
-    for name in ("candidate", "pool"):
-        table.add_column(name)
-    for name in ("threads", "runtime", "P10 to P90", "memory", "P95", "failure"):
+    rows = estimate.candidates.to_dict("records")
+    pools = {row["pool"] for row in rows}
+    table = _table("Forecast, per fit of each candidate: runtime, peak memory, risk of failing")
+    table.add_column("candidate", overflow="fold")
+    if len(pools) > 1:
+        table.add_column("pool")
+    for name in ("threads", "runtime", "P10 to P90", "MiB", "P95", "fails"):
         table.add_column(name, justify="right")
-    for row in estimate.candidates.to_dict("records"):
+    for row, candidate in zip(rows, _short([row["candidate"] for row in rows]), strict=True):
         table.add_row(
-            row["candidate"],
-            row["pool"],
+            candidate,
+            *((row["pool"],) if len(pools) > 1 else ()),
             str(row["threads"]),
             span(row["runtime_s_p50"]),
             f"{span(row['runtime_s_p10'])} to {span(row['runtime_s_p90'])}",
-            f"{row['peak_memory_bytes_p50'] / _MIB:,.0f} MiB",
-            f"{row['peak_memory_bytes_p95'] / _MIB:,.0f} MiB",
+            *_mib(row["peak_memory_bytes_p50"], row["peak_memory_bytes_p95"]),
             f"{row['failure_probability']:.1%}",
         )
     console.print(table)
-    console.print(f"Whole workflow, {len(estimate.fits)} fits: {_eta(estimate.eta)}")
+    where = f" in pool {pools.pop()}" if len(pools) == 1 else ""
+    console.print(f"Whole workflow, {len(estimate.fits)} fits{where}: {_eta(estimate.eta)}")
     console.print(f"One after the other the fits would take {span(estimate.sequential_s)}.")
 
 
 def print_result(console: Console, result: "Result") -> None:
     """Print the leaderboard."""
-    table = Table(title="Leaderboard")
-    names = [name for name in result.leaderboard.columns if name.startswith(("mean_", "std_"))]
-    for name in ("rank", "candidate", *names, "runtime", "forecast", "peak memory", "forecast P95"):
-        table.add_column(name, justify="left" if name == "candidate" else "right")
-    for row in result.leaderboard.to_dict("records"):
+    board = result.leaderboard
+    table = _table("Leaderboard: runtimes of all folds together, peak memory of the largest")
+    names = [name for name in board.columns if name.startswith(("mean_", "std_"))]
+    headings = [name.replace("mean_score", "score").replace("std_score", "±") for name in names]
+    for name in ("rank", "candidate", *headings, "runtime", "forecast", "MiB", "P95"):
+        table.add_column(name, justify="left" if name == "candidate" else "right", overflow="fold")
+    rows = board.to_dict("records")
+    for row, candidate in zip(rows, _short([row["candidate"] for row in rows]), strict=True):
         table.add_row(
             str(row["rank"]),
-            row["candidate"],
+            candidate,
             *(f"{row[name]:.4f}" for name in names),
             span(row["runtime_s"]),
             span(row["forecast_runtime_s"]),
-            f"{row['peak_memory_bytes'] / _MIB:,.0f} MiB",
-            f"{row['forecast_peak_memory_bytes'] / _MIB:,.0f} MiB",
+            *_mib(row["peak_memory_bytes"], row["forecast_peak_memory_bytes"]),
         )
     console.print(table)
     for error in result.errors.itertuples():
         console.print(f"[red]{error.candidate}, fold {error.fold}: {error.outcome}: {error.error}")
+
+
+def _table(title: str) -> Table:
+    # Wide enough for 80 columns; text that still doesn't fit is folded, never cut off.
+    return Table(title=title, box=SIMPLE_HEAD, padding=(0, 1, 0, 0), title_justify="left")
+
+
+def _mib(*sizes_bytes: float) -> tuple[str, ...]:
+    return tuple(f"{size / _MIB:,.0f}" for size in sizes_bytes)
+
+
+def _short(labels: Sequence[str]) -> list[str]:
+    """Leave out the steps of pipelines before parameters, where what is left tells them apart."""
+    shortened = [re.sub(r"\b\w+__(?=\w+=)", "", label) for label in labels]
+    return shortened if len(set(shortened)) == len(set(labels)) else list(labels)
 
 
 def print_accuracy(console: Console, workflow: "Workflow") -> tuple[float, float]:
@@ -73,7 +96,7 @@ def print_accuracy(console: Console, workflow: "Workflow") -> tuple[float, float
     typical = float((done["runtime_s_p50"] / done["runtime_s"] - 1.0).abs().median())
     inside = done["runtime_s"].between(done["runtime_s_p10"], done["runtime_s_p90"]).mean()
     above = (done["peak_memory_bytes"] > done["peak_memory_bytes_p95"]).mean()
-    table = Table(title="Forecast at submission against measured")
+    table = _table("Forecast at submission against measured")
     for name in ("", "forecast", "measured", "error"):
         table.add_column(name, justify="right" if name else "left")
     error = forecast.p50_s / took_s - 1.0

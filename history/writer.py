@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 _FIRST_RETRY_S: Final = 5.0
 _LAST_RETRY_S: Final = 120.0
 _SYNC_EVERY_S: Final = 1.0
-_SHARE: Final = 10  # at most a tenth of the writer's time goes into saving a running workflow
+_SHARE: Final = 50  # saving a running workflow takes at most a fiftieth of a core from its fits
 
 
 class HistoryWriter:

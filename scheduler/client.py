@@ -5,88 +5,33 @@ import sys
 import threading
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
-import pandas as pd
-
-from fitcast.errors import FitcastError, FitTooLargeError, HistoryError
+from fitcast.errors import FitcastError, HistoryError
+from fitcast.history.mlflow_models import MlflowModels
 from fitcast.history.mlflow_store import MlflowHistory
-from fitcast.history.records import Estimate, Record
+from fitcast.history.records import Record
 from fitcast.history.store import AttemptLog, HistoryStore, WorkflowRun
 from fitcast.history.tracking_uri import sqlite_path
 from fitcast.history.writer import HistoryWriter
 from fitcast.scheduler.backends.local import LocalBackend
-from fitcast.scheduler.dispatcher import OVERHEAD_S, Dispatcher
-from fitcast.scheduler.eta import Eta, Groups, forecast, plan_for
-from fitcast.scheduler.events import FitKey, Submitted
+from fitcast.scheduler.dispatcher import Dispatcher
 from fitcast.scheduler.learning import Learner
 from fitcast.scheduler.leases import Lease, memory_root
-from fitcast.scheduler.pools import Pool, WorkerSize, check_pools, planned_workers
-from fitcast.scheduler.runs import FitRow, Run, correction_for, final_estimate, forecast_cells
+from fitcast.scheduler.pools import Pool, check_pools, planned_workers
+from fitcast.scheduler.runs import FitRow, Run
+from fitcast.scheduler.sweep_forecast import SweepEstimate, forecast_sweep
 from fitcast.scheduler.workflow import Workflow
 from fitcast.settings import Settings
-from fitcast.sizing.correction import SweepCorrection
 from fitcast.trainer.attempts import Measured
 from fitcast.trainer.sealing import new_key, remove, seal
-from fitcast.trainer.sweep import PreparedSweep
 
 if TYPE_CHECKING:
     from fitcast.trainer.sweep import Sweep
-
-
-@dataclass(frozen=True, eq=False)
-class SweepEstimate:
-    """What a sweep is forecast to take; nothing was run for it.
-
-    Attributes
-    ----------
-    fits : DataFrame
-        A row per fit: candidate, fold, threads, pool, the quantiles, failure probability, why.
-    eta : Eta
-        When it would be done, submitted now to idle workers.
-    sequential_s : float
-        How long the fits would take one after the other, in seconds.
-    """
-
-    fits: pd.DataFrame
-    eta: Eta
-    sequential_s: float
-
-    @property
-    def candidates(self) -> pd.DataFrame:
-        """A row per candidate: its fits' runtimes summed, their memory and risk at the worst."""
-        return (
-            self.fits[self.fits["fold"] >= 0]
-            .groupby("candidate", sort=False)
-            .agg(
-                fits=("fold", "size"),
-                threads=("threads", "max"),
-                pool=("pool", "first"),
-                runtime_s_p10=("runtime_s_p10", "mean"),
-                runtime_s_p50=("runtime_s_p50", "mean"),
-                runtime_s_p90=("runtime_s_p90", "mean"),
-                peak_memory_bytes_p50=("peak_memory_bytes_p50", "max"),
-                peak_memory_bytes_p95=("peak_memory_bytes_p95", "max"),
-                failure_probability=("failure_probability", "max"),
-                why=("why", "first"),
-            )
-            .reset_index()
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class _Forecast:
-    """A sweep's forecasts, as submission and estimate both need them."""
-
-    prepared: PreparedSweep
-    correction: SweepCorrection
-    estimates: dict[str, Estimate]
-    final: Estimate | None
 
 
 class Client:
@@ -137,7 +82,9 @@ class Client:
         self._keys = Lease(memory_root())
         self._sealed = Lease(folder / "datasets")
         self._store = store
-        self._learner = Learner(store, folder / "records", self.tracking_uri, self._tell)
+        models = MlflowModels(store) if isinstance(store, MlflowHistory) else None
+        self._learner = Learner(store, folder / "records", self.tracking_uri, self._tell, models)
+        self._trainings: list[threading.Thread] = []
         database = sqlite_path(self.tracking_uri) if history is None else None
         if database is not None and not database.exists():
             self._learner.expect_nothing()
@@ -181,19 +128,8 @@ class Client:
             The sweep can't be run as it is.
         """
         workers = self._backend.workers() if pools is None else planned_workers(check_pools(pools))
-        cast = self._forecast(sweep, workers)
-        eta, placed = _plan(cast, workers)
-        rows = []
-        for fit in cast.prepared.fits:
-            threads, pool = placed.get(fit.fit_id, (1, workers[0].pool))
-            cells = forecast_cells(cast.estimates[fit.fit_id])
-            head = {"fit_id": fit.fit_id, "candidate": fit.candidate.label, "fold": fit.fold}
-            rows.append({**head, "threads": threads, "pool": pool, **cells})
-        fits = pd.DataFrame(rows)
-        sequential_s = float(fits["runtime_s_p50"].sum())
-        return SweepEstimate(
-            fits, eta, sequential_s + (cast.final.runtime_s_p50 if cast.final else 0)
-        )
+        ready_in_s = self._dispatcher.ready_in_s() if pools is None else 0.0
+        return forecast_sweep(self._learner.model(), sweep, workers).estimate(workers, ready_in_s)
 
     def submit(self, sweep: "Sweep") -> Workflow:
         """Start a sweep and return at once with a handle on it.
@@ -206,8 +142,7 @@ class Client:
         if self._closed:
             raise FitcastError("this client was closed: make a new one")
         workers = self._backend.workers()
-        cast = self._forecast(sweep, workers)
-        eta, _ = _plan(cast, workers)
+        cast = forecast_sweep(self._learner.model(), sweep, workers)
         now = datetime.now(UTC)
         run = Run(
             workflow_id=f"{now:%Y%m%d-%H%M%S}-{uuid4().hex[:8]}",
@@ -217,7 +152,6 @@ class Client:
                 fit.fit_id: FitRow(fit, cast.estimates[fit.fit_id]) for fit in cast.prepared.fits
             },
             final_estimate=cast.final,
-            forecast_eta=eta,
             submitted_at=now,
         )
         with self._lock:
@@ -235,7 +169,10 @@ class Client:
                 },
             )
         )
+        ready_in_s = self._dispatcher.ready_in_s()
         threading.Thread(target=self._seal_and_go, args=(run,), daemon=True).start()
+        # The first fits start meanwhile.
+        run.forecast_made(cast.plan(workers, ready_in_s)[0])
         return self._handle(run)
 
     def workflow(self, workflow_id: str) -> Workflow:
@@ -272,7 +209,8 @@ class Client:
         for run in self._runs.values():
             if not run.is_over:
                 run.end("cancelled", FitcastError("the client was closed"))
-        self._loading.join(30)
+        for thread in (self._loading, *self._trainings):
+            thread.join(30)
         self._writer.close(30)
         self._keys.close()
         self._sealed.close()
@@ -303,23 +241,6 @@ class Client:
             self._tell(f"{error} Fits run all the same; their records are kept and sent later.")
         with suppress(HistoryError):
             self._learner.load()
-
-    def _forecast(self, sweep: "Sweep", workers: Sequence[WorkerSize]) -> _Forecast:
-        prepared = sweep.prepare()
-        model = self._learner.model()
-        correction = correction_for(model, prepared)
-        estimates = dict(correction.estimates())
-        most = max(worker.memory_bytes for worker in workers)
-        bound = sweep.memory_bytes
-        for fit in prepared.fits:
-            need = bound or estimates[fit.fit_id].peak_memory_bytes_p50
-            if need + prepared.dataset_bytes > most:
-                raise FitTooLargeError(
-                    f"{fit.candidate.label!r} needs about {need / 2**30:.2f} GiB beside a dataset "
-                    f"of {prepared.dataset_bytes / 2**30:.2f} GiB; the largest worker has "
-                    f"{most / 2**30:.2f} GiB. Give a larger pool, or a smaller dataset or model."
-                )
-        return _Forecast(prepared, correction, estimates, final_estimate(model, prepared))
 
     def _seal_and_go(self, run: Run) -> None:
         try:
@@ -369,41 +290,9 @@ class Client:
             },
             ended_at=ended_at,
         )
-        threading.Thread(target=self._learner.train, daemon=True).start()
-
-
-def _plan(cast: _Forecast, workers: Sequence[WorkerSize]) -> tuple[Eta, dict[str, tuple[int, str]]]:
-    """Return the ETA of a sweep on idle workers, and where the median plan puts each fit."""
-    from fitcast.scheduler.backends.simulated import SimulatedBackend
-
-    workflow_id = "this"
-    sweep = cast.prepared.sweep
-    submitted = Submitted(
-        workflow_id=workflow_id,
-        estimates=cast.estimates,
-        dataset_bytes=cast.prepared.dataset_bytes,
-        memory_bytes=sweep.memory_bytes,
-        deadline_s=sweep.deadline_s,
-        final=cast.final is not None,
-    )
-    algorithm, candidate = {}, {}
-    for fit in cast.prepared.fits:
-        key = FitKey(workflow_id, fit.fit_id)
-        algorithm[key] = fit.request.algorithm
-        candidate[key] = fit.candidate.label
-    finals = {} if cast.final is None else {workflow_id: cast.final}
-    etas = forecast(
-        plan_for(workers, submitted),
-        Groups(algorithm, candidate),
-        finals=finals,
-        overhead_s=OVERHEAD_S,
-    )
-    plan = plan_for(workers, replace(submitted, final=False))
-    median = SimulatedBackend(
-        plan,
-        lambda key, threads: plan.workflows[key.workflow_id].fits[key.fit_id].runtime_s(threads),
-    )
-    median.carry_out(plan.place(0.0))
-    median.run()
-    placed = {start.key.fit_id: (start.threads, start.pool) for _, start in median.starts}
-    return etas[workflow_id], placed
+        training = threading.Thread(
+            target=self._learner.train, name="fitcast-training", daemon=True
+        )
+        self._trainings = [thread for thread in self._trainings if thread.is_alive()]
+        self._trainings.append(training)
+        training.start()

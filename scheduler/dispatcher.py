@@ -19,20 +19,15 @@ from typing import Any
 from fitcast.errors import FitcastError, SealError, WorkflowCancelledError, WorkflowFailedError
 from fitcast.history.records import Outcome, Record
 from fitcast.scheduler import events
-from fitcast.scheduler.backends.local import LocalBackend
+from fitcast.scheduler.backends.local import START_S, LocalBackend
 from fitcast.scheduler.decisions import Decisions
-from fitcast.scheduler.eta import Groups, forecast
 from fitcast.scheduler.events import FitKey
-from fitcast.scheduler.runs import FitRow, Run, groups_of, record_of
+from fitcast.scheduler.live_eta import LiveEta
+from fitcast.scheduler.runs import FitRow, Run, record_of
+from fitcast.scheduler.sweep_forecast import OVERHEAD_S, submission
 from fitcast.trainer.attempts import AttemptSpec, Measured
 from fitcast.trainer.results import best_candidate, tabulate
 from fitcast.trainer.sweep import Fit
-
-OVERHEAD_S = 0.04
-"""Seconds that a slot stays idle between attempts before any were seen: fork and round trip."""
-
-FORECAST_SHARE = 0.03
-"""Share of one core that live forecasts may take."""
 
 _STOP = object()
 
@@ -76,22 +71,25 @@ class Dispatcher:
         self._on_close = on_close
         self._events: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._runs: dict[str, Run] = {}
+        self._over: list[Run] = []  # whose end is still to be told
         self._running: dict[tuple[FitKey, int], _Running] = {}
         self._dask: Any = None
         self._failure: FitcastError | None = None
+        self._began_s = time.monotonic()
         self._host = socket.gethostname()
         self._versions = _versions()
         self._plan_lock = threading.Lock()
-        self._changed = threading.Event()
-        self._closing = False
         self._thread = threading.Thread(target=self._loop, name="fitcast-dispatcher", daemon=True)
-        self._forecaster = threading.Thread(
-            target=self._forecast_loop, name="fitcast-forecaster", daemon=True
-        )
+        self._live_eta = LiveEta(self._snapshot, self._events.put)
         self._thread.start()
-        self._forecaster.start()
 
     # -- asked from other threads --------------------------------------------------------------
+
+    def ready_in_s(self) -> float:
+        """Return in about how many seconds the first worker is ready."""
+        if self.decisions.workers:
+            return 0.0
+        return max(0.0, self._began_s + START_S - time.monotonic())
 
     def submit(self, run: Run) -> None:
         """Let the fits of a run start; its dataset is sealed."""
@@ -103,11 +101,9 @@ class Dispatcher:
 
     def close(self) -> None:
         """Cancel what runs, end the workers, end the threads."""
-        self._closing = True
+        self._live_eta.close()
         self._events.put(_STOP)
-        self._changed.set()
         self._thread.join(60)
-        self._forecaster.join(10)
 
     # -- the thread ------------------------------------------------------------------------------
 
@@ -122,10 +118,12 @@ class Dispatcher:
         while (event := self._events.get()) is not _STOP:
             try:
                 self._take(event)
+                self._close_runs()
             except Exception as error:  # a fault of ours must not hang every workflow
                 self._fail_all(FitcastError(f"the dispatcher failed: {error!r}"))
         for workflow_id in list(self._runs):
             self._act(events.CancelRequested(workflow_id))
+        self._close_runs()
         if self._dask is not None:
             with suppress(Exception):
                 self._dask.close(timeout=5)
@@ -154,17 +152,8 @@ class Dispatcher:
             self._on_close(run)
             return
         self._runs[run.workflow_id] = run
-        sweep = run.prepared.sweep
-        self._act(
-            events.Submitted(
-                workflow_id=run.workflow_id,
-                estimates={fit_id: row.estimate for fit_id, row in run.rows.items()},
-                dataset_bytes=run.prepared.dataset_bytes,
-                memory_bytes=sweep.memory_bytes,
-                deadline_s=sweep.deadline_s,
-                final=bool(run.prepared.refit),
-            )
-        )
+        estimates = {fit_id: row.estimate for fit_id, row in run.rows.items()}
+        self._act(submission(run.workflow_id, run.prepared, estimates))
 
     def _compare_workers(self) -> None:
         if self._dask is None:
@@ -198,8 +187,8 @@ class Dispatcher:
                     case events.ChooseFinal():
                         pending.append(self._choose_final(self._runs[action.workflow_id]))
                     case events.Close():
-                        self._close_run(self._runs.pop(action.workflow_id))
-        self._changed.set()
+                        self._over.append(self._runs.pop(action.workflow_id))
+        self._live_eta.change()
 
     def _start(self, start: events.Start) -> None:
         from fitcast.scheduler.worker_plugin import run_attempt
@@ -318,6 +307,11 @@ class Dispatcher:
             run.rows[fit.fit_id] = FitRow(fit, run.final_estimate)
         return events.FinalChosen(run.workflow_id, fit.fit_id, run.final_estimate)
 
+    def _close_runs(self) -> None:
+        # After the last attempt was handed on: the history wants it before the end.
+        while self._over:
+            self._close_run(self._over.pop(0))
+
     def _close_run(self, run: Run) -> None:
         outcomes = [row.outcome for row in run.rows.values()]
         if Outcome.SUCCEEDED in outcomes and Outcome.CANCELLED not in outcomes:
@@ -349,50 +343,9 @@ class Dispatcher:
             with suppress(Exception):
                 self._on_close(run)
 
-    # -- live forecasts --------------------------------------------------------------------------
-
-    def _forecast_loop(self) -> None:
-        while not self._closing:
-            self._changed.wait()
-            self._changed.clear()
-            began_s = time.monotonic()
-            runs = list(self._runs.values())
-            try:
-                for run in runs:
-                    self._events.put(events.Reforecast(run.workflow_id, run.correction.estimates()))
-                self.forecast(samples=24)
-            except Exception:
-                # The plan goes on without a new forecast; the next event brings another try.
-                time.sleep(1.0)
-            pause_s = max(0.5, (time.monotonic() - began_s) / FORECAST_SHARE)
-            end_s = time.monotonic() + pause_s
-            while not self._closing and time.monotonic() < end_s:
-                time.sleep(min(0.1, pause_s))
-
-    def forecast(self, samples: int | None = None) -> None:
-        """Renew the ETA of every running workflow."""
+    def _snapshot(self) -> tuple[Decisions, dict[str, Run], float]:
         with self._plan_lock:
-            plan = self.decisions.copy()
-        runs = dict(self._runs)
-        algorithm: dict[FitKey, str] = {}
-        candidate: dict[FitKey, str] = {}
-        finals = {}
-        for run in runs.values():
-            algorithms, candidates = groups_of(run)
-            algorithm |= algorithms
-            candidate |= candidates
-            if run.final_estimate is not None:
-                finals[run.workflow_id] = run.final_estimate
-        for workflow_id, eta in forecast(
-            plan,
-            Groups(algorithm, candidate),
-            finals=finals,
-            now_s=time.monotonic(),
-            overhead_s=self.overhead_s,
-            samples=samples,
-        ).items():
-            if workflow_id in runs:
-                runs[workflow_id].eta = eta
+            return self.decisions.copy(), dict(self._runs), self.overhead_s
 
 
 def _lost(running: _Running, error: BaseException) -> Measured:

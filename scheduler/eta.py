@@ -45,6 +45,15 @@ class Eta:
     p90_s: float
     finish_at: datetime
 
+    def later(self, seconds: float) -> "Eta":
+        """Return the ETA of what begins so many seconds later."""
+        return Eta(
+            self.p10_s + seconds,
+            self.p50_s + seconds,
+            self.p90_s + seconds,
+            self.finish_at + timedelta(seconds=seconds),
+        )
+
     def __str__(self) -> str:
         return f"{span(self.p50_s)} ({span(self.p10_s)} to {span(self.p90_s)})"
 

@@ -5,7 +5,7 @@ same for real Dask workers and for the simulator.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple, TypeAlias
 
 from fitcast.history.records import Estimate, Outcome
@@ -40,6 +40,7 @@ class Submitted:
     workflow_id: str
     estimates: Mapping[str, Estimate]  # by fit_id, one thread, in submission order
     dataset_bytes: int  # held once by every worker while the workflow runs
+    folds: Mapping[str, int] = field(default_factory=dict)  # of fits that share a fold's rows
     memory_bytes: int | None = None  # the user's own bound for a fit, instead of the forecast
     deadline_s: float | None = None  # the user's own cap on an attempt
     final: bool = False  # a last fit (the refit) follows when all others are done

@@ -4,6 +4,7 @@ Data under one lock: the dispatcher writes, handles (:mod:`fitcast.scheduler.wor
 """
 
 import threading
+from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -12,10 +13,8 @@ from uuid import uuid4
 from fitcast.errors import FitcastError
 from fitcast.history.records import REFIT_FOLD, Estimate, Outcome, Record
 from fitcast.scheduler.eta import Eta
-from fitcast.scheduler.events import FitKey
 from fitcast.sizing.correction import SweepCorrection
 from fitcast.sizing.families import with_threads
-from fitcast.sizing.model import SizingModel
 from fitcast.trainer.attempts import Measured
 from fitcast.trainer.sealing import SealedDataset
 from fitcast.trainer.sweep import Fit, PreparedSweep
@@ -83,7 +82,6 @@ class Run:
     correction: SweepCorrection
     rows: dict[str, FitRow]
     final_estimate: Estimate | None  # what the refit is expected to cost
-    forecast_eta: Eta
     submitted_at: datetime
     state: str = "preparing"  # preparing | running | succeeded | failed | cancelled
     eta: Eta | None = None
@@ -94,7 +92,17 @@ class Run:
     jobs: dict[int, bytes] = field(default_factory=dict)
     ended_at: datetime | None = None
     done: threading.Event = field(default_factory=threading.Event)
+    _forecast: "Future[Eta]" = field(default_factory=Future)
     lock: threading.RLock = field(default_factory=threading.RLock)
+
+    @property
+    def forecast_eta(self) -> Eta:
+        """The ETA as forecast at submission; waits for the moment that making it takes."""
+        return self._forecast.result(60)
+
+    def forecast_made(self, eta: Eta) -> None:
+        """Take the ETA forecast at submission."""
+        self._forecast.set_result(eta)
 
     @property
     def is_over(self) -> bool:
@@ -120,25 +128,6 @@ class Run:
                 self.state, self.ended_at = state, datetime.now(UTC)
                 self.error = self.error or error
                 self.done.set()
-
-
-def correction_for(model: SizingModel, prepared: PreparedSweep) -> SweepCorrection:
-    """Return the forecasts of a sweep, ready to learn while it runs."""
-    return SweepCorrection(
-        model,
-        {fit.fit_id: fit.request for fit in prepared.fits},
-        dataset=prepared.dataset,
-        candidates={fit.fit_id: fit.candidate.index for fit in prepared.fits},
-    )
-
-
-def final_estimate(model: SizingModel, prepared: PreparedSweep) -> Estimate | None:
-    """Return what the refit will cost: the median over the candidates, who might all win."""
-    if not prepared.refit:
-        return None
-    requests = [prepared.refit_fit(candidate).request for candidate in prepared.candidates]
-    estimates = model.estimate(requests, dataset=prepared.dataset)
-    return sorted(estimates, key=lambda estimate: estimate.runtime_s_p50)[len(estimates) // 2]
 
 
 def record_of(
@@ -185,13 +174,3 @@ def record_of(
         error_message=measured.error_message,
         versions=versions,
     )
-
-
-def groups_of(run: Run) -> tuple[dict[FitKey, str], dict[FitKey, str]]:
-    """Return algorithm and candidate of every fit, for drawing shared errors together."""
-    algorithm, candidate = {}, {}
-    for fit_id, row in run.rows.items():
-        key = FitKey(run.workflow_id, fit_id)
-        algorithm[key] = row.fit.request.algorithm
-        candidate[key] = row.fit.candidate.label
-    return algorithm, candidate

@@ -5,6 +5,8 @@ ends those that were given up.
 """
 
 import os
+import signal
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +41,9 @@ class FitWorker(WorkerPlugin):  # type: ignore[misc]
 
     def setup(self, worker: Any) -> None:
         """Start the fork server; it is ready some seconds later."""
+        if threading.current_thread() is threading.main_thread():
+            # Ctrl-C in a terminal reaches this process too, but it is the client's to handle.
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
         if self.cpus:
             os.sched_setaffinity(0, self.cpus)
         self.runner = AttemptRunner()

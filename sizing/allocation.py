@@ -13,6 +13,7 @@ best steps among the scenarios' own values are found from the last one backwards
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -252,6 +253,37 @@ def estimate_scenarios(estimate: Estimate, *, count: int = 64) -> Scenarios:
     median = max(float(estimate.peak_memory_bytes_p50), 1.0)
     upper = max(float(estimate.peak_memory_bytes_p95), median)
     return lognormal_scenarios(median, math.log(upper / median) / Z95, count=count)
+
+
+def attempt_bytes(estimate: Estimate, least_bytes: int = 0, failures: int = 0) -> int:
+    """Return the memory for the next attempt of a fit, in bytes.
+
+    Parameters
+    ----------
+    estimate
+        The fit's forecast.
+    least_bytes
+        What an attempt has proved to be too little; 0 if none was made.
+    failures
+        How many attempts ran out of memory: beyond all that was forecast, steps get longer.
+    """
+    median = max(float(estimate.peak_memory_bytes_p50), 1.0)
+    upper = max(float(estimate.peak_memory_bytes_p95), median)
+    log_sd = math.log(upper / median) / Z95
+    if least_bytes <= 0:
+        # Attempts scale with the median, so the width alone decides: few distinct answers.
+        return max(1, round(median * _first_factor(round(100.0 * log_sd))))
+    scenarios = lognormal_scenarios(median, log_sd)
+    steps = plan_attempts(scenarios, least_bytes=float(least_bytes)).memory_bytes
+    beyond = least_bytes >= scenarios.peak_memory_bytes[-1]
+    step = min(max(failures, 1), len(steps)) - 1 if beyond else 0
+    return max(least_bytes + 1, round(steps[step]))
+
+
+@lru_cache(maxsize=1024)
+def _first_factor(log_sd_hundredths: int) -> float:
+    scenarios = lognormal_scenarios(1.0, log_sd_hundredths / 100.0)
+    return plan_attempts(scenarios).memory_bytes[0]
 
 
 def _steps(values: Array, following: Places) -> list[float]:

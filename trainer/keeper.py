@@ -38,9 +38,10 @@ from fitcast.trainer.process_tree import (
     resident_bytes,
 )
 
-_TICK_S = 0.020
-_NEAR_LIMIT_TICK_S = 0.004  # from half the limit on: memory can grow by gigabytes a second
-_TREE_EVERY_S = 0.100  # looking for the fit's own children costs more
+_LONGEST_TICK_S = 0.100
+_SHORTEST_TICK_S = 0.004
+_FASTEST_BYTES_PER_S = 4e9  # at which one process was seen to touch new memory
+_TREE_EVERY_S = 0.200  # looking for the fit's own children costs more
 
 
 def keep(
@@ -104,7 +105,7 @@ class _Watch:
         poller.register(self._handle, select.POLLIN)
         for fd in self._output:
             poller.register(fd, select.POLLIN)
-        tick_s = _TICK_S
+        tick_s = _SHORTEST_TICK_S
         while True:
             ready = {fd for fd, _ in poller.poll(tick_s * 1000)}
             for fd in ready & self._output.keys():
@@ -143,7 +144,9 @@ class _Watch:
             self._kill("memory")
         elif self._deadline_s is not None and now - self._start_s > self._deadline_s:
             self._kill("deadline")
-        return _NEAR_LIMIT_TICK_S if used > self._limit / 2 else _TICK_S
+        # Looks cost a core's time: none is needed before the limit can have been reached.
+        soonest_s = (self._limit - used) / _FASTEST_BYTES_PER_S
+        return min(max(soonest_s, _SHORTEST_TICK_S), _LONGEST_TICK_S)
 
     def _kill(self, reason: str) -> None:
         self._killed_for = self._killed_for or reason

@@ -26,6 +26,12 @@ _ONE_THREAD = {
     "RAY_USAGE_STATS_ENABLED": "0",
 }
 
+_NOT_INHERITED = (
+    # Dask's nanny sets it, against memory that a long-lived worker keeps. It also stops glibc from
+    # learning which sizes to recycle: forests took 9 % longer, and a fit's memory goes back anyway.
+    "MALLOC_TRIM_THRESHOLD_",
+)
+
 
 class ServerProcess:
     """A running fork server; starts at once, ready some seconds later."""
@@ -48,7 +54,7 @@ class ServerProcess:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=self._errors,
-                env=os.environ | _ONE_THREAD,
+                env=_environment(),
                 start_new_session=True,  # Ctrl-C in a terminal is for the client to handle
             )
         finally:
@@ -136,3 +142,8 @@ class ServerProcess:
             for connection in self._connections:
                 with suppress(OSError):
                     connection.shutdown(socket.SHUT_RDWR)  # keepers that outlived it end their fits
+
+
+def _environment() -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if name not in _NOT_INHERITED}
+    return kept | _ONE_THREAD

@@ -9,7 +9,8 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-_KEPT_IDLE = 2
+KEPT_IDLE_BYTES = 64 * 2**20
+"""Blocks that no fit uses are kept up to this size in all: cutting anew costs a fit's start."""
 
 Key = tuple[str, int]
 """Dataset and fold."""
@@ -24,7 +25,7 @@ class _Block:
 
 
 class SplitBlocks:
-    """Blocks of a worker's folds: those in use, and the two last used.
+    """Blocks of a worker's folds: those in use, and small ones that may be used again.
 
     Parameters
     ----------
@@ -95,11 +96,13 @@ class SplitBlocks:
     def _drop_idle(self) -> None:
         idle = [k for k, b in self._blocks.items() if b.users == 0 and b.done.is_set()]
         idle.sort(key=lambda k: self._blocks[k].last_used, reverse=True)
-        kept = 0
+        kept_bytes = 0
         for key in idle:
-            if key[0] not in self._closed_datasets and kept < _KEPT_IDLE:
-                kept += 1
+            fd = self._blocks[key].fd
+            size = 0 if fd is None else os.fstat(fd).st_size
+            if key[0] not in self._closed_datasets and kept_bytes + size <= KEPT_IDLE_BYTES:
+                kept_bytes += size
                 continue
-            fd = self._blocks.pop(key).fd
+            del self._blocks[key]
             if fd is not None:
                 os.close(fd)

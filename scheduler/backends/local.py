@@ -22,6 +22,9 @@ from fitcast.scheduler.pools import Pool, WorkerSize, check_pools, planned_worke
 OVERHEAD_BYTES = 512 * 2**20
 """What a worker and its fork server hold themselves; left out of the machine's own pool."""
 
+START_S = 4.0
+"""About how long workers take to be there: their processes import the libraries first."""
+
 _CONFIG = {
     # A dead worker's task comes back to us at once: we keep one own count per fit.
     "distributed.scheduler.allowed-failures": 0,
@@ -33,6 +36,10 @@ _CONFIG = {
     "distributed.scheduler.work-stealing": False,
     "distributed.worker.profile.enabled": False,
     "distributed.scheduler.worker-ttl": None,
+    # Cores are for fits: Dask looks at itself 50 times a second otherwise, in every server.
+    "distributed.admin.tick.interval": "500ms",
+    "distributed.admin.system-monitor.interval": "10s",
+    "distributed.scheduler.active-memory-manager.start": False,
 }
 
 
@@ -70,7 +77,6 @@ class LocalBackend:
                 f"the pools need {wanted / 2**30:.1f} GiB together; this process may use "
                 f"{memory_bytes / 2**30:.1f} GiB. Make them smaller or fewer."
             )
-        self._cpus = cpus
         self._cluster: Any = None
 
     def workers(self) -> list[WorkerSize]:

@@ -1,6 +1,7 @@
 """The plan's rules, in virtual time: no Dask, no clock, no threads."""
 
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -71,9 +72,17 @@ def test_out_of_memory_gets_more_memory_up_to_the_largest_worker():
     decisions = plan(TWO)
     (first,) = started(decisions.handle(submitted(estimate()), 0.0))
     assert first.memory_limit_bytes == 2000 * MIB  # its share of the worker: nobody else waits
-    (second,) = started(decisions.handle(ended(first, Outcome.OUT_OF_MEMORY, 2000 * MIB), 1.0))
-    assert second.memory_limit_bytes == 4000 * MIB
-    actions = decisions.handle(ended(second, Outcome.OUT_OF_MEMORY, 4000 * MIB), 2.0)
+    limits = [first.memory_limit_bytes]
+    start = first
+    while limits[-1] < 4000 * MIB:
+        out = ended(start, Outcome.OUT_OF_MEMORY, limits[-1])
+        (start,) = started(decisions.handle(out, float(len(limits))))
+        limits.append(start.memory_limit_bytes)
+    growth = [after / before for before, after in pairwise(limits)]
+    assert growth[0] == pytest.approx(1.1, rel=0.01)  # most misses are near
+    assert growth[1] == pytest.approx(1.3, rel=0.01)  # and then they aren't
+    assert len(limits) <= 5
+    actions = decisions.handle(ended(start, Outcome.OUT_OF_MEMORY, 4000 * MIB), 9.0)
     assert actions[0].outcome is Outcome.OUT_OF_MEMORY
     assert "needs more than 4,000 MiB" in actions[0].reason
 
@@ -114,6 +123,31 @@ def test_a_users_error_is_not_tried_again():
     (start,) = started(decisions.handle(submitted(estimate()), 0.0))
     actions = decisions.handle(ended(start, Outcome.FAILED), 1.0)
     assert [type(a) for a in actions] == [events.Settle, events.Close]
+
+
+def test_fits_on_large_data_keep_their_folds_together():
+    four = WorkerSize("four", "large", 4, 100_000 * MIB)
+    runtimes = [9.0 - 0.1 * number for number in range(30)]
+    folds = {f"f{number}": number % 3 for number in range(30)}  # candidate by candidate
+
+    def folds_started(dataset_bytes):
+        sweep = submitted(*map(estimate, runtimes), dataset_bytes=dataset_bytes, folds=folds)
+        starts = started(plan(four).handle(sweep, 0.0))
+        return [folds[start.key.fit_id] for start in starts]
+
+    assert folds_started(1000 * MIB) == [0, 0, 0, 0]
+    assert folds_started(1 * MIB) == [0, 1, 2, 0]  # the longest first
+
+
+def test_a_fit_as_long_as_all_others_waits_for_no_fold():
+    two = WorkerSize("two", "large", 2, 100_000 * MIB)
+    sweep = submitted(
+        *map(estimate, [9.0, 8.0, 1.0, 1.0]),
+        dataset_bytes=1000 * MIB,
+        folds={"f0": 0, "f1": 1, "f2": 0, "f3": 1},
+    )
+    starts = started(plan(two).handle(sweep, 0.0))
+    assert [start.key.fit_id for start in starts] == ["f0", "f1"]
 
 
 def test_a_late_report_of_a_superseded_attempt_is_dropped():

@@ -310,11 +310,11 @@ def test_a_fit_that_writes_to_its_rows_harms_no_other(runner, tmp_path):
     runner.close_dataset(data.sealed.dataset_id)
 
 
-def test_only_blocks_in_use_and_two_more_are_kept(runner, tmp_path):
+def test_small_blocks_are_kept_until_their_dataset_is_closed(runner, tmp_path):
     data = opened(runner, small_content(3000, 500), tmp_path)
     for fold in range(5):
         assert runner.run(data.spec(Does(), fold=fold)).outcome is Outcome.SUCCEEDED
-    assert runner._splits.count() == 2
+    assert runner._splits.count() == 5
     runner.close_dataset(data.sealed.dataset_id)
     assert runner._splits.count() == 0
 

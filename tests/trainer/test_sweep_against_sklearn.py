@@ -14,7 +14,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.cluster import KMeans
 from sklearn.compose import ColumnTransformer, TransformedTargetRegressor
-from sklearn.datasets import make_classification, make_regression
+from sklearn.datasets import load_breast_cancer, make_classification, make_regression
 from sklearn.decomposition import PCA
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.dummy import DummyClassifier
@@ -41,7 +41,7 @@ from sklearn.linear_model import (
     RidgeClassifier,
     SGDClassifier,
 )
-from sklearn.metrics import make_scorer, mean_squared_error
+from sklearn.metrics import make_scorer, mean_squared_error, roc_auc_score
 from sklearn.metrics.pairwise import rbf_kernel
 from sklearn.model_selection import (
     GridSearchCV,
@@ -455,3 +455,45 @@ def test_the_refit_equals_best_estimator():
     job = cloudpickle.loads(prepared.job(candidate, return_model=True))
     model = cloudpickle.loads(fit_and_score(job, prepared.content, fit.fold).model)
     np.testing.assert_array_equal(model.coef_, Ridge(alpha=1).fit(XR, YR).coef_)
+
+
+class Counting(RandomForestClassifier):
+    """A forest that counts how often its trees are asked."""
+
+    asked = 0
+
+    def predict_proba(self, X):
+        Counting.asked += 1
+        return super().predict_proba(X)
+
+
+def test_what_the_scorer_asked_is_not_asked_again_for_predictions():
+    X, y = load_breast_cancer(return_X_y=True)
+    sweep = Sweep(
+        Counting(10, random_state=0), X, y, cv=3, scoring=["roc_auc", "neg_log_loss"], refit=False
+    )
+    prepared = sweep.prepare()
+    job = cloudpickle.loads(prepared.job(prepared.candidates[0]))
+    Counting.asked = 0
+    fitted = fit_and_score(job, prepared.content, 0)
+    assert Counting.asked == 1
+    train, test = prepared.content.splits[0]
+    theirs = RandomForestClassifier(10, random_state=0).fit(X[train], y[train])
+    np.testing.assert_array_equal(fitted.predictions, theirs.predict(X[test]))
+    assert fitted.scores["roc_auc"] == roc_auc_score(y[test], theirs.predict_proba(X[test])[:, 1])
+
+
+class Listing(GaussianNB):
+    """A classifier that answers with a plain list."""
+
+    def predict(self, X):
+        return list(super().predict(X))
+
+
+def test_predictions_may_be_a_plain_list():
+    X, y = load_breast_cancer(return_X_y=True)
+    prepared = Sweep(Listing(), X, y, cv=3).prepare()
+    job = cloudpickle.loads(prepared.job(prepared.candidates[0]))
+    train, test = prepared.content.splits[0]
+    theirs = GaussianNB().fit(X[train], y[train]).predict(X[test])
+    np.testing.assert_array_equal(fit_and_score(job, prepared.content, 0).predictions, theirs)

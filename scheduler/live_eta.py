@@ -1,0 +1,105 @@
+"""The forecasts of what is running, renewed in the background as attempts end.
+
+In: when to renew them, and how much of a core that may take. Not in: how an ETA is made
+(:mod:`fitcast.scheduler.eta`), how a sweep learns (:mod:`fitcast.sizing.correction`).
+"""
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+
+from fitcast.scheduler.decisions import Decisions
+from fitcast.scheduler.eta import Groups, forecast
+from fitcast.scheduler.events import Event, FitKey, Reforecast
+from fitcast.scheduler.runs import Run
+from fitcast.scheduler.sweep_forecast import groups_of
+
+SHARE_OF_CORE = 0.015
+"""Share of one core that live forecasts may take."""
+
+SETTLE_S = 0.15
+"""Seconds after a change before it is forecast anew: starting the next attempt comes first."""
+
+LEAST_PAUSE_S = 0.5
+
+RENEW_S = 5.0
+"""How often forecasts are renewed without any event: a fit that goes on longer tells too."""
+
+SAMPLES = 24
+
+
+class LiveEta:
+    """Renews estimates and ETA of every running workflow.
+
+    Parameters
+    ----------
+    snapshot : callable
+        ``snapshot()`` gives a copy of the plan, the runs by workflow, and the seconds that a slot
+        stays idle between two attempts.
+    post : callable
+        ``post(event)`` takes corrected estimates to the plan.
+    """
+
+    def __init__(
+        self,
+        snapshot: Callable[[], tuple[Decisions, Mapping[str, Run], float]],
+        post: Callable[[Event], None],
+    ) -> None:
+        self._snapshot = snapshot
+        self._post = post
+        self._changed = threading.Event()
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._loop, name="fitcast-eta", daemon=True)
+        self._thread.start()
+
+    def change(self) -> None:
+        """Say that something happened."""
+        self._changed.set()
+
+    def close(self) -> None:
+        """End the thread."""
+        self._closing.set()
+        self._changed.set()
+        self._thread.join(10)
+
+    def _loop(self) -> None:
+        while True:
+            self._changed.wait(RENEW_S)
+            if self._closing.wait(SETTLE_S):
+                return
+            self._changed.clear()
+            began_s = time.monotonic()
+            # Without a new forecast the plan goes on all the same; the next event is another try.
+            with suppress(Exception):
+                self.renew()
+            took_s = time.monotonic() - began_s
+            if self._closing.wait(max(LEAST_PAUSE_S, took_s / SHARE_OF_CORE)):
+                return
+
+    def renew(self) -> None:
+        """Correct the estimates by what was seen, and forecast when each workflow is done."""
+        plan, runs, overhead_s = self._snapshot()
+        if not runs or not plan.workers:
+            return
+        algorithm: dict[FitKey, str] = {}
+        candidate: dict[FitKey, str] = {}
+        finals = {}
+        for run in runs.values():
+            self._post(Reforecast(run.workflow_id, run.correction.estimates()))
+            groups = groups_of(run.workflow_id, [row.fit for row in list(run.rows.values())])
+            algorithm |= groups.algorithm
+            candidate |= groups.candidate
+            if run.final_estimate is not None:
+                finals[run.workflow_id] = run.final_estimate
+        etas = forecast(
+            plan,
+            Groups(algorithm, candidate),
+            finals=finals,
+            now_s=time.monotonic(),
+            overhead_s=overhead_s,
+            samples=SAMPLES,
+        )
+        for workflow_id, eta in etas.items():
+            if workflow_id in runs:
+                runs[workflow_id].eta = eta
