@@ -1,6 +1,6 @@
 """What fits of many algorithms cost on this machine, beside what the laws of `prior.json` say.
 
-    python benchmarks/measure_prior.py [--rows 10000 40000] [--out prior_measured.json]
+    python -m benchmarks.measure_prior [--rows 10000 40000] [--out prior_measured.json]
 
 The constants of `sizing/prior.json` are set so that the ratios printed lie around 1.
 """
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 from lightgbm import LGBMClassifier
-from measuring import measure, running
+from benchmarks.measuring import measure, running
 from sklearn import ensemble, linear_model, naive_bayes, neighbors, neural_network, svm, tree
 from sklearn.preprocessing import StandardScaler
 from xgboost import XGBClassifier
