@@ -139,7 +139,7 @@ def _asked(plan: DataPlan, seed: int) -> tuple[PreparedSweep | None, list[_Asked
         (estimate,) = prior.estimate([request])
         forecast_s = estimate.runtime_s_p50
         # Tiny fits tell little each, long ones cost much: fewer of both.
-        taken = math.sqrt(min(1.0, forecast_s / 0.08)) * min(1.0, 0.7 / forecast_s) ** 0.6
+        taken = math.sqrt(min(1.0, forecast_s / 0.08)) * min(1.0, 0.4 / forecast_s) ** 0.8
         small = forecast_s < _LONGEST_S and estimate.peak_memory_bytes_p50 < LIMIT_BYTES / 1.5
         if small and chance[number] < taken and (fit.fold == 0 or number in second):
             asked.append(_Asked(fit, request, f"{sweep.name}-{fit.fit_id}"))
@@ -195,7 +195,7 @@ def _quietest(
         best = record if best is None or quieter else best
         if record.outcome is not Outcome.SUCCEEDED or not is_disturbed(record):
             break
-        if record.runtime_s > 10.0:
+        if record.runtime_s > 4.0:
             break  # again would take too long
     assert best is not None
     print(

@@ -242,7 +242,7 @@ class SizingModel:
                 base_memory_bytes=base,
                 failure=model.failure_probability(fit),
                 like_records=model.records,
-                text=cost.text,
+                cost=cost,
             )
             for fit, cost, runtime, memory in zip(
                 fits, costs, normals[Quantity.RUNTIME], normals[Quantity.MEMORY], strict=True

@@ -38,7 +38,7 @@ class Law:
 def law_of(quantity: Quantity, fit: Described, cost: Cost) -> Law:
     """Return the logarithm of what the law says, in seconds or bytes, and the work's share."""
     if quantity is Quantity.RUNTIME:
-        work = cost.work_s * amdahl(fit.family.parallel_fraction, fit.threads)
+        work = cost.work_s * amdahl(cost.parallel_fraction, fit.threads)
         total = work + cost.process_s
         return Law(math.log(total), work / total)
     own = float(constants()["own_memory_bytes"])
