@@ -34,12 +34,12 @@ def log_costs(records: Sequence[Record]) -> tuple[Array, Array]:
 
 
 def mean_of_algorithm(train: Sequence[Record], test: Sequence[Record]) -> tuple[Array, Array]:
-    """The geometric mean of what the algorithm's fits cost."""
+    """Forecast the geometric mean of what the algorithm's fits cost."""
     return _by_algorithm(train, test, lambda X, y, Z: np.full(len(Z), y.mean()))
 
 
 def nearest(train: Sequence[Record], test: Sequence[Record]) -> tuple[Array, Array]:
-    """The algorithm's fit that is nearest in size and hyper-parameters."""
+    """Forecast what the algorithm's fit cost that is nearest in size and hyper-parameters."""
 
     def forecast(X: Array, y: Array, Z: Array) -> Array:
         model = make_pipeline(StandardScaler(), KNeighborsRegressor(1)).fit(X, y)
@@ -50,7 +50,7 @@ def nearest(train: Sequence[Record], test: Sequence[Record]) -> tuple[Array, Arr
 
 
 def ridge(train: Sequence[Record], test: Sequence[Record]) -> tuple[Array, Array]:
-    """A ridge regression on logarithms of sizes and on decades of hyper-parameters."""
+    """Forecast by a ridge regression on logarithms of sizes and on decades of hyper-parameters."""
 
     def forecast(X: Array, y: Array, Z: Array) -> Array:
         if len(y) < 3:
@@ -64,7 +64,7 @@ def ridge(train: Sequence[Record], test: Sequence[Record]) -> tuple[Array, Array
 
 
 def like_scitime(train: Sequence[Record], test: Sequence[Record]) -> tuple[Array, Array]:
-    """A random forest per algorithm over rows, columns, threads, hyper-parameters.
+    """Forecast by a random forest per algorithm over rows, columns, threads, hyper-parameters.
 
     As scitime does it by default (github.com/scitime/scitime, estimate.py: META_ALGO = "RF"),
     here on logarithms, which suit it better, with our features, and trained on this machine.

@@ -1,6 +1,7 @@
 """Measures real fits of many algorithms on many datasets, for the prior and for judging it.
 
     python -m benchmarks.campaign --minutes 25 --out campaign.parquet
+    python -m benchmarks.campaign --minutes 5 --out campaign.parquet --again
 
 Draws datasets and models from a seed, so that the fits measured in any time are a fair sample, and
 appends their records to a Parquet file; called again, it goes on where it stopped. Each fit runs in
@@ -8,16 +9,18 @@ a process of its own as on a worker, one at a time. Fits that the prior thinks t
 are left out; one that reaches the deadline or the memory limit is kept as such.
 
 A record's `scores` hold no scores but `other_cpu_s`: the CPU seconds that other processes took
-meanwhile. Disturbed fits are measured again, and the quietest run is kept.
+meanwhile. A fit waits a little for a quiet machine; disturbed ones are measured again, and the
+quietest run is kept. `--again` takes those that were disturbed nevertheless.
 """
 
 import argparse
+import itertools
 import math
 import os
 import tempfile
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -45,6 +48,7 @@ _WAITED = 0.07  # share of its runtime that a fit with one thread may have waite
 _OTHERS = 0.2  # CPUs that others may take from a fit with several threads
 _OWN_S = 0.15  # CPU seconds that go into starting and ending a fit, by our own processes
 _TRIES = 3
+_PATIENCE = 60  # times that it is looked whether the machine is quiet, before a fit
 
 
 def main() -> None:
@@ -53,24 +57,35 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=25.0)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--again", action="store_true", help="measure disturbed fits again")
     given = parser.parse_args()
     warnings.filterwarnings("ignore")
     end = time.monotonic() + 60.0 * given.minutes
     records = read_parquet(given.out) if given.out.exists() else []
     before = len(records)
+    known = {r.record_id: r for r in records}
+    # The datasets before the last are done; of the last, what isn't there yet.
+    last = max((index_of(r) for r in records), default=0)
+    if given.again:
+        indices: Iterable[int] = sorted({index_of(r) for r in records if is_disturbed(r)})
+    else:
+        indices = itertools.count(last)
     with running() as runner:
-        # The datasets before the last are done; of the last, what isn't there yet.
-        index = max((int(r.dataset.rpartition(":")[2]) for r in records), default=0)
-        done = {r.record_id for r in records}
-        while time.monotonic() < end:
+        for index in indices:
+            if time.monotonic() > end:
+                break
+            done = {key for key, r in known.items() if not (given.again and is_disturbed(r))}
             for record in _measured(runner, draw(given.seed, index), given.seed, done, end):
-                records.append(record)
+                if not given.again or _better(record, known.get(record.record_id)):
+                    known[record.record_id] = record
             given.out.parent.mkdir(parents=True, exist_ok=True)
-            write_parquet(records, given.out)
-            index += 1
+            written = given.out.with_suffix(".new")
+            write_parquet(known.values(), written)
+            written.replace(given.out)
+    records = list(known.values())
     disturbed = sum(is_disturbed(r) for r in records)
     print(
-        f"{len(records)} records ({len(records) - before} new) of {index} datasets, "
+        f"{len(records)} records ({len(records) - before} new), "
         f"{sum(r.runtime_s for r in records):.0f} s of fits, {disturbed} disturbed"
     )
 
@@ -80,6 +95,17 @@ def is_disturbed(record: Record) -> bool:
     if record.request.threads == 1:
         return record.runtime_s - record.cpu_s > 0.008 + _WAITED * record.runtime_s
     return record.scores.get("other_cpu_s", 0.0) > _OWN_S + _OTHERS * record.runtime_s
+
+
+def index_of(record: Record) -> int:
+    """Return the number of a record's dataset."""
+    return int(record.dataset.rpartition(":")[2])
+
+
+def _better(record: Record, before: Record | None) -> bool:
+    if before is None:
+        return False  # another time it would not have been chosen either
+    return not is_disturbed(record) or record.runtime_s < before.runtime_s
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,6 +201,7 @@ def _quietest(
 ) -> Record:
     best: Record | None = None
     for _ in range(_TRIES):
+        _wait_for_quiet()
         before_s = _busy_s()
         measured = runner.run(
             AttemptSpec(
@@ -206,6 +233,14 @@ def _quietest(
         flush=True,
     )
     return best
+
+
+def _wait_for_quiet() -> None:
+    for _ in range(_PATIENCE):
+        before_s = _busy_s()
+        time.sleep(0.06)
+        if _busy_s() - before_s < 0.03:
+            return
 
 
 def _busy_s() -> float:

@@ -16,13 +16,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from benchmarks.measuring import measure, running
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from xgboost import XGBClassifier
 
+from benchmarks.measuring import measure, running
 from fitcast.flights import load_flights
 from fitcast.history.records import Record
 from fitcast.sizing.correction import SweepCorrection

@@ -96,7 +96,7 @@ def judged(name: str, forecasts: Forecasts) -> Row:
 
 
 def as_table(rows: Sequence[Row], *, markdown: bool = False) -> str:
-    """Return rows as a table for the terminal or for a document; columns without values left out."""
+    """Return rows as a table for the terminal or for a document, without empty columns."""
     columns = [name for name in COLUMNS if any(name in row for row in rows)]
     cells = [["", *columns]]
     cells += [[str(row[""]), *(_cell(row, name) for name in columns)] for row in rows]

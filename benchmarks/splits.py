@@ -99,9 +99,9 @@ def pairs_of_folds(records: Sequence[Record]) -> list[tuple[Record, Record]]:
     by_candidate: dict[tuple[str, str], dict[int, Record]] = {}
     for record in records:
         if record.outcome is Outcome.SUCCEEDED:
-            by_candidate.setdefault((record.workflow_id, record.candidate), {})[
-                record.fold
-            ] = record
+            by_candidate.setdefault((record.workflow_id, record.candidate), {})[record.fold] = (
+                record
+            )
     return [(folds[0], folds[1]) for folds in by_candidate.values() if len(folds) == 2]
 
 

@@ -19,7 +19,7 @@ from fitcast.sizing.laws import (
 
 
 def closed_linear(fit: Described, c: Constants) -> Work:
-    """Least squares, ridge, discriminant analysis: rows × columns × the smaller of the two."""
+    """Cost least squares, ridge, discriminant analysis: rows × columns × the smaller of the two."""
     name = fit.algorithm.rpartition(".")[2]
     small = min(fit.rows_train, fit.columns)
     if is_sparse(fit):  # solved by passes instead
@@ -44,7 +44,7 @@ def closed_linear(fit: Described, c: Constants) -> Work:
 
 
 def iterative_linear(fit: Described, c: Constants) -> Work:
-    """Models solved by whole passes over the data: lbfgs, saga, and others of that kind."""
+    """Cost models solved by whole passes over the data: lbfgs, saga, and others of that kind."""
     most = between(fit.params.number("max_iter", default=1e2), 1.0, 1e7)
     solver = fit.params.word("solver")
     prefix = "saga" if solver in ("saga", "sag") else "lbfgs"
@@ -65,7 +65,7 @@ def iterative_linear(fit: Described, c: Constants) -> Work:
 
 
 def coordinate_descent(fit: Described, c: Constants) -> Work:
-    """Models solved column by column or row by row: lasso, liblinear."""
+    """Cost models solved column by column or row by row: lasso, liblinear."""
     most = between(fit.params.number("max_iter", default=1e3), 1.0, 1e7) * c["pass_cap"]
     name = fit.algorithm.rpartition(".")[2]
     if name in ("LinearSVC", "LinearSVR"):
@@ -86,7 +86,7 @@ def coordinate_descent(fit: Described, c: Constants) -> Work:
 
 
 def stochastic(fit: Described, c: Constants) -> Work:
-    """Gradient steps row by row, until a pass brings no more."""
+    """Cost gradient steps row by row, until a pass brings no more."""
     most = between(fit.params.number("max_iter", default=1e3), 1.0, 1e7)
     passes = between(_passes(fit, c, "sgd"), 5.0, max(5.0, most))
     cells = fit.nonzeros * c["cell_pass_s"]

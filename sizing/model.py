@@ -213,7 +213,7 @@ class SizingModel:
         learned = known.learned
         if learned is not None:
             learned = replace(learned, points=learned.points.padded(vocabulary))
-        scales = scales_of(quantity, fits[0].family) if learned is None else learned.scales
+        scales = scales_of(quantity, fits[0]) if learned is None else learned.scales
         fit_sd = scales.fit if known.fit_sd is None else known.fit_sd
         return LaidOut(learned, points, scales, fit_sd)
 
@@ -301,7 +301,7 @@ def _learned(
 ) -> LearnedQuantity:
     if not groups:
         return LearnedQuantity()
-    scales = scales_of(quantity, groups[0].fit.family)
+    scales = scales_of(quantity, groups[0].fit)
     runtime = quantity is Quantity.RUNTIME
     measured = [(g, g.log_runtimes if runtime else g.log_memories) for g in groups]
     fit_sd = _fit_sd([values for _, values in measured], scales.fit)

@@ -22,7 +22,7 @@ from fitcast.sizing.laws import (
 
 
 def kernel(fit: Described, c: Constants) -> Work:
-    """Support vector machines and kernel ridge: every pair of rows."""
+    """Cost support vector machines and kernel ridge: every pair of rows."""
     name = fit.algorithm.rpartition(".")[2]
     columns = fit.nonzeros / fit.rows_train
     pair_s = c["pair_s"] + c["pair_column_s"] * columns
@@ -46,14 +46,14 @@ def kernel(fit: Described, c: Constants) -> Work:
 
 
 def gaussian_process(fit: Described, c: Constants) -> Work:
-    """Gaussian processes: the cube of rows, for each step of the search for a kernel."""
+    """Cost Gaussian processes: the cube of rows, for each step of the search for a kernel."""
     restarts = 1.0 + between(fit.params.number("n_restarts_optimizer", default=0.0), 0.0, 1e3)
     work_s = c["cube_s"] * fit.rows_train**3 * 20.0 * restarts
     return Work(0.0, work_s, c["pair_bytes"] * fit.rows_train**2, "Gaussian process")
 
 
 def neighbours(fit: Described, c: Constants) -> Work:
-    """Neighbours: by a tree in few dimensions, among all pairs in many."""
+    """Cost neighbours: by a tree in few dimensions, among all pairs in many."""
     wanted = fit.params.number("n_neighbors", default=5.0)
     wanted = between(wanted, 1.0, fit.rows_train)
     queried = fit.rows_test
@@ -84,7 +84,7 @@ def neighbours(fit: Described, c: Constants) -> Work:
 
 
 def neural(fit: Described, c: Constants) -> Work:
-    """Networks: epochs × rows × weights, and what each batch costs by itself."""
+    """Cost networks: epochs × rows × weights, and what each batch costs by itself."""
     p = fit.params
     epochs = p.number("max_iter", "epochs", "max_epochs", "fit__epochs", default=0.0)
     if epochs < 1.0:
@@ -113,7 +113,7 @@ def neural(fit: Described, c: Constants) -> Work:
 
 
 def counting(fit: Described, c: Constants) -> Work:
-    """Models that look at every value once or twice."""
+    """Cost models that look at every value once or twice."""
     cells = fit.nonzeros + cells_test(fit)
     each = max(1.0, fit.classes)
     normal = fit.algorithm.rpartition(".")[2] == "GaussianNB"
@@ -126,7 +126,7 @@ def counting(fit: Described, c: Constants) -> Work:
 
 
 def generic(fit: Described, c: Constants) -> Work:
-    """Algorithms that aren't known."""
+    """Cost algorithms that aren't known."""
     name = fit.algorithm.rpartition(".")[2] or "an unknown algorithm"
     work_s = c["fixed_s"] + c["cell_s"] * fit.nonzeros
     text = f"{name[:60]}, whose cost isn't known"

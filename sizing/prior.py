@@ -46,6 +46,21 @@ def base_memory_bytes() -> float:
     return float(constants()["base_memory_bytes"])
 
 
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """How far a law may be off: standard deviations of natural logarithms (0.3 is a third)."""
+
+    algorithm: float  # of its constant
+    dataset: float  # of what the data's content changes, given its shape
+    smooth: float  # of what hyper-parameters change beyond the law
+
+
+def spread_of(fit: Described, quantity: str) -> Spread:
+    """Return how far the law of a fit may be off for a quantity, "runtime" or "memory"."""
+    spreads = constants()["spreads"]
+    return Spread(*spreads.get(law_name(fit), spreads["generic"])[quantity])
+
+
 def law_name(fit: Described) -> str:
     """Return the name of the constants that a fit's law takes: its family's, or its package's."""
     if fit.family.name == "histogram_boosting":

@@ -11,11 +11,11 @@ from enum import StrEnum
 
 import numpy as np
 
-from fitcast.sizing.families import Family, amdahl
+from fitcast.sizing.families import amdahl
 from fitcast.sizing.features import Described
 from fitcast.sizing.learning import Scales
 from fitcast.sizing.points import Array, Codes, Points, Vocabulary, points_of
-from fitcast.sizing.prior import Cost, constants
+from fitcast.sizing.prior import Cost, constants, spread_of
 
 CLOCK_S = 0.004  # by which a runtime varies however short it is
 
@@ -46,35 +46,36 @@ def law_of(quantity: Quantity, fit: Described, cost: Cost) -> Law:
     return Law(math.log(total), max(0.0, 1.0 - own / total))
 
 
-def scales_of(quantity: Quantity, family: Family) -> Scales:
-    """Return how far the law of a family may be off."""
+def scales_of(quantity: Quantity, fit: Described) -> Scales:
+    """Return how far the law of a fit may be off."""
+    spread = spread_of(fit, quantity)
     if quantity is Quantity.RUNTIME:
         return Scales(
             machine=0.35,
-            algorithm=family.runtime_sd,
+            algorithm=spread.algorithm,
             process=0.4,
-            rows=0.12,
-            columns=0.2,
+            rows=0.4 * spread.dataset,
+            columns=0.6 * spread.dataset,
             classes=0.25,
-            number=0.25 + 0.4 * (family.smooth_sd - 0.2),
-            word=max(0.3, family.smooth_sd),
-            smooth=family.smooth_sd,
-            dataset=family.dataset_sd,
+            number=0.8 * spread.smooth,
+            word=spread.smooth,
+            smooth=spread.smooth,
+            dataset=spread.dataset,
             run=0.12,
             candidate=0.03,
             fit=0.08,
         )
     return Scales(
         machine=0.1,
-        algorithm=family.memory_sd,
+        algorithm=spread.algorithm,
         process=0.4,
-        rows=0.1,
-        columns=0.12,
+        rows=0.4 * spread.dataset,
+        columns=0.6 * spread.dataset,
         classes=0.15,
-        number=0.1,
-        word=0.25,
-        smooth=0.2,
-        dataset=0.15,
+        number=0.5 * spread.smooth,
+        word=spread.smooth,
+        smooth=spread.smooth,
+        dataset=spread.dataset,
         run=0.03,
         candidate=0.04,
         fit=0.05,

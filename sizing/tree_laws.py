@@ -19,7 +19,7 @@ from fitcast.sizing.laws import (
 
 
 def histogram_boosting(fit: Described, c: Constants) -> Work:
-    """XGBoost, LightGBM, scikit-learn's histogram boosting, CatBoost.
+    """Cost XGBoost, LightGBM, scikit-learn's histogram boosting, CatBoost.
 
     Each tree bins nothing anew: its levels add up gradients over rows × columns, and each of its
     nodes looks for the best of columns × bins. Binning and the test rows come on top.
@@ -75,7 +75,7 @@ def histogram_boosting(fit: Described, c: Constants) -> Work:
 
 
 def forest(fit: Described, c: Constants) -> Work:
-    """Random forests, extra trees."""
+    """Cost random forests, extra trees."""
     p = fit.params
     name = fit.algorithm.rpartition(".")[2]
     trees = between(p.number("n_estimators", default=100.0), 1.0, 1e6)
@@ -103,7 +103,7 @@ def forest(fit: Described, c: Constants) -> Work:
 
 
 def tree(fit: Described, c: Constants) -> Work:
-    """A single tree."""
+    """Cost a single tree."""
     random = fit.algorithm.rpartition(".")[2].startswith("Extra")
     features = max_features(fit, fit.columns)
     tree_s, nodes, _ = _grown(fit, c, fit.rows_train, features, random=random)
@@ -117,7 +117,7 @@ def tree(fit: Described, c: Constants) -> Work:
 
 
 def bagging(fit: Described, c: Constants) -> Work:
-    """A bag of models, which are taken to be trees."""
+    """Cost a bag of models, which are taken to be trees."""
     members = between(fit.params.number("n_estimators", default=10.0), 1.0, 1e6)
     tree_s, nodes, depth = _grown(fit, c, 0.632 * fit.rows_train, fit.columns, random=False)
     memory = (
@@ -136,7 +136,7 @@ def bagging(fit: Described, c: Constants) -> Work:
 
 
 def exact_boosting(fit: Described, c: Constants) -> Work:
-    """Boosting whose trees sort every column anew."""
+    """Cost boosting whose trees sort every column anew."""
     p = fit.params
     trees = between(p.number("n_estimators", default=100.0), 1.0, 1e6) * outputs(fit)
     sampled = between(p.number("subsample", default=1.0), 0.01, 1.0)
@@ -157,7 +157,7 @@ def exact_boosting(fit: Described, c: Constants) -> Work:
 
 
 def adaboost(fit: Described, c: Constants) -> Work:
-    """Boosting by weights; of trees of depth 1 for classes, 3 for numbers."""
+    """Cost boosting by weights, of trees of depth 1 for classes, 3 for numbers."""
     rounds = between(fit.params.number("n_estimators", default=50.0), 1.0, 1e6)
     limit = 3.0 if is_regression(fit) else 1.0
     tree_s, _, depth = _grown(fit, c, fit.rows_train, fit.columns, random=False, limit=limit)
