@@ -18,6 +18,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+history = typer.Typer(help="What earlier fits cost: the workflows, and other people's runs.")
+app.add_typer(history, name="history")
+
 _INTERRUPTED = 130  # as shells say it: 128 + SIGINT
 
 File = Annotated[Path, typer.Argument(help="A Python file that defines `sweep`.")]
@@ -43,7 +46,7 @@ def demo(
     compare: Annotated[
         bool, typer.Option(help="Run the fits with GridSearchCV(n_jobs=-1) too.")
     ] = False,
-    rows: Annotated[int, typer.Option(min=500, help="Flights to sample.")] = 50_000,
+    rows: Annotated[int, typer.Option(min=500, help="Flights to sample.")] = 90_000,
 ) -> None:
     """Run the seed workload, 75 fits on real flights, and learn from it."""
     from fitcast.demo import run_demo
@@ -83,23 +86,39 @@ def estimate(file: File) -> None:
 
 
 @app.command()
-def train() -> None:
-    """Read what is new in the history and train the sizing model on it."""
+def train(
+    back: Annotated[
+        bool, typer.Option("--rollback", help="Go back to the model before the one in use.")
+    ] = False,
+) -> None:
+    """Read what is new in the history; a better sizing model takes over."""
+    from fitcast.history.mlflow_models import MlflowModels
     from fitcast.history.mlflow_store import MlflowHistory
+    from fitcast.history.models import rollback
     from fitcast.scheduler.learning import Learner
     from fitcast.settings import Settings
 
     settings = Settings()
     store = MlflowHistory(settings.tracking_uri, settings.experiment)
     store.prepare()
-    learner = Learner(store, settings.ensure_home() / "records", settings.tracking_uri, typer.echo)
-    learner.load()
-    typer.echo(f"trained on {learner.model().record_count:,} records")
+    models = MlflowModels(store)
+    if back:
+        typer.echo(f"back to version {rollback(models).version} of the sizing model")
+        return
+    folder = settings.ensure_home() / "records"
+    learner = Learner(store, folder, settings.tracking_uri, typer.echo, models)
+    verdict = learner.load()
+    typer.echo(f"{verdict} ({learner.model().record_count:,} records in use)")
 
 
-@app.command()
-def history(limit: Annotated[int, typer.Option(min=1, help="Newest so many.")] = 20) -> None:
+@history.callback(invoke_without_command=True)
+def list_history(
+    context: typer.Context,
+    limit: Annotated[int, typer.Option(min=1, help="Newest so many.")] = 20,
+) -> None:
     """List the newest workflows in the history."""
+    if context.invoked_subcommand is not None:
+        return
     from rich.console import Console
     from rich.table import Table
 
@@ -126,6 +145,25 @@ def history(limit: Annotated[int, typer.Option(min=1, help="Newest so many.")] =
             f"{max(record.ended_at for record in own):%Y-%m-%d %H:%M}",
         )
     Console().print(table)
+
+
+@history.command("import")
+def import_history(
+    tracking_uri: Annotated[str, typer.Option(help="The MLflow store to read from.")],
+    experiment: Annotated[str, typer.Option(help="Its experiment.")],
+) -> None:
+    """Learn from ordinary MLflow runs (autologged fits): their runtimes, as weaker evidence."""
+    from fitcast.history.mlflow_import import ForeignExperiment, import_runs
+    from fitcast.history.mlflow_store import MlflowHistory
+    from fitcast.settings import Settings
+
+    settings = Settings()
+    settings.ensure_home()
+    store = MlflowHistory(settings.tracking_uri, settings.experiment)
+    imported = import_runs(ForeignExperiment(tracking_uri, experiment), store)
+    typer.echo(f"{len(imported.records):,} runs imported")
+    for reason, count in sorted(imported.skipped.items()):
+        typer.echo(f"{count:,} left out: {reason}")
 
 
 @app.command()

@@ -12,7 +12,7 @@ from fitcast.scheduler.eta import span
 from fitcast.scheduler.pools import Pool
 from fitcast.trainer.sweep import Sweep
 
-ROWS = 50_000
+ROWS = 90_000
 FOLDS = 5
 _GIB = 2**30
 
@@ -117,6 +117,8 @@ def _compare(console: Console, X: Any, y: Any, first: Sweep, client: Client) -> 
     theirs, ours = [], []
     # Both are warm: workers of either kind have been started by an earlier run.
     for _ in range(3):
+        client.learn()  # what follows a workflow in the background shall not disturb either
+        client.flush()
         began_s = time.monotonic()
         for model, grid in first_models().values():
             GridSearchCV(model, grid, cv=FOLDS, scoring="roc_auc", refit=False, n_jobs=-1).fit(X, y)

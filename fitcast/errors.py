@@ -13,6 +13,7 @@ also ``ValueError``, so code written for scikit-learn catches them.
     │       └── FitTooLargeError    a fit that no pool can hold
     ├── SealError                   a sealed dataset that is damaged, swapped or not ours
     ├── HistoryError                the MLflow store can't be read or written
+    ├── ModelError                  a stored sizing model can't be used
     ├── BackendError                workers can't be started or were lost for good
     └── WorkflowError
         ├── WorkflowCancelledError
@@ -51,6 +52,10 @@ class SealError(FitcastError):
 
 class HistoryError(FitcastError):
     """The history can't be read or written."""
+
+
+class ModelError(FitcastError):
+    """A stored sizing model is damaged, or of a newer fitcast."""
 
 
 class BackendError(FitcastError):

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import MISSING, Field, fields
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, BinaryIO, Final
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -90,6 +90,7 @@ _RECORD_TYPES: Final[dict[str, pa.DataType]] = {
     "error_type": pa.string(),
     "error_message": pa.string(),
     "versions": pa.string(),
+    "imported": pa.bool_(),
 }
 
 SCHEMA: Final = pa.schema(
@@ -155,15 +156,15 @@ def table_to_records(table: pa.Table) -> list[Record]:
     return found
 
 
-def write_parquet(records: Iterable[Record], path: Path) -> None:
+def write_parquet(records: Iterable[Record], where: Path | BinaryIO) -> None:
     """Write records as one Parquet file."""
-    pq.write_table(records_to_table(records), path, compression="zstd")
+    pq.write_table(records_to_table(records), where, compression="zstd")
 
 
-def read_parquet(path: Path) -> list[Record]:
+def read_parquet(where: Path | BinaryIO) -> list[Record]:
     """Read the records of one Parquet file; raises ``pyarrow.ArrowException`` if it is none."""
     # partitioning=None: a folder called a=b on the way must not become a column
-    return table_to_records(pq.read_table(path, partitioning=None))
+    return table_to_records(pq.read_table(where, partitioning=None))
 
 
 def to_utc(time: datetime) -> datetime:
@@ -180,6 +181,8 @@ def _plain(column: str, value: Any) -> Any:
     kind = _KINDS[column]
     if kind == _TIME:
         return to_utc(value)
+    if pa.types.is_boolean(kind):
+        return bool(value)
     if pa.types.is_integer(kind):
         return _whole(value)
     if pa.types.is_floating(kind):

@@ -39,6 +39,19 @@ _PAGE: Final = 1000
 _DOWNLOADS: Final = 8
 
 
+def opened_client(tracking_uri: str) -> Any:
+    """Return a client of an existing MLflow store in which nothing is made or changed."""
+    uri = checked_uri(tracking_uri)
+    database = sqlite_path(uri)
+    if database is not None and not database.exists():
+        raise HistoryError(f"There is no MLflow database {database}; check the tracking URI.")
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    from mlflow.tracking import MlflowClient
+
+    with quiet():
+        return MlflowClient(tracking_uri=uri)
+
+
 @dataclass(slots=True)
 class _Child:
     run_id: str
@@ -105,6 +118,12 @@ class MlflowHistory:
             if self._client is None:
                 with quiet():
                     self._connect(database)
+
+    def client(self) -> Any:
+        """Return the MLflow client of this store, made ready; for the model registry."""
+        with self._lock:
+            self.prepare()
+            return self._client
 
     def _connect(self, database: Path | None) -> None:
         # Usage statistics are off unless the user asked for them. MLflow reads this on import.
@@ -371,12 +390,6 @@ class MlflowHistory:
             for run in page:
                 return self._run_url(run.info.run_id)
         return None
-
-    def ui_command(self) -> str | None:
-        """Return the shell command that opens the MLflow UI on this store; None for a server."""
-        if self.tracking_uri.startswith(("http", "databricks")):
-            return None
-        return f"mlflow ui --backend-store-uri '{checked_uri(self.tracking_uri)}'"
 
     def _run_url(self, run_id: str) -> str:
         base = masked(self.tracking_uri)

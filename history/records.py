@@ -102,4 +102,5 @@ class Record:
     error_type: str = ""
     error_message: str = ""
     versions: Mapping[str, str] = field(default_factory=dict)
+    imported: bool = False  # from an ordinary MLflow run: the time of all it did, no memory
     schema_version: int = SCHEMA_VERSION

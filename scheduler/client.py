@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from fitcast.errors import FitcastError, HistoryError
+from fitcast.history.mlflow_models import MlflowModels
 from fitcast.history.mlflow_store import MlflowHistory
 from fitcast.history.records import Record
 from fitcast.history.store import AttemptLog, HistoryStore, WorkflowRun
@@ -81,7 +82,9 @@ class Client:
         self._keys = Lease(memory_root())
         self._sealed = Lease(folder / "datasets")
         self._store = store
-        self._learner = Learner(store, folder / "records", self.tracking_uri, self._tell)
+        models = MlflowModels(store) if isinstance(store, MlflowHistory) else None
+        self._learner = Learner(store, folder / "records", self.tracking_uri, self._tell, models)
+        self._trainings: list[threading.Thread] = []
         database = sqlite_path(self.tracking_uri) if history is None else None
         if database is not None and not database.exists():
             self._learner.expect_nothing()
@@ -206,7 +209,8 @@ class Client:
         for run in self._runs.values():
             if not run.is_over:
                 run.end("cancelled", FitcastError("the client was closed"))
-        self._loading.join(30)
+        for thread in (self._loading, *self._trainings):
+            thread.join(30)
         self._writer.close(30)
         self._keys.close()
         self._sealed.close()
@@ -286,4 +290,9 @@ class Client:
             },
             ended_at=ended_at,
         )
-        threading.Thread(target=self._learner.train, daemon=True).start()
+        training = threading.Thread(
+            target=self._learner.train, name="fitcast-training", daemon=True
+        )
+        self._trainings = [thread for thread in self._trainings if thread.is_alive()]
+        self._trainings.append(training)
+        training.start()

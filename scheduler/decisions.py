@@ -35,9 +35,6 @@ from fitcast.scheduler.pools import WorkerSize
 MOST_WORKERS_LOST = 3
 """A fit that was running on this many lost workers is poison and not tried again."""
 
-OUT_OF_MEMORY_GROWTH = 2.0
-"""Factor on the memory limit after an attempt proven to have run out of memory."""
-
 
 class Decisions:
     """The state of a plan and the rules by which it moves."""
@@ -151,7 +148,7 @@ class Decisions:
         for fit_id, estimate in event.estimates.items():
             fit = workflow.fits.get(fit_id)
             if fit is not None and fit.outcome is None:
-                fit.estimate = estimate
+                fit.reforecast(estimate)
         workflow.sort()
 
     def _choose_final(self, event: FinalChosen) -> list[Action]:
@@ -249,12 +246,13 @@ class Decisions:
         used = max(fit.memory_limit_bytes, peak_memory_bytes)
         if workflow.memory_bytes is not None or fit.memory_limit_bytes >= most:
             bound = "the bound given" if workflow.memory_bytes is not None else "the largest worker"
+            fit.ran_out_of_memory(used)
             reason = (
                 f"needs more than {used / 2**20:,.0f} MiB, {bound}; "
-                f"about {used * OUT_OF_MEMORY_GROWTH / 2**20:,.0f} MiB would be tried next"
+                f"about {fit.wanted_bytes() / 2**20:,.0f} MiB would be tried next"
             )
             return [self._settle(workflow, fit, Outcome.OUT_OF_MEMORY, reason)]
-        fit.least_memory_bytes = int(used * OUT_OF_MEMORY_GROWTH)
+        fit.ran_out_of_memory(used)
         return self._again(workflow, fit)
 
     def _out_of_time(self, workflow: WorkflowState, fit: FitState) -> list[Action]:

@@ -71,6 +71,7 @@ class Dispatcher:
         self._on_close = on_close
         self._events: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._runs: dict[str, Run] = {}
+        self._over: list[Run] = []  # whose end is still to be told
         self._running: dict[tuple[FitKey, int], _Running] = {}
         self._dask: Any = None
         self._failure: FitcastError | None = None
@@ -117,10 +118,12 @@ class Dispatcher:
         while (event := self._events.get()) is not _STOP:
             try:
                 self._take(event)
+                self._close_runs()
             except Exception as error:  # a fault of ours must not hang every workflow
                 self._fail_all(FitcastError(f"the dispatcher failed: {error!r}"))
         for workflow_id in list(self._runs):
             self._act(events.CancelRequested(workflow_id))
+        self._close_runs()
         if self._dask is not None:
             with suppress(Exception):
                 self._dask.close(timeout=5)
@@ -184,7 +187,7 @@ class Dispatcher:
                     case events.ChooseFinal():
                         pending.append(self._choose_final(self._runs[action.workflow_id]))
                     case events.Close():
-                        self._close_run(self._runs.pop(action.workflow_id))
+                        self._over.append(self._runs.pop(action.workflow_id))
         self._live_eta.change()
 
     def _start(self, start: events.Start) -> None:
@@ -303,6 +306,11 @@ class Dispatcher:
         with run.lock:
             run.rows[fit.fit_id] = FitRow(fit, run.final_estimate)
         return events.FinalChosen(run.workflow_id, fit.fit_id, run.final_estimate)
+
+    def _close_runs(self) -> None:
+        # After the last attempt was handed on: the history wants it before the end.
+        while self._over:
+            self._close_run(self._over.pop(0))
 
     def _close_run(self, run: Run) -> None:
         outcomes = [row.outcome for row in run.rows.values()]

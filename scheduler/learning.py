@@ -1,7 +1,8 @@
-"""What the client knows of earlier fits: reads the history once, keeps the trained model at hand.
+"""What the client knows of earlier fits: the sizing model in use, and how a better one takes over.
 
 The history is read incrementally: what was read is kept beside a cursor under the home folder.
-Records of this session count at once, before they have reached the store.
+Records of this session count at once, before they have reached the store. A new model takes over
+only if it forecasts the newest records, held out from it, better than the one in use.
 """
 
 import hashlib
@@ -9,16 +10,46 @@ import json
 import threading
 import warnings
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
-from fitcast.errors import HistoryError
+from fitcast.errors import HistoryError, ModelError
 from fitcast.history.codec import read_parquet, write_parquet
+from fitcast.history.models import ModelRegistry
 from fitcast.history.records import Record
 from fitcast.history.store import HistoryStore
+from fitcast.sizing.judging import Loss, held_out, is_better, is_poisoned, loss
 from fitcast.sizing.model import SizingModel
+from fitcast.sizing.model_files import evidence, from_files, to_files
+from fitcast.version import __version__
 
 MOST_RECORDS = 100_000
 """The newest records that are kept and learned from."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """What came of a training."""
+
+    new_records: int
+    promoted: bool
+    challenger: Loss
+    champion: Loss
+    version: int | None = None  # in the registry, if it was promoted and could be kept
+
+    def __str__(self) -> str:
+        if not self.new_records:
+            return "nothing new since the sizing model was trained"
+        what = f"{self.new_records:,} new records"
+        if not self.challenger.fits:
+            return f"learned from {what}; none to judge by"
+        losses = f"loss {self.challenger.total:.3f} against {self.champion.total:.3f}"
+        judged = f"{losses} on the {self.challenger.fits:,} newest fits"
+        if self.promoted:
+            number = "" if self.version is None else f", now version {self.version}"
+            return f"learned from {what}: better, {judged}{number}"
+        return f"looked at {what}: no better, {judged}; the model in use stays"
 
 
 class Learner:
@@ -34,18 +65,30 @@ class Learner:
         Names the store; another store has another cache.
     on_trouble : callable
         Told, once, when the history can't be read.
+    registry : ModelRegistry, optional
+        Where models are kept; None to keep none.
     """
 
     def __init__(
-        self, store: HistoryStore, cache_dir: Path, source: str, on_trouble: Callable[[str], None]
+        self,
+        store: HistoryStore,
+        cache_dir: Path,
+        source: str,
+        on_trouble: Callable[[str], None],
+        registry: ModelRegistry | None = None,
     ) -> None:
         digest = hashlib.blake2b(source.encode(), digest_size=8).hexdigest()
         self._store = store
+        self._registry = registry
         self._parquet = cache_dir / f"{digest}.parquet"
-        self._cursor = cache_dir / f"{digest}.json"
+        self._cursor_file = cache_dir / f"{digest}.json"
+        self._cursor: str | None = None
         self._on_trouble = on_trouble
         self._lock = threading.Lock()
+        self._training = threading.Lock()
         self._records: dict[str, Record] = {}
+        self._judged: set[str] = set()  # ids of records that a training has looked at
+        self._judged_until: datetime | None = None  # the model in use knows what ended before
         self._model = SizingModel.prior()
         self._ready = threading.Event()
 
@@ -53,51 +96,131 @@ class Learner:
         """Don't let forecasts wait for a history that is only being made."""
         self._ready.set()
 
-    def load(self) -> None:
-        """Read what is new in the history and train; call from a background thread."""
+    def load(self) -> Verdict | None:
+        """Take the model in use, read what is new in the history, and train on it.
+
+        Call it from a background thread: forecasts wait for the model in use only.
+        """
         try:
-            cursor = self._load_cache()
+            if self._take_champion():
+                self._ready.set()
+            self._cursor = self._load_cache()
             try:
-                new, after = self._store.read(cursor)
+                new, after = self._store.read(self._cursor)
             except HistoryError as error:
                 self._on_trouble(f"the history can't be read, forecasts use what is kept: {error}")
-                new, after = [], cursor or ""
-            self._keep(new)
+                new, after = [], self._cursor or ""
+            self.add(new)
             if new:
+                self._cursor = after
                 self._save_cache(after)
-            self.train()
+            return self.train()
         finally:
             self._ready.set()
 
     def add(self, records: Iterable[Record]) -> None:
-        """Count records of this session in; `train` makes the model of them."""
-        self._keep(records)
-
-    def train(self) -> None:
-        """Train a model on all that is known; the present one stays in use meanwhile."""
-        with self._lock:
-            records = list(self._records.values())
-        if records:
-            self._model = SizingModel.prior().train(records)
-
-    def model(self, timeout_s: float = 60.0) -> SizingModel:
-        """Return the newest model, once the history was read."""
-        self._ready.wait(timeout_s)
-        return self._model
-
-    def _keep(self, records: Iterable[Record]) -> None:
+        """Count records in; `train` makes the model of them."""
         with self._lock:
             for record in records:
                 self._records[record.record_id] = record
             for record_id in list(self._records)[: max(0, len(self._records) - MOST_RECORDS)]:
                 del self._records[record_id]
 
+    def train(self) -> Verdict:
+        """Train a challenger on all that is known; it takes over if it is better."""
+        with self._training:
+            with self._lock:
+                known = list(self._records.values())
+                new = [r for r in known if self._is_new(r)]
+            if not new:
+                nothing = Loss(0, 0.0, 0.0)
+                return Verdict(new_records=0, promoted=False, challenger=nothing, champion=nothing)
+            records = evidence(known)
+            _, held = held_out(new)
+            held_ids = {record.record_id for record in held}
+            seen = [record for record in records if record.record_id not in held_ids]
+            challenger = loss(SizingModel.prior().train(seen), held)
+            champion = loss(self._model, held)
+            promoted = is_better(challenger, champion)
+            version = None
+            if promoted:
+                self._model = SizingModel.prior().train(records)
+                version = self._keep(records, challenger, champion)
+            self._judged.update(record.record_id for record in new)
+            return Verdict(
+                new_records=len(new),
+                promoted=promoted,
+                challenger=challenger,
+                champion=champion,
+                version=version,
+            )
+
+    def model(self, timeout_s: float = 60.0) -> SizingModel:
+        """Return the model in use, once it was read."""
+        self._ready.wait(timeout_s)
+        return self._model
+
+    def _is_new(self, record: Record) -> bool:
+        if record.record_id in self._judged:
+            return False
+        return self._judged_until is None or record.ended_at > self._judged_until
+
+    # -- the registry ----------------------------------------------------------------------------
+
+    def _take_champion(self) -> bool:
+        if self._registry is None:
+            return False
+        try:
+            found = self._registry.champion()
+            if found is None:
+                return False
+            model, records = from_files(found[1])
+            if is_poisoned(model, records):
+                raise ModelError("it forecasts its own evidence worse than no evidence would")
+        except (HistoryError, ModelError) as error:
+            warnings.warn(
+                f"the stored sizing model isn't used, forecasts start from the laws alone: {error}",
+                stacklevel=2,
+            )
+            return False
+        self._model = model
+        self.add(records)
+        self._judged.update(record.record_id for record in records)
+        self._judged_until = max((record.ended_at for record in records), default=None)
+        return True
+
+    def _keep(self, records: list[Record], challenger: Loss, champion: Loss) -> int | None:
+        if self._registry is None:
+            return None
+        metrics = {
+            "records": float(len(records)),
+            "held_out_fits": float(challenger.fits),
+            "loss_runtime": challenger.runtime,
+            "loss_memory": challenger.memory,
+            "loss_runtime_before": champion.runtime,
+            "loss_memory_before": champion.memory,
+        }
+        about = {"fitcast": __version__, "cursor": self._cursor, **metrics}
+        try:
+            version = self._registry.register(
+                to_files(records, about),
+                metrics=metrics,
+                tags={"fitcast.version": __version__, "fitcast.cursor": self._cursor or ""},
+            )
+            self._registry.promote(version)
+        except HistoryError as error:
+            self._on_trouble(f"the new sizing model is used, but couldn't be kept: {error}")
+            return None
+        return version
+
+    # -- the cache -------------------------------------------------------------------------------
+
     def _load_cache(self) -> str | None:
-        if not (self._parquet.exists() and self._cursor.exists()):
+        if not (self._parquet.exists() and self._cursor_file.exists()):
             return None
         try:
-            cursor: str = json.loads(self._cursor.read_text(encoding="utf-8"))["cursor"]
-            self._keep(read_parquet(self._parquet))
+            cursor: str = json.loads(self._cursor_file.read_text(encoding="utf-8"))["cursor"]
+            self.add(read_parquet(self._parquet))
         except Exception as error:  # whatever is wrong with a cache, the store has it all
             warnings.warn(f"the kept history is unreadable and is read anew: {error}", stacklevel=2)
             return None
@@ -111,6 +234,6 @@ class Learner:
             partial = self._parquet.with_suffix(".partial")
             write_parquet(records, partial)
             partial.replace(self._parquet)
-            self._cursor.write_text(json.dumps({"cursor": cursor}), encoding="utf-8")
+            self._cursor_file.write_text(json.dumps({"cursor": cursor}), encoding="utf-8")
         except OSError as error:
             self._on_trouble(f"the history read can't be kept for the next session: {error}")

@@ -9,8 +9,9 @@ The rules, in order:
 * within a workflow, the fit with the longest forecast goes first (Graham's LPT rule); where the
   data is large, fits of a fold whose rows are in use go before, as long as no fit is so long that
   it must not wait;
-* a fit goes to the smallest worker that is safe for it: its memory reservation is the upper
-  quantile of the forecast, and the reservations on a worker never exceed the worker;
+* a fit goes to the smallest worker that is safe for it: its memory reservation is the one that is
+  expected to waste least, retries included (:mod:`fitcast.sizing.allocation`), and the reservations
+  on a worker never exceed the worker;
 * a fit that finds no room keeps its place: smaller ones may pass it on the worker that it waits
   for only if they are forecast to end before it could start (EASY backfilling, Lifka 1995);
 * one thread while there are more fits than cores, more as the queue drains and if they help.
@@ -198,7 +199,7 @@ def _is_tight(state: PlanState, workflow: WorkflowState, slice_bytes: int) -> bo
     if workflow.memory_bytes is not None:
         return True
     return any(
-        max(fit.estimate.peak_memory_bytes_p95, fit.least_memory_bytes) > slice_bytes
+        fit.wanted_bytes() > slice_bytes
         for other in state.workflows.values()
         for fit in (other.fits[fit_id] for fit_id in other.waiting[-LOOK_AHEAD:])
     )

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from fitcast.history.records import Estimate, Outcome
 from fitcast.scheduler.events import FitKey
 from fitcast.scheduler.pools import WorkerSize
+from fitcast.sizing.allocation import attempt_bytes
 
 DEADLINE_FACTOR = 20.0
 """An attempt may take this many times its P90 forecast before it counts as hung."""
@@ -34,10 +35,30 @@ class FitState:
     threads: int = 1
     memory_limit_bytes: int = 0
     started_s: float = 0.0
-    least_memory_bytes: int = 0  # learned from running out of memory
+    least_memory_bytes: int = 0  # proved too little by running out of memory
+    memory_failures: int = 0
+    wanted_memory_bytes: int = 0  # by the next attempt; 0 until it is first asked for
     timeouts: int = 0
     workers_lost: int = 0
     outcome: Outcome | None = None
+
+    def reforecast(self, estimate: Estimate) -> None:
+        """Take a corrected forecast."""
+        self.estimate, self.wanted_memory_bytes = estimate, 0
+
+    def ran_out_of_memory(self, used_bytes: int) -> None:
+        """Note how much memory was too little."""
+        self.least_memory_bytes = max(self.least_memory_bytes, used_bytes)
+        self.memory_failures += 1
+        self.wanted_memory_bytes = 0
+
+    def wanted_bytes(self) -> int:
+        """Return the memory that the next attempt should get, whatever there is."""
+        if self.wanted_memory_bytes == 0:
+            self.wanted_memory_bytes = attempt_bytes(
+                self.estimate, self.least_memory_bytes, self.memory_failures
+            )
+        return self.wanted_memory_bytes
 
     def runtime_s(self, threads: int) -> float:
         """Return the median forecast of the runtime with `threads` threads (Amdahl)."""
@@ -56,6 +77,8 @@ class FitState:
             self.memory_limit_bytes,
             self.started_s,
             self.least_memory_bytes,
+            self.memory_failures,
+            self.wanted_memory_bytes,
             self.timeouts,
             self.workers_lost,
             self.outcome,
@@ -127,8 +150,7 @@ class WorkflowState:
         """Return the memory to reserve for a fit; `most_bytes` is what the largest worker has."""
         if self.memory_bytes is not None:
             return min(self.memory_bytes, most_bytes)
-        forecast = fit.estimate.peak_memory_bytes_p95
-        return max(1, min(max(forecast, fit.least_memory_bytes), most_bytes))
+        return max(1, min(fit.wanted_bytes(), most_bytes))
 
     def attempt_deadline_s(self, fit: FitState) -> float:
         """Return how long the next attempt of a fit may take, in seconds."""

@@ -11,6 +11,10 @@ from statistics import median
 from fitcast.history.records import Outcome, Record
 from fitcast.sizing.features import Described
 
+IMPORTED_SD = 0.4
+"""How far the time of an ordinary MLflow run may be from that of its fit: it includes logging,
+loading and whatever else the run did. Of natural logarithms."""
+
 _MAX_VALUES = 32  # of one group; more add nothing
 _OUTLIER = 0.7  # of a logarithm, beyond which a fold was disturbed
 
@@ -38,6 +42,12 @@ class Group:
     log_memories: tuple[float, ...] = ()
     log_runtime_least: float | None = None
     log_memory_least: float | None = None
+    imported: bool = False
+
+    @property
+    def run_variance(self) -> float:
+        """Variance of the logarithm of runtime that all values of the group share."""
+        return IMPORTED_SD**2 if self.imported else 0.0
 
     def having(self, seen: Seen) -> "Group":
         """Return the group with one more attempt."""

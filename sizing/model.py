@@ -270,7 +270,9 @@ def _trained(
         records += 1
         dataset, run = dataset_code(record.dataset), code_of(record.workflow_id) or 1
         key = (dataset, run, fit.key)
-        group = groups.pop(key, None) or Group(fit=fit, dataset=dataset, run=run)
+        group = groups.pop(key, None) or Group(
+            fit=fit, dataset=dataset, run=run, imported=record.imported
+        )
         groups[key] = group.having(seen)  # popped first: the newest stand last
     groups = dict(list(groups.items())[-_MAX_KEPT:])
     chosen = _chosen(list(groups.values()))
@@ -318,8 +320,8 @@ def _learned(
     values = np.array([typical(v) for _, v in exact])
     noise = np.array(
         [
-            chance_variance(quantity, fit_sd, value) / len(v)
-            for value, (_, v) in zip(values.tolist(), exact, strict=True)
+            chance_variance(quantity, fit_sd, value) / len(v) + g.run_variance
+            for value, (g, v) in zip(values.tolist(), exact, strict=True)
         ]
     )
     points = _points(quantity, [g for g, _ in exact], vocabulary)

@@ -41,7 +41,7 @@ from fitcast.trainer.process_tree import (
 _LONGEST_TICK_S = 0.100
 _SHORTEST_TICK_S = 0.004
 _FASTEST_BYTES_PER_S = 4e9  # at which one process was seen to touch new memory
-_TREE_EVERY_S = 0.100  # looking for the fit's own children costs more
+_TREE_EVERY_S = 0.200  # looking for the fit's own children costs more
 
 
 def keep(

@@ -196,11 +196,6 @@ MlflowHistory("sqlite:///{tmp_path}/mlflow.db").save(examples.workflow(sys.argv[
     assert {r.workflow_id for r in records} == {"w0", "w1"}
 
 
-def test_the_command_for_the_ui(store):
-    assert store.ui_command() == f"mlflow ui --backend-store-uri '{store.tracking_uri}'"
-    assert MlflowHistory("http://host:5000").ui_command() is None
-
-
 @pytest.mark.parametrize(
     ("uri", "says"),
     [

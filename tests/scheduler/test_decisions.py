@@ -1,6 +1,7 @@
 """The plan's rules, in virtual time: no Dask, no clock, no threads."""
 
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -71,9 +72,17 @@ def test_out_of_memory_gets_more_memory_up_to_the_largest_worker():
     decisions = plan(TWO)
     (first,) = started(decisions.handle(submitted(estimate()), 0.0))
     assert first.memory_limit_bytes == 2000 * MIB  # its share of the worker: nobody else waits
-    (second,) = started(decisions.handle(ended(first, Outcome.OUT_OF_MEMORY, 2000 * MIB), 1.0))
-    assert second.memory_limit_bytes == 4000 * MIB
-    actions = decisions.handle(ended(second, Outcome.OUT_OF_MEMORY, 4000 * MIB), 2.0)
+    limits = [first.memory_limit_bytes]
+    start = first
+    while limits[-1] < 4000 * MIB:
+        out = ended(start, Outcome.OUT_OF_MEMORY, limits[-1])
+        (start,) = started(decisions.handle(out, float(len(limits))))
+        limits.append(start.memory_limit_bytes)
+    growth = [after / before for before, after in pairwise(limits)]
+    assert growth[0] == pytest.approx(1.1, rel=0.01)  # most misses are near
+    assert growth[1] == pytest.approx(1.3, rel=0.01)  # and then they aren't
+    assert len(limits) <= 5
+    actions = decisions.handle(ended(start, Outcome.OUT_OF_MEMORY, 4000 * MIB), 9.0)
     assert actions[0].outcome is Outcome.OUT_OF_MEMORY
     assert "needs more than 4,000 MiB" in actions[0].reason
 

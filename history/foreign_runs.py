@@ -1,0 +1,196 @@
+"""Other people's MLflow runs → records: what an ordinary run tells of a fit's cost.
+
+In: reading what MLflow's autologging of scikit-learn, XGBoost and LightGBM writes. Weaker
+evidence than a measured fit: the time is that of the whole run, memory isn't known. Not in:
+fetching runs (:mod:`fitcast.history.mlflow_import`), what a model makes of them (the sizing room).
+"""
+
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, TypeGuard
+
+from fitcast.history.records import Outcome, ParamValue, Record, Request
+
+POOL = "imported"
+_NATIVE = {"xgboost": "xgboost.XGBClassifier", "lightgbm": "lightgbm.LGBMClassifier"}
+_LEAST_S = 0.05  # shorter runs timed nothing but their logging
+_MOST_PARAMS = 200
+_MOST_CHARS = 200
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ForeignRun:
+    """A run as MLflow has it."""
+
+    run_id: str
+    status: str
+    params: Mapping[str, str]
+    tags: Mapping[str, str]
+    started_ms: int | None
+    ended_ms: int | None
+    profiles: Sequence[str] = ()  # JSON that MLflow keeps of each dataset input, training first
+
+
+@dataclass(slots=True)
+class Imported:
+    """What came of reading runs."""
+
+    records: list[Record] = field(default_factory=list)
+    skipped: dict[str, int] = field(default_factory=dict)  # how many, by reason
+
+    def skip(self, reason: str) -> None:
+        """Count a run that tells nothing."""
+        self.skipped[reason] = self.skipped.get(reason, 0) + 1
+
+
+def read_runs(runs: Iterable[ForeignRun], workflow_id: str, name: str) -> Imported:
+    """Make records of runs; those that tell nothing are counted by reason.
+
+    Parameters
+    ----------
+    runs
+        Of one experiment.
+    workflow_id, name
+        Of the workflow under which the records are kept.
+    """
+    found = list(runs)
+    searches = {
+        run.run_id for run in found if run.tags.get("estimator_class", "").endswith("SearchCV")
+    }
+    imported = Imported()
+    numbers: dict[str, int] = {}  # of algorithms, as candidates
+    folds: dict[str, int] = {}
+    for run in found:
+        reason = _reason_against(run, searches)
+        shape = None if reason else _shape(run.profiles)
+        if reason or shape is None:
+            imported.skip(reason or "the size of the data wasn't logged")
+            continue
+        algorithm = _algorithm(run)
+        index = numbers.setdefault(algorithm, len(numbers))
+        folds[algorithm] = folds.get(algorithm, -1) + 1
+        imported.records.append(
+            _record(run, algorithm, shape, workflow_id, name, index, folds[algorithm])
+        )
+    return imported
+
+
+def _reason_against(run: ForeignRun, searches: set[str]) -> str:
+    if run.status != "FINISHED":
+        return "they didn't finish"
+    if not _algorithm(run):
+        return "no estimator was logged"
+    if run.run_id in searches or run.tags.get("mlflow.parentRunId") in searches:
+        return "a search over many fits has no times of its own"
+    if run.started_ms is None or run.ended_ms is None:
+        return "they have no times"
+    if run.ended_ms - run.started_ms < 1000 * _LEAST_S:
+        return "their times are too short to be a fit's"
+    return ""
+
+
+def _algorithm(run: ForeignRun) -> str:
+    """Return the estimator's import path as requests name it; "" if it wasn't logged."""
+    path = run.tags.get("estimator_class", "")
+    if not path:
+        native = run.tags.get("mlflow.autologging", "")
+        return _NATIVE.get(native, "") if "num_boost_round" in run.params else ""
+    parts = [part for part in path.split(".") if not part.startswith("_")]
+    if parts[0] in _NATIVE and parts[1:2] == ["sklearn"]:
+        del parts[1]
+    return ".".join(parts)
+
+
+def _shape(profiles: Sequence[str]) -> tuple[int, int, int] | None:
+    """Return rows, columns and bytes of the training data; None if they weren't logged."""
+    for text in profiles:
+        try:
+            profile: Any = json.loads(text)
+        except ValueError:
+            continue
+        if not isinstance(profile, dict):
+            continue
+        shape = profile.get("features_shape")
+        if isinstance(shape, list) and shape and all(_whole(n) for n in shape):
+            columns = math.prod(shape[1:]) if len(shape) > 1 else 1
+            told = profile.get("features_nbytes")
+            return shape[0], max(1, columns), told if _whole(told) else 8 * shape[0] * columns
+        rows, cells = profile.get("num_rows"), profile.get("num_elements")
+        if _whole(rows) and _whole(cells):
+            return rows, max(1, cells // rows), 8 * cells
+    return None
+
+
+def _whole(value: object) -> TypeGuard[int]:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 < value < 2**53
+
+
+def _record(
+    run: ForeignRun,
+    algorithm: str,
+    shape: tuple[int, int, int],
+    workflow_id: str,
+    name: str,
+    index: int,
+    fold: int,
+) -> Record:
+    rows, columns, data_bytes = shape
+    params = {key[:_MOST_CHARS]: _value(text) for key, text in list(run.params.items())}
+    if "num_boost_round" in params:
+        params.setdefault("n_estimators", params.pop("num_boost_round"))
+    threads = params.get("n_jobs", params.get("nthread"))
+    classes = 2 if algorithm.endswith(("Classifier", "NB")) else 0
+    started_ms, ended_ms = run.started_ms or 0, run.ended_ms or 0
+    return Record(
+        record_id=f"import-{run.run_id}",
+        workflow_id=workflow_id,
+        workflow_name=name,
+        dataset=f"import-{rows}x{columns}",
+        candidate=algorithm.rpartition(".")[2],
+        candidate_index=index,
+        fold=fold,
+        attempt=1,
+        request=Request(
+            algorithm=algorithm,
+            params=dict(list(params.items())[:_MOST_PARAMS]),
+            rows_train=rows,
+            rows_test=0,
+            columns=columns,
+            nonzeros=rows * columns,
+            data_bytes=data_bytes,
+            dtype="float64",
+            target="binary" if classes else "regression",
+            classes=classes,
+            threads=threads if isinstance(threads, int) and threads > 0 else 1,
+        ),
+        estimate=None,
+        outcome=Outcome.SUCCEEDED,
+        runtime_s=(ended_ms - started_ms) / 1000.0,
+        cpu_s=0.0,
+        peak_memory_bytes=0,
+        base_memory_bytes=0,
+        memory_limit_bytes=0,
+        deadline_s=None,
+        pool=POOL,
+        worker="",
+        host="",
+        started_at=datetime.fromtimestamp(started_ms / 1000.0, UTC),
+        ended_at=datetime.fromtimestamp(ended_ms / 1000.0, UTC),
+        imported=True,
+    )
+
+
+def _value(text: str) -> ParamValue:
+    """Return a logged parameter as what it was before it became text."""
+    if text in ("None", "True", "False"):
+        return {"None": None, "True": True, "False": False}[text]
+    for kind in (int, float):
+        try:
+            value: int | float = kind(text)
+        except ValueError:
+            continue
+        return value if math.isfinite(value) and abs(value) < 2**63 else text
+    return text[:_MOST_CHARS]

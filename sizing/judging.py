@@ -1,0 +1,119 @@
+"""Which of two sizing models forecasts better, and whether one may be used at all.
+
+In: the loss of a model on records that it didn't learn from, and the verdict. Not in: numbers for
+people (:mod:`fitcast.sizing.scoring`), what follows from a verdict
+(:mod:`fitcast.scheduler.learning`).
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from fitcast.history.records import Estimate, Outcome, Record
+from fitcast.sizing.model import SizingModel
+
+HELD_OUT_SHARE = 0.3
+"""Share of the new records, the newest of them, that a challenger is judged on."""
+
+MOST_HELD_OUT = 1_000
+_WORST = 12.0  # of a logarithm: a factor of 160,000; beyond, a forecast is simply wrong
+_POISONED = 0.7  # how much worse than the laws alone a stored model may be, in logarithms
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """How far a model's quantiles are off, in natural logarithms; smaller is better.
+
+    The pinball loss, averaged over fits and quantiles: it is least for the true quantiles, so it
+    rewards both being near and knowing how near (Koenker and Bassett, 1978).
+    """
+
+    fits: int
+    runtime: float
+    memory: float
+
+    @property
+    def total(self) -> float:
+        """Both together."""
+        return self.runtime + self.memory
+
+
+def held_out(new: Sequence[Record]) -> tuple[list[Record], list[Record]]:
+    """Split new records by time: the older to learn from, the newest to be judged on."""
+    in_order = sorted(new, key=lambda r: (r.ended_at, r.record_id))
+    count = min(MOST_HELD_OUT, max(1, round(HELD_OUT_SHARE * len(in_order))))
+    return in_order[:-count], in_order[-count:]
+
+
+def loss(model: SizingModel, records: Sequence[Record]) -> Loss:
+    """Return a model's loss on fits that succeeded; zero fits, zero loss.
+
+    Parameters
+    ----------
+    model
+        Should not have seen the records.
+    records
+        Of any workflows.
+    """
+    done = [r for r in records if r.outcome is Outcome.SUCCEEDED and r.runtime_s > 0]
+    by_dataset: dict[str, list[Record]] = {}
+    for record in done:
+        by_dataset.setdefault(record.dataset, []).append(record)
+    runtime = memory = 0.0
+    for dataset, of_one in by_dataset.items():
+        estimates = model.estimate([record.request for record in of_one], dataset=dataset)
+        for estimate, record in zip(estimates, of_one, strict=True):
+            runtime += _runtime_loss(estimate, record)
+            memory += _memory_loss(estimate, record)
+    count = max(1, len(done))
+    return Loss(len(done), runtime / count, memory / count)
+
+
+def is_better(challenger: Loss, champion: Loss) -> bool:
+    """Tell whether a challenger should take over; where nothing can be told, it may."""
+    if challenger.fits == 0:
+        return True
+    return math.isfinite(challenger.total) and challenger.total < champion.total
+
+
+def is_poisoned(model: SizingModel, records: Sequence[Record]) -> bool:
+    """Tell whether a model does far worse on its own evidence than the laws without any.
+
+    Parameters
+    ----------
+    model
+        The model in question.
+    records
+        What it rests on; the newest are looked at.
+    """
+    newest = list(records)[-200:]
+    own, laws = loss(model, newest), loss(SizingModel.prior(), newest)
+    return not math.isfinite(own.total) or own.total > laws.total + _POISONED
+
+
+def _runtime_loss(estimate: Estimate, record: Record) -> float:
+    measured = math.log(record.runtime_s)
+    quantiles = (
+        (0.1, estimate.runtime_s_p10),
+        (0.5, estimate.runtime_s_p50),
+        (0.9, estimate.runtime_s_p90),
+    )
+    return sum(_pinball(level, value, measured) for level, value in quantiles) / len(quantiles)
+
+
+def _memory_loss(estimate: Estimate, record: Record) -> float:
+    if record.peak_memory_bytes <= 0:
+        return 0.0
+    measured = math.log(record.peak_memory_bytes)
+    quantiles = (
+        (0.5, float(estimate.peak_memory_bytes_p50)),
+        (0.95, float(estimate.peak_memory_bytes_p95)),
+    )
+    return sum(_pinball(level, value, measured) for level, value in quantiles) / len(quantiles)
+
+
+def _pinball(level: float, forecast: float, measured_log: float) -> float:
+    if not math.isfinite(forecast) or forecast <= 0:
+        return math.inf
+    off = min(max(measured_log - math.log(forecast), -_WORST), _WORST)
+    return max(level * off, (level - 1.0) * off)

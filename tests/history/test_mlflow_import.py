@@ -1,0 +1,137 @@
+"""Ordinary MLflow runs, autologged by MLflow itself, become records and are learned from."""
+
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+
+from fitcast.errors import HistoryError
+from fitcast.history.foreign_runs import ForeignRun, read_runs
+from fitcast.history.mlflow_import import ForeignExperiment, import_runs
+from fitcast.history.store import MemoryHistory
+from fitcast.sizing.model import SizingModel
+
+AUTOLOGGED = """
+import sys, mlflow
+import mlflow.sklearn
+from sklearn.datasets import make_classification
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.linear_model import Ridge
+from sklearn.model_selection import GridSearchCV
+
+mlflow.set_tracking_uri(sys.argv[1])
+mlflow.set_experiment("theirs")
+mlflow.sklearn.autolog(log_models=False, log_post_training_metrics=False)
+X, y = make_classification(3000, 12, random_state=0)
+for trees in (40, 80):
+    with mlflow.start_run():
+        RandomForestClassifier(trees, n_jobs=1).fit(X, y)
+with mlflow.start_run():
+    GridSearchCV(Ridge(), {"alpha": [0.1, 1.0]}, cv=2).fit(X, y)
+try:
+    with mlflow.start_run():
+        Ridge().fit(X[:5], y[:4])
+except ValueError:
+    pass
+"""
+
+
+@pytest.fixture(scope="module")
+def theirs(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("theirs")
+    uri = f"sqlite:///{folder}/mlflow.db"
+    subprocess.run(
+        [sys.executable, "-c", AUTOLOGGED, uri], check=True, cwd=folder, capture_output=True
+    )
+    return uri
+
+
+def test_autologged_fits_become_records_and_the_rest_is_counted(theirs):
+    store = MemoryHistory()
+    imported = import_runs(ForeignExperiment(theirs, "theirs"), store)
+    assert len(imported.records) == 2
+    forest = imported.records[1]
+    assert forest.request.algorithm == "sklearn.ensemble.RandomForestClassifier"
+    assert forest.request.params["n_estimators"] == 80
+    assert forest.request.params["max_depth"] is None
+    assert (forest.request.rows_train, forest.request.columns) == (3000, 12)
+    assert forest.request.threads == 1
+    assert forest.peak_memory_bytes == 0
+    assert 0.05 < forest.runtime_s < 60
+    assert forest.imported
+    assert sum(imported.skipped.values()) >= 3  # the search, its candidates, the failed one
+    assert "a search over many fits has no times of its own" in imported.skipped
+    assert [r.record_id for r in store.read()[0]] == [r.record_id for r in imported.records]
+
+
+def test_importing_again_adds_nothing(theirs):
+    store = MemoryHistory()
+    for _ in range(2):
+        import_runs(ForeignExperiment(theirs, "theirs"), store)
+    assert len(store.read()[0]) == 2
+
+
+def test_what_is_imported_counts_less_than_what_was_measured(theirs):
+    (_, record) = import_runs(ForeignExperiment(theirs, "theirs"), MemoryHistory()).records
+    slow = replace(record, runtime_s=60.0)
+    law, imported, measured = (
+        model.estimate([record.request], dataset=record.dataset)[0]
+        for model in (
+            SizingModel.prior(),
+            SizingModel.prior().train([slow]),
+            SizingModel.prior().train([replace(slow, imported=False)]),
+        )
+    )
+    assert law.runtime_s_p50 < imported.runtime_s_p50 < measured.runtime_s_p50
+    assert imported.peak_memory_bytes_p50 == law.peak_memory_bytes_p50
+
+
+def test_an_experiment_that_is_not_there_is_said_and_not_made(theirs, tmp_path):
+    with pytest.raises(HistoryError, match=r"no experiment 'their'; it has: .*theirs"):
+        ForeignExperiment(theirs, "their").runs()
+    with pytest.raises(HistoryError, match="no MLflow database"):
+        ForeignExperiment(f"sqlite:///{tmp_path}/none.db", "theirs").runs()
+    assert not list(tmp_path.glob("*.db"))
+
+
+def run(**changed):
+    given = {
+        "run_id": "r",
+        "status": "FINISHED",
+        "params": {"n_jobs": "None"},
+        "tags": {"estimator_class": "xgboost.sklearn.XGBClassifier"},
+        "started_ms": 1_000_000,
+        "ended_ms": 1_005_000,
+        "profiles": ['{"num_rows": 100, "num_elements": 500}'],
+    }
+    return ForeignRun(**(given | changed))
+
+
+@pytest.mark.parametrize(
+    ("changed", "reason"),
+    [
+        ({"status": "FAILED"}, "finish"),
+        ({"tags": {}}, "no estimator"),
+        ({"ended_ms": None}, "no times"),
+        ({"ended_ms": 999_000}, "too short"),
+        ({"profiles": []}, "size of the data"),
+        ({"profiles": ["no json", "[]", '{"num_rows": true, "num_elements": 5}']}, "size"),
+        ({"profiles": ['{"features_shape": [-1, 3]}']}, "size of the data"),
+    ],
+)
+def test_a_run_that_tells_nothing_is_left_out_with_the_reason(changed, reason):
+    imported = read_runs([run(**changed)], "w", "w")
+    assert not imported.records
+    assert reason in next(iter(imported.skipped))
+
+
+def test_wrappers_and_native_training_are_known_by_one_name():
+    native = run(
+        params={"num_boost_round": "50", "max_depth": "4"}, tags={"mlflow.autologging": "lightgbm"}
+    )
+    one, other = read_runs([run(), native], "w", "w").records
+    assert one.request.algorithm == "xgboost.XGBClassifier"
+    assert other.request.algorithm == "lightgbm.LGBMClassifier"
+    assert other.request.params["n_estimators"] == 50
+    assert other.runtime_s == 5.0
