@@ -124,9 +124,12 @@ def fit_constants(
     bases = [r.base_memory_bytes for r in records]
     if bases:
         found["base_memory_bytes"] = int(np.median(bases))
-    for law in sorted({law_name(fit) for fit, _ in described}):
-        own = [(fit, r) for fit, r in described if law_name(fit) == law]
-        _fit_law(law, own, found, quiet=quiet)
+    laws = sorted({law_name(fit) for fit, _ in described})
+    for last in (False, True):
+        for law in laws:
+            own = [(fit, r) for fit, r in described if law_name(fit) == law]
+            _fit_law(law, own, found, quiet=quiet or not last)
+        _fit_law("process", described, found, quiet=quiet or not last)
     _fit_law("steps", [(fit, r) for fit, r in described if len(fit.steps) > 1], found, quiet=quiet)
     found["work_factor"] = factor
     return dict(found)

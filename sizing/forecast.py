@@ -86,7 +86,7 @@ def estimate_of(
         runtime_log_sd_algorithm=math.sqrt(max(runtime.shared, 0.0)),
         runtime_log_sd_candidate=math.sqrt(max(runtime.own, 0.0)),
         runtime_log_sd_fit=math.sqrt(max(runtime.chance, 0.0)),
-        parallel_fraction=cost.parallel_fraction * cost.work_s / (cost.work_s + cost.process_s),
+        parallel_fraction=cost.effective_fraction(fit.threads),
         like_records=like_records,
         why=f"{_duration(median)}: {cost.text}, {shape}; {width}: {rests_on}",
     )

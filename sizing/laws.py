@@ -23,6 +23,7 @@ class Work:
     parallel_s: float  # seconds of work that threads divide
     memory_bytes: float  # above the process's own and the data's
     text: str  # "forest of 200 trees, depth 12"
+    threading_s: float = 0.0  # what several threads cost, however few: waking, waiting
 
 
 def between(value: float, least: float, most: float) -> float:

@@ -26,6 +26,8 @@ _TOGETHER = (
     ("rows", "columns", "classes"),
 )
 """Scales that are fitted by a common factor each."""
+_OF_LAW = ("algorithm", "rows", "columns", "classes", "number", "word", "smooth", "dataset")
+_OWN_SURPRISE = 4.0  # as if that many points had been as far from the law as expected
 _FEW = 4  # points, below which scales stay as they are
 _OWN_POINTS = 12.0  # as if that many points had been exactly as uncertain as expected
 _OWN_DATASETS = 6.0
@@ -155,6 +157,7 @@ def fitted_scales(seen: Points, values: Array, noise: Array, scales: Scales) -> 
     One factor for all that hyper-parameters change, one for datasets, one for sizes, each drawn
     to 1: few candidates tell little.
     """
+    scales = _surprised(seen, values, noise, scales)
     if len(seen) < _FEW:
         return scales
     if len(seen) > _ENOUGH:
@@ -241,6 +244,17 @@ def _likelihood(seen: Points, values: Array, noise: Array, scales: Scales) -> fl
     factor = cholesky(covariance, lower=True)
     half = solve_triangular(factor, values - seen.log_mean, lower=True)
     return -0.5 * float(half @ half) - float(np.log(np.diag(factor)).sum())
+
+
+def _surprised(seen: Points, values: Array, noise: Array, scales: Scales) -> Scales:
+    """Return wider scales if what was seen is much farther from the law than expected."""
+    covariance = kernel(seen, seen, scales)
+    covariance[np.diag_indices_from(covariance)] += noise + _JITTER
+    half = solve_triangular(cholesky(covariance, lower=True), values - seen.log_mean, lower=True)
+    wider = math.sqrt((_OWN_SURPRISE + float(half @ half)) / (_OWN_SURPRISE + len(seen)))
+    if wider <= 1.0:
+        return scales
+    return replace(scales, **{name: getattr(scales, name) * min(wider, 8.0) for name in _OF_LAW})
 
 
 def _stretch(squares: float, count: int, own: float) -> float:

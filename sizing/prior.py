@@ -15,6 +15,7 @@ from importlib.resources import files
 from typing import Any
 
 from fitcast.sizing import linear_laws, point_laws, tree_laws
+from fitcast.sizing.families import amdahl
 from fitcast.sizing.features import Described
 from fitcast.sizing.laws import Constants, Work, between, cells_test
 
@@ -31,6 +32,18 @@ class Cost:
     memory_bytes: float  # above the process's own
     text: str  # "forest of 200 trees, depth 12"
     parallel_fraction: float  # Amdahl's share of work_s that threads divide
+    threading_s: float  # what several threads cost, however few
+
+    def runtime_s(self, threads: int) -> float:
+        """Return wall clock at a number of threads."""
+        runtime_s = self.process_s + self.work_s * amdahl(self.parallel_fraction, threads)
+        return runtime_s + (self.threading_s if threads > 1 else 0.0)
+
+    def effective_fraction(self, threads: int) -> float:
+        """Return Amdahl's share that gives the same gain from one thread to these, or to two."""
+        threads = max(2, threads)
+        gain = 1.0 - self.runtime_s(threads) / self.runtime_s(1)
+        return between(gain / (1.0 - 1.0 / threads), 0.0, 1.0)
 
 
 @cache
@@ -44,6 +57,11 @@ def constants() -> Mapping[str, Any]:
 def base_memory_bytes() -> float:
     """Return what a fit's process holds before the fit begins."""
     return float(constants()["base_memory_bytes"])
+
+
+def own_memory_bytes() -> float:
+    """Return what the smallest fit adds to its process."""
+    return float(constants()["process"]["own_bytes"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,14 +109,17 @@ def cost_of(fit: Described, given: Mapping[str, Any] | None = None) -> Cost:
     parallel_s = factor * work.parallel_s
     total_s = max(serial_s + parallel_s, 1e-9)
     # Touched pages of the mapped data count as the process's own.
-    memory = work.memory_bytes + steps_bytes + c["own_memory_bytes"] + fit.data_bytes
+    process: Constants = c["process"]
+    memory = work.memory_bytes + steps_bytes + process["own_bytes"] + fit.data_bytes
+    memory += process["thread_bytes"] * (fit.threads - 1)
     efficiency = between(own.get("parallel_share", 0.0), 0.0, 0.99)
     return Cost(
         work_s=between(total_s, 1e-5, math.exp(MAX_LOG_S)),
-        process_s=float(c["process_s"]),
+        process_s=process["start_s"],
         memory_bytes=between(memory, 1e5, math.exp(MAX_LOG)),
         text=work.text,
         parallel_fraction=between(efficiency * parallel_s / total_s, 0.0, 1.0),
+        threading_s=process["threads_start_s"] + factor * work.threading_s,
     )
 
 

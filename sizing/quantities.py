@@ -11,11 +11,10 @@ from enum import StrEnum
 
 import numpy as np
 
-from fitcast.sizing.families import amdahl
 from fitcast.sizing.features import Described
 from fitcast.sizing.learning import Scales
 from fitcast.sizing.points import Array, Codes, Points, Vocabulary, points_of
-from fitcast.sizing.prior import Cost, constants, spread_of
+from fitcast.sizing.prior import Cost, own_memory_bytes, spread_of
 
 CLOCK_S = 0.004  # by which a runtime varies however short it is
 
@@ -38,10 +37,9 @@ class Law:
 def law_of(quantity: Quantity, fit: Described, cost: Cost) -> Law:
     """Return the logarithm of what the law says, in seconds or bytes, and the work's share."""
     if quantity is Quantity.RUNTIME:
-        work = cost.work_s * amdahl(cost.parallel_fraction, fit.threads)
-        total = work + cost.process_s
-        return Law(math.log(total), work / total)
-    own = float(constants()["own_memory_bytes"])
+        total = cost.runtime_s(fit.threads)
+        return Law(math.log(total), max(1e-3, 1.0 - cost.process_s / total))
+    own = own_memory_bytes()
     total = max(cost.memory_bytes, own)
     return Law(math.log(total), max(0.0, 1.0 - own / total))
 

@@ -71,6 +71,7 @@ def histogram_boosting(fit: Described, c: Constants) -> Work:
         parallel_s=trees * tree_s + binning_s + predict_s,
         memory_bytes=memory,
         text=f"boosting of {trees:,.0f} trees, depth {depth:.0f}",
+        threading_s=trees * levels * c["thread_level_s"],
     )
 
 
@@ -95,10 +96,12 @@ def forest(fit: Described, c: Constants) -> Work:
     limit = p.number("max_depth", default=0.0)
     said = f"depth {limit:.0f}" if limit >= 1.0 else "any depth"
     return Work(
-        serial_s=c["fixed_s"] + c["cell_s"] * fit.nonzeros,
-        parallel_s=trees * (tree_s + c["predict_s"] * fit.rows_test * depth),
+        # Starting a tree is Python, of which one thread runs at a time.
+        serial_s=c["fixed_s"] + c["cell_s"] * fit.nonzeros + trees * c["tree_s"],
+        parallel_s=trees * (tree_s - c["tree_s"] + c["predict_s"] * fit.rows_test * depth),
         memory_bytes=memory,
         text=f"forest of {trees:,.0f} trees, {said}",
+        threading_s=trees * c["thread_tree_s"],
     )
 
 

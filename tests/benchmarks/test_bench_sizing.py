@@ -137,7 +137,7 @@ def test_baselines_forecast_seen_and_unseen_algorithms(name):
 def test_autogluons_formulas_know_their_models_only():
     tree = request("sklearn.tree.DecisionTreeClassifier")
     formula = like_autogluon([record(request(LGBM)), record(request(FOREST)), record(tree)])
-    assert formula[0] > formula[1] > 0
+    assert min(formula[0], formula[1]) > math.log(1e6)
     assert math.isnan(formula[2])
 
 

@@ -2,11 +2,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from benchmark_making import record, request
 
 from benchmarks.campaign import is_disturbed
 from benchmarks.campaign_data import MAX_CELLS, draw, make
 from benchmarks.campaign_models import draw_model
-from benchmark_making import record, request
 
 PLANS = [draw(0, index) for index in range(400)]
 
