@@ -17,11 +17,11 @@ from typing import Any
 import numpy as np
 
 from benchmarks.baselines import BASELINES, Array, like_autogluon, log_costs
-from benchmarks.campaign import is_disturbed
 from benchmarks.judging import COLUMNS, Forecasts, Row, as_table, judged
 from benchmarks.splits import (
     Split,
     is_held_out,
+    is_judged,
     larger_than_seen,
     leave_algorithm_out,
     leave_dataset_out,
@@ -29,6 +29,7 @@ from benchmarks.splits import (
     other_threads,
     pairs_of_folds,
     unknown_algorithm,
+    usable,
 )
 from fitcast.history.codec import read_parquet
 from fitcast.history.records import Estimate, Outcome, Record
@@ -49,7 +50,7 @@ def main() -> None:
     given = parser.parse_args()
     start = time.perf_counter()
     measured = read_parquet(given.data)
-    records = [r for r in measured if r.outcome is not Outcome.FAILED and not is_disturbed(r)]
+    records = usable(measured)
     print(_summary(measured, records))
     tables = all_tables(records)
     for title, table in tables.items():
@@ -116,7 +117,7 @@ def forecast(
     """Forecast records that succeeded, dataset by dataset; return the model's base memory too."""
     by_dataset: dict[str, list[Record]] = {}
     for record in records:
-        if record.outcome is Outcome.SUCCEEDED:
+        if is_judged(record):
             by_dataset.setdefault(record.dataset, []).append(record)
     asked: list[Record] = []
     estimates: list[Estimate] = []
@@ -158,7 +159,7 @@ def _side_by_side(
         asked: list[Record] = []
         answers: list[tuple[Array, Array]] = []
         for split in splits(records):
-            test = [r for r in split.test if r.outcome is Outcome.SUCCEEDED]
+            test = [r for r in split.test if is_judged(r)]
             asked += test
             answers.append(baseline(split.train, test))
         runtime, memory = (np.concatenate(parts) for parts in zip(*answers, strict=True))
@@ -203,7 +204,7 @@ def _summary(measured: Sequence[Record], records: Sequence[Record]) -> str:
     return (
         f"{len(measured)} fits measured ({ended}) of {models} kinds of models on {datasets} "
         f"datasets, {sum(r.runtime_s for r in measured):.0f} s in all; {len(records)} of them "
-        "undisturbed and judged on"
+        f"learned from, {sum(is_judged(r) for r in records)} judged on"
     )
 
 

@@ -41,14 +41,14 @@ from fitcast.trainer.sweep import Fit, PreparedSweep, Sweep
 
 DEADLINE_S = 40.0
 LIMIT_BYTES = 2 * 2**30
-_MODELS_PER_DATASET = 14  # drawn; about half are measured
-_LONGEST_S = 9.0  # by the prior's median, beyond which a fit is left out
+_MODELS_PER_DATASET = 20  # drawn; about half are measured
+_LONGEST_S = 10.0  # by the prior's median, beyond which a fit is left out
 _SECOND_FOLD = 0.25  # share of candidates of which two folds are measured
 _WAITED = 0.07  # share of its runtime that a fit with one thread may have waited for a core
 _OTHERS = 0.2  # CPUs that others may take from a fit with several threads
 _OWN_S = 0.15  # CPU seconds that go into starting and ending a fit, by our own processes
-_TRIES = 3
-_PATIENCE = 60  # times that it is looked whether the machine is quiet, before a fit
+_TRIES = 2
+_PATIENCE = 20  # times that it is looked whether the machine is quiet, before a fit
 
 
 def main() -> None:
@@ -201,7 +201,7 @@ def _quietest(
 ) -> Record:
     best: Record | None = None
     for _ in range(_TRIES):
-        _wait_for_quiet()
+        _wait_for_quiet(one.request.threads)
         before_s = _busy_s()
         measured = runner.run(
             AttemptSpec(
@@ -235,18 +235,22 @@ def _quietest(
     return best
 
 
-def _wait_for_quiet() -> None:
+def _wait_for_quiet(threads: int) -> None:
+    """Wait until so many CPUs are free but for work of low priority, which gives way."""
+    cpus = os.cpu_count() or 1
     for _ in range(_PATIENCE):
-        before_s = _busy_s()
-        time.sleep(0.06)
-        if _busy_s() - before_s < 0.03:
+        before_s = _busy_s(low_priority=False)
+        time.sleep(0.05)
+        if _busy_s(low_priority=False) - before_s < 0.05 * max(0, cpus - threads) + 0.03:
             return
 
 
-def _busy_s() -> float:
+def _busy_s(*, low_priority: bool = True) -> float:
     """Return the seconds that all CPUs were busy since the machine's start."""
     numbers = [int(word) for word in Path("/proc/stat").read_text().split("\n")[0].split()[1:9]]
-    return (sum(numbers) - numbers[3] - numbers[4]) / os.sysconf("SC_CLK_TCK")
+    user, nice, system, _, _, *others = numbers
+    busy = user + system + sum(others) + (nice if low_priority else 0)
+    return busy / os.sysconf("SC_CLK_TCK")
 
 
 def _record(

@@ -20,8 +20,7 @@ import numpy.typing as npt
 from scipy.optimize import least_squares
 
 from benchmarks.bench_sizing import DATA
-from benchmarks.campaign import is_disturbed
-from benchmarks.splits import FOLDS, fold_of, group_of, is_held_out
+from benchmarks.splits import FOLDS, fold_of, group_of, is_held_out, usable
 from fitcast.history.codec import read_parquet
 from fitcast.history.records import Outcome, Record
 from fitcast.sizing.features import Described, describe
@@ -48,10 +47,8 @@ def main() -> None:
     given = parser.parse_args()
     records = [
         r
-        for r in read_parquet(given.data)
-        if r.outcome is Outcome.SUCCEEDED
-        and not is_disturbed(r)
-        and (given.all or not is_held_out(r))
+        for r in usable(read_parquet(given.data))
+        if r.outcome is Outcome.SUCCEEDED and (given.all or not is_held_out(r))
     ]
     fitted = fit_constants(records, constants())
     fitted["spreads"] = dict(fitted["spreads"]) | spreads(records, fitted)

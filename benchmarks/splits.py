@@ -7,12 +7,15 @@ import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from benchmarks.campaign import is_disturbed
 from fitcast.history.records import Outcome, Record
 from fitcast.sizing.features import describe
 
 FOLDS = 5
 _SMALL_CELLS = 100_000
 _LEAST_SEEN = 5
+_UNCOUNTED_S = 0.004  # of starting a fit, in which its process isn't there yet
+_CORRECTED = {"corrected": 1.0}
 _HELD_OUT = 4  # one of so many groups of datasets
 
 
@@ -22,6 +25,29 @@ class Split:
 
     train: list[Record]
     test: list[Record]
+
+
+def usable(records: Sequence[Record]) -> list[Record]:
+    """Return the records that something can be learned from.
+
+    A fit with one thread that waited for a core took about its CPU time on a quiet machine; it
+    is marked, to be learned from and not judged on. Disturbed ones with more threads are left out.
+    """
+    kept = []
+    for record in records:
+        if record.outcome is Outcome.FAILED:
+            continue
+        if is_disturbed(record):
+            if record.request.threads > 1:
+                continue
+            record = replace(record, runtime_s=record.cpu_s + _UNCOUNTED_S, scores=_CORRECTED)
+        kept.append(record)
+    return kept
+
+
+def is_judged(record: Record) -> bool:
+    """Tell whether forecasts are judged on a record: it succeeded and nothing disturbed it."""
+    return record.outcome is Outcome.SUCCEEDED and record.scores != _CORRECTED
 
 
 def group_of(record: Record) -> str:
@@ -98,7 +124,7 @@ def pairs_of_folds(records: Sequence[Record]) -> list[tuple[Record, Record]]:
     """Return the records of candidates of which two folds succeeded: first fold, second."""
     by_candidate: dict[tuple[str, str], dict[int, Record]] = {}
     for record in records:
-        if record.outcome is Outcome.SUCCEEDED:
+        if is_judged(record):
             by_candidate.setdefault((record.workflow_id, record.candidate), {})[record.fold] = (
                 record
             )

@@ -110,8 +110,9 @@ def cost_of(fit: Described, given: Mapping[str, Any] | None = None) -> Cost:
     total_s = max(serial_s + parallel_s, 1e-9)
     # Touched pages of the mapped data count as the process's own.
     process: Constants = c["process"]
-    memory = work.memory_bytes + steps_bytes + process["own_bytes"] + fit.data_bytes
-    memory += process["thread_bytes"] * (fit.threads - 1)
+    # Part of what a fit with several threads needs, its process has before it begins.
+    own_share = process["threads_share"] if fit.threads > 1 else 1.0
+    memory = work.memory_bytes + steps_bytes + process["own_bytes"] * own_share + fit.data_bytes
     efficiency = between(own.get("parallel_share", 0.0), 0.0, 0.99)
     return Cost(
         work_s=between(total_s, 1e-5, math.exp(MAX_LOG_S)),

@@ -58,13 +58,16 @@ def histogram_boosting(fit: Described, c: Constants) -> Work:
     )
     binning_s = c["binning_s"] * fit.nonzeros * log2(bins)
     predict_s = c["predict_s"] * fit.rows_test * trees * levels
+    # LightGBM keeps room for the histograms of all leaves allowed, whether they grow or not.
+    held = leaves if name.startswith("LGBM") and math.isfinite(leaves) else nodes
     memory = (
         c["memory_bytes"]
         + c["cell_bytes"] * fit.nonzeros
         + c["item_share"] * item_bytes(fit) * (fit.nonzeros + cells_test(fit))
         + c["row_bytes"] * fit.rows_train * outputs(fit)
         + c["node_bytes"] * nodes * trees
-        + c["bin_bytes"] * searched
+        + c["bin_bytes"] * held * fit.columns * min(bins, fit.rows_train / c["rows_per_bin"])
+        + c["sketch_bytes"] * fit.columns * min(fit.rows_train, c["sketch_rows"])
     )
     return Work(
         serial_s=c["fixed_s"] + trees * (c["tree_s"] + c["node_s"] * nodes),
