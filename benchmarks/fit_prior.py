@@ -97,10 +97,8 @@ def _parts(errors: Sequence[tuple[str, float]]) -> list[float] | None:
     ]
     smooth = min(_robust_sd(within), whole) if len(within) >= 8 else 0.6 * whole
     of_dataset = math.sqrt(max(whole**2 - smooth**2, (0.3 * whole) ** 2))
-    return [
-        round(max(least, sd), 3)
-        for least, sd in ((0.08, 0.4 * whole), (0.04, of_dataset), (0.04, smooth))
-    ]
+    least = ((0.08, 0.4 * whole), (0.04, of_dataset), (0.04, smooth), (0.02, 0.3 * of_dataset))
+    return [round(max(bound, sd), 3) for bound, sd in least]
 
 
 def _robust_sd(errors: Sequence[float]) -> float:

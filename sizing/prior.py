@@ -71,6 +71,7 @@ class Spread:
     algorithm: float  # of its constant
     dataset: float  # of what the data's content changes, given its shape
     smooth: float  # of what hyper-parameters change beyond the law
+    slope: float  # of its slopes over logarithms of sizes
 
 
 def spread_of(fit: Described, quantity: str) -> Spread:
