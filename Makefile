@@ -11,7 +11,7 @@ UV_VENV := build/uv
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
 
-.PHONY: help demo compare test test-tensorflow lint format requirements clean
+.PHONY: help demo compare bench-sizing test test-tensorflow lint format requirements clean
 .DELETE_ON_ERROR:
 
 help: ## list what can be made
@@ -22,6 +22,10 @@ demo: $(READY) ## run the seed workload: forecast, run, learn, forecast again
 
 compare: $(READY) ## the same, beside GridSearchCV(n_jobs=-1)
 	@$(BIN)/fitcast demo --compare
+
+bench-sizing: $(READY) ## judge the forecasts on measured fits, beside others (docs/benchmarks.md)
+	@mkdir -p build
+	@$(BIN)/python -m benchmarks.bench_sizing --json build/bench-sizing.json
 
 test: $(READY) ## run the tests
 	@$(BIN)/python -m pytest -m "not slow and not tensorflow"

@@ -1,6 +1,6 @@
 """How well a sweep is forecast cold, and after another sweep over the same data was seen.
 
-    python benchmarks/judge_sizing.py [--rows 24000] [--keep FOLDER]
+    python -m benchmarks.judge_sizing [--rows 24000] [--keep FOLDER]
 
 Runs two sweeps of 75 fits, 5 candidates each of XGBoost, random forest and L1 logistic
 regression, with other hyper-parameters in the second, as the demo does. Prints total runtime
@@ -16,13 +16,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from measuring import measure, running
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from xgboost import XGBClassifier
 
+from benchmarks.measuring import measure, running
 from fitcast.flights import load_flights
 from fitcast.history.records import Record
 from fitcast.sizing.correction import SweepCorrection

@@ -189,7 +189,7 @@ class SweepCorrection:
                 base_memory_bytes=base,
                 failure=self._failure(fit),
                 like_records=self._model.algorithm(fit.kind).records + self._records[fit.kind],
-                text=block.costs[row].text,
+                cost=block.costs[row],
             )
         return made
 

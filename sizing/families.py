@@ -1,7 +1,7 @@
-"""Which family an algorithm belongs to, and what is known of the family beforehand.
+"""Which family an algorithm belongs to, and which of its hyper-parameters may cost.
 
-In: import path → family; the share of work that threads divide; how far the family's law may be
-off. Not in: the laws themselves (:mod:`fitcast.sizing.prior`).
+In: import path → family; which hyper-parameters cost; what threads do to a forecast. Not in: the
+laws themselves and how far they may be off (:mod:`fitcast.sizing.prior`).
 """
 
 from dataclasses import dataclass, replace
@@ -12,62 +12,33 @@ import numpy as np
 from fitcast.history.records import Estimate
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Family:
-    """A kind of algorithm whose cost follows one law.
-
-    The standard deviations are those of natural logarithms: 0.3 is about a third.
-    """
+    """A kind of algorithm whose cost follows one law."""
 
     name: str
     noun: str  # how a forecast calls it: "forest of 200 trees"
-    parallel_fraction: float  # Amdahl's share of one-thread work that threads divide
-    runtime_sd: float  # of the law's constant
-    dataset_sd: float  # of what the data's content changes, given its shape
-    smooth_sd: float  # of what hyper-parameters change beyond the law
-    memory_sd: float  # of the constant of memory above the process's own
-
-
-def _family(
-    name: str,
-    noun: str,
-    parallel: float,
-    runtime: float = 0.4,
-    dataset: float = 0.2,
-    smooth: float = 0.2,
-    memory: float = 0.35,
-) -> Family:
-    return Family(
-        name=name,
-        noun=noun,
-        parallel_fraction=parallel,
-        runtime_sd=runtime,
-        dataset_sd=dataset,
-        smooth_sd=smooth,
-        memory_sd=memory,
-    )
 
 
 FAMILIES: dict[str, Family] = {
-    family.name: family
-    for family in (
-        _family("histogram_boosting", "boosting", 0.80, 0.4),
-        _family("exact_boosting", "boosting", 0.0, 0.4),
-        _family("forest", "forest", 0.93, 0.35),
-        _family("bagging", "bag", 0.85, 1.2, 0.5, 0.4, 0.6),
-        _family("tree", "tree", 0.0, 0.4, 0.25),
-        _family("adaboost", "boosting", 0.0, 0.6),
-        # How many passes they need depends on data and penalty in ways no law tells.
-        _family("coordinate_descent", "linear model", 0.0, 1.0, 0.7, 0.7),
-        _family("iterative_linear", "linear model", 0.05, 0.7, 0.5, 0.5),
-        _family("closed_linear", "linear model", 0.4, 0.6, 0.2, 0.2),
-        _family("stochastic", "linear model", 0.0, 0.7, 0.4, 0.3),
-        _family("kernel", "kernel machine", 0.0, 0.7, 0.6, 0.4, 0.5),
-        _family("gaussian_process", "Gaussian process", 0.5, 0.9, 0.5, 0.4, 0.5),
-        _family("neighbours", "neighbours", 0.6, 0.8, 0.6, 0.3),
-        _family("neural", "neural network", 0.3, 0.9, 0.5, 0.4, 0.5),
-        _family("counting", "counting model", 0.0, 0.5, 0.2, 0.2),
-        _family("generic", "fit", 0.0, 1.5, 0.6, 0.4, 0.8),
+    name: Family(name, noun)
+    for name, noun in (
+        ("histogram_boosting", "boosting"),
+        ("exact_boosting", "boosting"),
+        ("forest", "forest"),
+        ("bagging", "bag"),
+        ("tree", "tree"),
+        ("adaboost", "boosting"),
+        ("coordinate_descent", "linear model"),
+        ("iterative_linear", "linear model"),
+        ("closed_linear", "linear model"),
+        ("stochastic", "linear model"),
+        ("kernel", "kernel machine"),
+        ("gaussian_process", "Gaussian process"),
+        ("neighbours", "neighbours"),
+        ("neural", "neural network"),
+        ("counting", "counting model"),
+        ("generic", "fit"),
     )
 }
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from fitcast.history.records import Estimate
 from fitcast.sizing.features import Described
-from fitcast.sizing.prior import MAX_LOG, MAX_LOG_S
+from fitcast.sizing.prior import MAX_LOG, MAX_LOG_S, Cost
 
 Z90 = 1.2815515655446004
 Z95 = 1.6448536269514722
@@ -57,7 +57,7 @@ def estimate_of(
     base_memory_bytes: float,
     failure: float,
     like_records: int,
-    text: str,
+    cost: Cost,
 ) -> Estimate:
     """Put the forecast for one fit together."""
     mean = min(max(runtime.mean, -12.0), MAX_LOG_S)
@@ -86,9 +86,9 @@ def estimate_of(
         runtime_log_sd_algorithm=math.sqrt(max(runtime.shared, 0.0)),
         runtime_log_sd_candidate=math.sqrt(max(runtime.own, 0.0)),
         runtime_log_sd_fit=math.sqrt(max(runtime.chance, 0.0)),
-        parallel_fraction=fit.family.parallel_fraction,
+        parallel_fraction=cost.effective_fraction(fit.threads),
         like_records=like_records,
-        why=f"{_duration(median)}: {text}, {shape}; {width}: {rests_on}",
+        why=f"{_duration(median)}: {cost.text}, {shape}; {width}: {rests_on}",
     )
 
 

@@ -16,11 +16,21 @@ import numpy.typing as npt
 from scipy.linalg import cholesky, solve_triangular
 from scipy.special import log_ndtr
 
-from fitcast.sizing.points import Array, Points
+from fitcast.sizing.points import Array, Codes, Points
 
 _JITTER = 1e-8
-_FACTORS = (0.5, 1.0, 2.0, 4.0)
+_FACTORS = (0.35, 0.5, 0.7, 1.0, 1.4, 2.0, 4.0)
+_TOGETHER = (
+    ("number", "smooth", "word"),  # what hyper-parameters change
+    ("dataset",),
+    ("rows", "columns", "classes"),
+)
+"""Scales that are fitted by a common factor each."""
+_OF_LAW = ("algorithm", "rows", "columns", "classes", "number", "word", "smooth", "dataset")
+_OWN_SURPRISE = 4.0  # as if that many points had been as far from the law as expected
 _FEW = 4  # points, below which scales stay as they are
+_OWN_POINTS = 12.0  # as if that many points had been exactly as uncertain as expected
+_OWN_DATASETS = 6.0
 _ENOUGH = 250
 
 
@@ -52,6 +62,13 @@ class Learned:
     weights: Array  # its inverse times what was seen beyond the law
     scales: Scales
     stretch: float  # measured error over expected, by leaving each point out
+    stretch_apart: float  # the same by leaving each dataset out: for those not seen
+
+    def stretches(self, asked: Points) -> Array:
+        """Return by how much the standard deviations at points are stretched."""
+        return np.where(
+            np.isin(asked.dataset, self.points.dataset), self.stretch, self.stretch_apart
+        )
 
 
 def kernel(a: Points, b: Points, scales: Scales) -> Array:
@@ -128,37 +145,34 @@ def learn(
     inverse_diagonal = np.einsum("ij,ij->j", inverse_factor, inverse_factor)
     # Leaving one out needs no second fit: error and variance follow from the inverse.
     standard = np.clip(weights / np.sqrt(inverse_diagonal), -3.0, 3.0)
-    own = 12.0  # as if that many points had been exactly as uncertain as expected
-    stretch = math.sqrt((own + float(standard @ standard)) / (own + len(seen)))
-    return Learned(seen, factor, weights, scales, min(max(stretch, 0.6), 2.0))
+    stretch = _stretch(float(standard @ standard), len(seen), _OWN_POINTS)
+    apart = _left_out(inverse_factor.T @ inverse_factor, weights, seen.dataset)
+    stretch_apart = _stretch(sum(apart), len(apart), _OWN_DATASETS)
+    return Learned(seen, factor, weights, scales, stretch, stretch_apart)
 
 
 def fitted_scales(seen: Points, values: Array, noise: Array, scales: Scales) -> Scales:
-    """Return the scales with the part for hyper-parameters that makes what was seen likeliest.
+    """Return the scales that make what was seen likeliest.
 
-    One factor for all of that part, drawn to 1: few candidates tell little.
+    One factor for all that hyper-parameters change, one for datasets, one for sizes, each drawn
+    to 1: few candidates tell little.
     """
+    scales = _surprised(seen, values, noise, scales)
     if len(seen) < _FEW:
         return scales
     if len(seen) > _ENOUGH:
         rows = np.linspace(0, len(seen) - 1, _ENOUGH).astype(np.intp)
         seen, values, noise = seen.take(rows), values[rows], noise[rows]
-    best, best_score = scales, -math.inf
-    for factor in _FACTORS:
-        tried = replace(
-            scales,
-            number=scales.number * factor,
-            smooth=scales.smooth * factor,
-            word=scales.word * factor,
-        )
-        covariance = kernel(seen, seen, tried)
-        covariance[np.diag_indices_from(covariance)] += noise + _JITTER
-        factor_of = cholesky(covariance, lower=True)
-        half = solve_triangular(factor_of, values - seen.log_mean, lower=True)
-        score = -0.5 * float(half @ half) - float(np.log(np.diag(factor_of)).sum())
-        score -= 0.5 * math.log2(factor) ** 2
-        if score > best_score:
-            best, best_score = tried, score
+    best, best_score = scales, _likelihood(seen, values, noise, scales)
+    for names in _TOGETHER:
+        start = best
+        for factor in _FACTORS:
+            if factor == 1.0:
+                continue
+            tried = replace(start, **{name: getattr(start, name) * factor for name in names})
+            score = _likelihood(seen, values, noise, tried) - 0.5 * math.log2(factor) ** 2
+            if score > best_score:
+                best, best_score = tried, score
     return best
 
 
@@ -172,7 +186,8 @@ def posterior(
     across = kernel(learned.points, asked, scales)
     explained = solve_triangular(learned.factor, across, lower=True)
     mean = asked.log_mean + across.T @ learned.weights
-    covariance = (covariance - explained.T @ explained) * learned.stretch**2
+    stretches = learned.stretches(asked)
+    covariance = (covariance - explained.T @ explained) * np.outer(stretches, stretches)
     return mean, covariance
 
 
@@ -195,8 +210,9 @@ def posterior_shared(
         mean += across.T @ learned.weights
         variance = variance - np.einsum("ij,ij->j", explained, explained)
         shared = shared - explained.T @ explained[:, rows]
-        variance = variance * learned.stretch**2
-        shared = shared * learned.stretch**2
+        stretches = learned.stretches(asked)
+        variance = variance * stretches**2
+        shared = shared * np.outer(stretches, stretches[rows])
     variance = np.maximum(variance, 1e-6)
     if len(rows) == 1:
         return mean, variance, 0.5 * variance
@@ -220,6 +236,41 @@ def at_least(mean: float, variance: float, bound: float) -> tuple[float, float]:
         hazard = z + 1.0 / z
     shrunk = 1.0 - hazard * (hazard - z)
     return mean + sd * hazard, variance * min(max(shrunk, 1e-3), 1.0)
+
+
+def _likelihood(seen: Points, values: Array, noise: Array, scales: Scales) -> float:
+    covariance = kernel(seen, seen, scales)
+    covariance[np.diag_indices_from(covariance)] += noise + _JITTER
+    factor = cholesky(covariance, lower=True)
+    half = solve_triangular(factor, values - seen.log_mean, lower=True)
+    return -0.5 * float(half @ half) - float(np.log(np.diag(factor)).sum())
+
+
+def _surprised(seen: Points, values: Array, noise: Array, scales: Scales) -> Scales:
+    """Return wider scales if what was seen is much farther from the law than expected."""
+    covariance = kernel(seen, seen, scales)
+    covariance[np.diag_indices_from(covariance)] += noise + _JITTER
+    half = solve_triangular(cholesky(covariance, lower=True), values - seen.log_mean, lower=True)
+    wider = math.sqrt((_OWN_SURPRISE + float(half @ half)) / (_OWN_SURPRISE + len(seen)))
+    if wider <= 1.0:
+        return scales
+    return replace(scales, **{name: getattr(scales, name) * min(wider, 8.0) for name in _OF_LAW})
+
+
+def _stretch(squares: float, count: int, own: float) -> float:
+    return min(max(math.sqrt((own + squares) / (own + count)), 0.6), 2.0)
+
+
+def _left_out(inverse: Array, weights: Array, dataset: Codes) -> list[float]:
+    """Return for each dataset the mean square of its standard errors when it is left out."""
+    told: list[float] = []
+    for code in np.unique(dataset):
+        rows = np.flatnonzero(dataset == code)
+        covariance = np.linalg.inv(inverse[np.ix_(rows, rows)])
+        error = covariance @ weights[rows]
+        standard = np.clip(error / np.sqrt(np.diag(covariance)), -3.0, 3.0)
+        told.append(float(standard @ standard) / len(rows))
+    return told
 
 
 def _with_bounds(

@@ -213,7 +213,7 @@ class SizingModel:
         learned = known.learned
         if learned is not None:
             learned = replace(learned, points=learned.points.padded(vocabulary))
-        scales = scales_of(quantity, fits[0].family) if learned is None else learned.scales
+        scales = scales_of(quantity, fits[0]) if learned is None else learned.scales
         fit_sd = scales.fit if known.fit_sd is None else known.fit_sd
         return LaidOut(learned, points, scales, fit_sd)
 
@@ -242,7 +242,7 @@ class SizingModel:
                 base_memory_bytes=base,
                 failure=model.failure_probability(fit),
                 like_records=model.records,
-                text=cost.text,
+                cost=cost,
             )
             for fit, cost, runtime, memory in zip(
                 fits, costs, normals[Quantity.RUNTIME], normals[Quantity.MEMORY], strict=True
@@ -303,7 +303,7 @@ def _learned(
 ) -> LearnedQuantity:
     if not groups:
         return LearnedQuantity()
-    scales = scales_of(quantity, groups[0].fit.family)
+    scales = scales_of(quantity, groups[0].fit)
     runtime = quantity is Quantity.RUNTIME
     measured = [(g, g.log_runtimes if runtime else g.log_memories) for g in groups]
     fit_sd = _fit_sd([values for _, values in measured], scales.fit)

@@ -11,11 +11,10 @@ from enum import StrEnum
 
 import numpy as np
 
-from fitcast.sizing.families import Family, amdahl
 from fitcast.sizing.features import Described
 from fitcast.sizing.learning import Scales
 from fitcast.sizing.points import Array, Codes, Points, Vocabulary, points_of
-from fitcast.sizing.prior import Cost, constants
+from fitcast.sizing.prior import Cost, own_memory_bytes, spread_of
 
 CLOCK_S = 0.004  # by which a runtime varies however short it is
 
@@ -38,43 +37,43 @@ class Law:
 def law_of(quantity: Quantity, fit: Described, cost: Cost) -> Law:
     """Return the logarithm of what the law says, in seconds or bytes, and the work's share."""
     if quantity is Quantity.RUNTIME:
-        work = cost.work_s * amdahl(fit.family.parallel_fraction, fit.threads)
-        total = work + cost.process_s
-        return Law(math.log(total), work / total)
-    own = float(constants()["own_memory_bytes"])
+        total = cost.runtime_s(fit.threads)
+        return Law(math.log(total), max(1e-3, 1.0 - cost.process_s / total))
+    own = own_memory_bytes()
     total = max(cost.memory_bytes, own)
     return Law(math.log(total), max(0.0, 1.0 - own / total))
 
 
-def scales_of(quantity: Quantity, family: Family) -> Scales:
-    """Return how far the law of a family may be off."""
+def scales_of(quantity: Quantity, fit: Described) -> Scales:
+    """Return how far the law of a fit may be off."""
+    spread = spread_of(fit, quantity)
     if quantity is Quantity.RUNTIME:
         return Scales(
             machine=0.35,
-            algorithm=family.runtime_sd,
+            algorithm=spread.algorithm,
             process=0.4,
-            rows=0.12,
-            columns=0.2,
-            classes=0.25,
-            number=0.25 + 0.4 * (family.smooth_sd - 0.2),
-            word=max(0.3, family.smooth_sd),
-            smooth=family.smooth_sd,
-            dataset=family.dataset_sd,
+            rows=spread.slope,
+            columns=1.5 * spread.slope,
+            classes=0.1 + spread.slope,
+            number=0.8 * spread.smooth,
+            word=0.8 * spread.smooth,
+            smooth=spread.smooth,
+            dataset=spread.dataset,
             run=0.12,
             candidate=0.03,
             fit=0.08,
         )
     return Scales(
         machine=0.1,
-        algorithm=family.memory_sd,
+        algorithm=spread.algorithm,
         process=0.4,
-        rows=0.1,
-        columns=0.12,
-        classes=0.15,
-        number=0.1,
-        word=0.25,
-        smooth=0.2,
-        dataset=0.15,
+        rows=spread.slope,
+        columns=1.5 * spread.slope,
+        classes=0.1 + spread.slope,
+        number=0.8 * spread.smooth,
+        word=0.8 * spread.smooth,
+        smooth=spread.smooth,
+        dataset=spread.dataset,
         run=0.03,
         candidate=0.04,
         fit=0.05,

@@ -1,0 +1,1 @@
+"""What performance claims rest on: measured, compared, repeatable. Not part of the package."""

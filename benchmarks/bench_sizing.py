@@ -1,0 +1,222 @@
+"""Judges the sizing model on the campaign's measured fits, by honest splits and side by side.
+
+    python -m benchmarks.bench_sizing [--data FILE] [--json FILE] [--markdown]
+
+Measures nothing: the fits were measured by ``benchmarks/campaign.py``. Disturbed fits are not
+judged on; fits that reached a limit are learned from as "at least that much" and not judged on.
+"""
+
+import argparse
+import json
+import math
+import time
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.baselines import BASELINES, Array, like_autogluon, log_costs
+from benchmarks.judging import COLUMNS, Forecasts, Row, as_table, judged
+from benchmarks.splits import (
+    Split,
+    is_held_out,
+    is_judged,
+    larger_than_seen,
+    leave_algorithm_out,
+    leave_dataset_out,
+    model_of,
+    other_threads,
+    pairs_of_folds,
+    unknown_algorithm,
+    usable,
+)
+from fitcast.history.codec import read_parquet
+from fitcast.history.records import Estimate, Outcome, Record
+from fitcast.sizing.correction import SweepCorrection
+from fitcast.sizing.model import SizingModel
+
+DATA = Path(__file__).parent / "data" / "campaign.parquet"
+
+Table = list[Row]
+
+
+def main() -> None:
+    """Judge and print."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--data", type=Path, default=DATA)
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--markdown", action="store_true", help="print tables for the document")
+    given = parser.parse_args()
+    start = time.perf_counter()
+    measured = read_parquet(given.data)
+    records = usable(measured)
+    print(_summary(measured, records))
+    tables = all_tables(records)
+    for title, table in tables.items():
+        print(f"\n{title}\n\n{as_table(table, markdown=given.markdown)}")
+    print(f"\n{time.perf_counter() - start:.0f} s")
+    if given.json:
+        plain = {title: [_plain(row) for row in table] for title, table in tables.items()}
+        given.json.write_text(json.dumps(plain, indent=1) + "\n")
+
+
+def all_tables(records: Sequence[Record]) -> dict[str, Table]:
+    """Return the rows of every table, by its title."""
+    known, unknown = Forecasts(), Forecasts()
+    larger, threads = Forecasts(), Forecasts()
+    for to, splits in (
+        (known, leave_dataset_out(records)),
+        (unknown, leave_algorithm_out(records)),
+        (larger, larger_than_seen(records)),
+        (threads, other_threads(records)),
+    ):
+        for split in splits:
+            to.add(*learned(split))
+    generic = Forecasts()
+    for split in unknown_algorithm(records):
+        generic.add(*learned(split))
+    prior = Forecasts()
+    prior.add(*forecast(SizingModel.prior(), [r for r in records if is_held_out(r)]))
+    first, corrected = _after_one_fold(records)
+    models = sorted({model_of(r) for r in known.records})
+    by_model = [
+        judged(name, known.only(lambda r, name=name: model_of(r) == name))  # type: ignore[misc]
+        for name in models
+    ]
+    return {
+        "Splits": [
+            judged("unseen dataset", known),
+            judged("unseen dataset, of those the prior is not fitted on", known.only(is_held_out)),
+            judged("prior only", prior),
+            judged("unseen algorithm, family known", unknown),
+            judged("unheard-of algorithm", generic),
+            judged("data 10 × larger than seen", larger),
+            judged("two threads, one seen", threads),
+            judged("second fold, nothing seen of it", first),
+            judged("second fold, after the first", corrected),
+        ],
+        "Unseen dataset, by model": [*by_model, judged("all", known)],
+        "Unseen dataset, side by side": _side_by_side(records, leave_dataset_out, known),
+        "Data 10 × larger than seen, side by side": _side_by_side(
+            records, larger_than_seen, larger
+        ),
+        "Memory where AutoGluon has a formula": _beside_autogluon(known),
+        "From fold to fold": [_noise(records)],
+    }
+
+
+def learned(split: Split) -> tuple[list[Record], list[Estimate], float]:
+    """Forecast the test records of a split with the prior trained on its training records."""
+    return forecast(SizingModel.prior().train(split.train), split.test)
+
+
+def forecast(
+    model: SizingModel, records: Iterable[Record]
+) -> tuple[list[Record], list[Estimate], float]:
+    """Forecast records that succeeded, dataset by dataset; return the model's base memory too."""
+    by_dataset: dict[str, list[Record]] = {}
+    for record in records:
+        if is_judged(record):
+            by_dataset.setdefault(record.dataset, []).append(record)
+    asked: list[Record] = []
+    estimates: list[Estimate] = []
+    for dataset, own in by_dataset.items():
+        asked += own
+        estimates += model.estimate([r.request for r in own], dataset=dataset)
+    return asked, estimates, model.base_memory_bytes
+
+
+def _after_one_fold(records: Sequence[Record]) -> tuple[Forecasts, Forecasts]:
+    first, corrected = Forecasts(), Forecasts()
+    for split in leave_dataset_out(records):
+        model = SizingModel.prior().train(split.train)
+        for seen, asked in pairs_of_folds(split.test):
+            estimates = []
+            for observe in (False, True):
+                correction = SweepCorrection(
+                    model,
+                    {"seen": seen.request, "asked": asked.request},
+                    dataset=seen.dataset,
+                    candidates={"seen": 0, "asked": 0},
+                )
+                if observe:
+                    correction.observe("seen", seen)
+                estimates.append(correction.estimates()["asked"])
+            base = model.base_memory_bytes
+            first.add([asked], [estimates[0]], base)
+            corrected.add([asked], [estimates[1]], float(seen.base_memory_bytes))
+    return first, corrected
+
+
+def _side_by_side(
+    records: Sequence[Record],
+    splits: Callable[[Sequence[Record]], Iterable[Split]],
+    ours: Forecasts,
+) -> Table:
+    table = [judged("fitcast", ours)]
+    for name, baseline in BASELINES.items():
+        asked: list[Record] = []
+        answers: list[tuple[Array, Array]] = []
+        for split in splits(records):
+            test = [r for r in split.test if is_judged(r)]
+            asked += test
+            answers.append(baseline(split.train, test))
+        runtime, memory = (np.concatenate(parts) for parts in zip(*answers, strict=True))
+        truth = log_costs(asked)
+        table.append(_errors(name, runtime - truth[0], memory - truth[1]))
+    return table
+
+
+def _beside_autogluon(ours: Forecasts) -> Table:
+    formula = like_autogluon(ours.records)
+    kept = np.isfinite(formula)
+    error = formula[kept] - log_costs(ours.records)[1][kept]
+    has = {r.record_id for r, keep in zip(ours.records, kept, strict=True) if keep}
+    fitcast = judged("fitcast", ours.only(lambda r: r.record_id in has))
+    nothing = np.full(len(error), math.nan)
+    return [fitcast, _errors("AutoGluon's formulas", nothing, error)]
+
+
+def _noise(records: Sequence[Record]) -> Row:
+    """Judge one fold as the forecast of the other: no forecast can be expected to do better."""
+    pairs = pairs_of_folds(records)
+    first, second = (log_costs([pair[i] for pair in pairs]) for i in (0, 1))
+    return _errors("one fold as the other's forecast", first[0] - second[0], first[1] - second[1])
+
+
+def _errors(name: str, runtime: Array, memory: Array) -> Row:
+    row: Row = {"": name, "fits": len(runtime)}
+    for prefix, error in (("runtime", np.abs(runtime)), ("memory", np.abs(memory))):
+        row[f"{prefix} median"] = math.expm1(float(np.median(error)))
+        row[f"{prefix} P90"] = math.exp(float(np.quantile(error, 0.9)))
+        row[f"{prefix} within 2 ×"] = float((error <= math.log(2.0)).mean())
+    if np.isnan(runtime).all():
+        row = {key: value for key, value in row.items() if "runtime" not in key}
+    return row
+
+
+def _summary(measured: Sequence[Record], records: Sequence[Record]) -> str:
+    outcomes = {str(o): sum(r.outcome is o for r in measured) for o in Outcome}
+    ended = ", ".join(f"{n} {o}" for o, n in outcomes.items() if n)
+    models = len({model_of(r) for r in measured})
+    datasets = len({r.dataset for r in measured})
+    return (
+        f"{len(measured)} fits measured ({ended}) of {models} kinds of models on {datasets} "
+        f"datasets, {sum(r.runtime_s for r in measured):.0f} s in all; {len(records)} of them "
+        f"learned from, {sum(is_judged(r) for r in records)} judged on"
+    )
+
+
+def _plain(row: Row) -> dict[str, Any]:
+    return {
+        name or "name": round(value, 4) if isinstance(value, float) else value
+        for name, value in row.items()
+        if not (isinstance(value, float) and math.isnan(value))
+    }
+
+
+__all__ = ["COLUMNS", "all_tables", "forecast", "learned", "main"]
+
+if __name__ == "__main__":
+    main()

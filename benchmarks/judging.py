@@ -1,0 +1,121 @@
+"""Forecasts beside what was measured, as rows of a table.
+
+In: the metrics of the benchmark, and printing them. Not in: which fits, which models.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import numpy as np
+
+from fitcast.history.records import Estimate, Record
+
+Row = dict[str, Any]
+"""Name of a column → value; the column "" holds the row's name."""
+
+COLUMNS: Final = {
+    "fits": "{:,.0f}",
+    "runtime median": "{:.0%}",
+    "runtime P90": "{:.2f} ×",
+    "runtime within 2 ×": "{:.1%}",
+    "in P10–P90": "{:.0%}",
+    "memory median": "{:.0%}",
+    "memory P90": "{:.2f} ×",
+    "memory within 2 ×": "{:.1%}",
+    "above P95": "{:.1%}",
+    "P95/peak": "{:.2f}",
+    "wasted GB·s": "{:.0%}",
+}
+"""Columns in their order with their formats.
+
+Medians and P90 are of |log(forecast / measured)|, given as a share and as a factor; memory there
+is what the fit adds to its process. "above P95" is how often a fit would have run out of memory
+had it got its P95. "P95/peak" is the mean over fits, the last column reserved memory × time beyond
+what was used, over what was used.
+"""
+
+
+@dataclass(eq=False)
+class Forecasts:
+    """Records, each with the estimate made before it was seen."""
+
+    records: list[Record] = field(default_factory=list)
+    estimates: list[Estimate] = field(default_factory=list)
+    bases: list[float] = field(default_factory=list)  # bytes that the model took for the process
+
+    def add(
+        self, records: Sequence[Record], estimates: Sequence[Estimate], base_bytes: float
+    ) -> None:
+        """Add more of them."""
+        self.records += records
+        self.estimates += estimates
+        self.bases += [base_bytes] * len(records)
+
+    def only(self, chosen: Callable[[Record], bool]) -> "Forecasts":
+        """Return those whose record is chosen."""
+        rows = [i for i, record in enumerate(self.records) if chosen(record)]
+        return Forecasts(
+            [self.records[i] for i in rows],
+            [self.estimates[i] for i in rows],
+            [self.bases[i] for i in rows],
+        )
+
+
+def judged(name: str, forecasts: Forecasts) -> Row:
+    """Return the metrics of forecasts as a row."""
+    records, estimates = forecasts.records, forecasts.estimates
+    if not records:
+        return {"": name, "fits": 0}
+    runtime = np.array([r.runtime_s for r in records])
+    p10, p50, p90 = (
+        np.array([getattr(e, f"runtime_s_p{q}") for e in estimates]) for q in (10, 50, 90)
+    )
+    peak = np.array([float(r.peak_memory_bytes) for r in records])
+    above = np.maximum(peak - np.array([r.base_memory_bytes for r in records]), 1e5)
+    said = np.array([e.peak_memory_bytes_p50 for e in estimates]) - np.array(forecasts.bases)
+    p95 = np.array([float(e.peak_memory_bytes_p95) for e in estimates])
+    of_runtime = np.abs(np.log(p50 / runtime))
+    of_memory = np.abs(np.log(np.maximum(said, 1e5) / above))
+    used = float((peak * runtime).sum())
+    return {
+        "": name,
+        "fits": len(records),
+        "runtime median": math.expm1(float(np.median(of_runtime))),
+        "runtime P90": math.exp(float(np.quantile(of_runtime, 0.9))),
+        "runtime within 2 ×": float((of_runtime <= math.log(2.0)).mean()),
+        "in P10–P90": float(((p10 <= runtime) & (runtime <= p90)).mean()),
+        "memory median": math.expm1(float(np.median(of_memory))),
+        "memory P90": math.exp(float(np.quantile(of_memory, 0.9))),
+        "memory within 2 ×": float((of_memory <= math.log(2.0)).mean()),
+        "above P95": float((peak > p95).mean()),
+        "P95/peak": float((p95 / peak).mean()),
+        "wasted GB·s": float((np.maximum(p95 - peak, 0.0) * runtime).sum()) / used,
+    }
+
+
+def as_table(rows: Sequence[Row], *, markdown: bool = False) -> str:
+    """Return rows as a table for the terminal or for a document, without empty columns."""
+    columns = [name for name in COLUMNS if any(name in row for row in rows)]
+    cells = [["", *columns]]
+    cells += [[str(row[""]), *(_cell(row, name) for name in columns)] for row in rows]
+    if markdown:
+        lines = ["| " + " | ".join(line) + " |" for line in cells]
+        lines.insert(1, "|---" + "|---:" * len(columns) + "|")
+        return "\n".join(lines)
+    widths = [max(len(line[i]) for line in cells) for i in range(len(cells[0]))]
+    return "\n".join(
+        "  ".join(
+            cell.rjust(width) if i else cell.ljust(width)
+            for i, (cell, width) in enumerate(zip(line, widths, strict=True))
+        )
+        for line in cells
+    )
+
+
+def _cell(row: Row, name: str) -> str:
+    value = row.get(name)
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return "–"
+    return COLUMNS[name].format(value)
