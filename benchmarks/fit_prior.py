@@ -30,10 +30,13 @@ from fitcast.sizing.quantities import Quantity, chance_variance, law_of
 Array = npt.NDArray[np.float64]
 
 _PRIOR = Path(__file__).parents[1] / "sizing" / "prior.json"
-_HOLD = 0.06  # weight of a constant's distance from where it started, per e-fold
+_HOLD = 0.1  # weight of a constant's distance from where it started, per e-fold
+# Most of its fits are small: they would trade seconds per cell for seconds per bin, and large
+# ones would be forecast much too short.
+_HOLD_OF = {"xgboost": 3.0}
 _HOLD_POWER = 0.5  # of an exponent's
 _SOFT = 0.25  # of a logarithm, beyond which a fit pulls less
-_FIXED_ENDINGS = ("_cap", "early_share")
+_FIXED_ENDINGS = ("_cap", "early_share", "rows_per_value", "rows_per_bin", "parallel_share")
 
 Named = tuple[str, str]  # law, constant
 
@@ -97,7 +100,7 @@ def _parts(errors: Sequence[tuple[str, float]]) -> list[float] | None:
     ]
     smooth = min(_robust_sd(within), whole) if len(within) >= 8 else 0.6 * whole
     of_dataset = math.sqrt(max(whole**2 - smooth**2, (0.3 * whole) ** 2))
-    least = ((0.08, 0.4 * whole), (0.04, of_dataset), (0.04, smooth), (0.02, 0.3 * of_dataset))
+    least = ((0.08, 0.4 * whole), (0.04, of_dataset), (0.04, smooth), (0.02, 0.15 * of_dataset))
     return [round(max(bound, sd), 3) for bound, sd in least]
 
 
@@ -143,7 +146,7 @@ def _fit_law(
             for name, power in zip(names, is_power, strict=True)
         ]
     )
-    hold = np.where(is_power, _HOLD_POWER, _HOLD)
+    hold = np.where(is_power, _HOLD_POWER, _HOLD_OF.get(law, _HOLD))
     told = [_told(record) for _, record in fits]
     values = np.array([runtime for runtime, _ in told] + [memory for _, memory in told])
     sds = np.array(

@@ -28,6 +28,7 @@ _TOGETHER = (
 """Scales that are fitted by a common factor each."""
 _OF_LAW = ("algorithm", "rows", "columns", "classes", "number", "word", "smooth", "dataset")
 _OWN_SURPRISE = 4.0  # as if that many points had been as far from the law as expected
+_SOME = 12
 _FEW = 4  # points, below which scales stay as they are
 _OWN_POINTS = 12.0  # as if that many points had been exactly as uncertain as expected
 _OWN_DATASETS = 6.0
@@ -157,7 +158,8 @@ def fitted_scales(seen: Points, values: Array, noise: Array, scales: Scales) -> 
     One factor for all that hyper-parameters change, one for datasets, one for sizes, each drawn
     to 1: few candidates tell little.
     """
-    scales = _surprised(seen, values, noise, scales)
+    if len(seen) < _SOME:  # too few to fit scales one by one: one factor for all of them
+        scales = _surprised(seen, values, noise, scales)
     if len(seen) < _FEW:
         return scales
     if len(seen) > _ENOUGH:

@@ -40,7 +40,10 @@ def histogram_boosting(fit: Described, c: Constants) -> Work:
         depth = 1.3 * math.log2(leaves) if math.isfinite(leaves) else 6.0
     depth = between(depth, 1.0, 64.0)
     smallest = p.number("min_child_samples", "min_samples_leaf", default=1.0)
-    smallest = between(max(smallest, c["rows_per_leaf"]), 1.0, 1e9)
+    # A leaf needs second derivatives that add up to one: a row of numbers has one, a row whose
+    # class is almost certain hardly any.
+    needed = c["rows_per_value"] if is_regression(fit) else c["rows_per_leaf"]
+    smallest = between(max(smallest, needed), 1.0, 1e9)
     nodes = min(2.0**depth, leaves, 1.0 + fit.rows_train / smallest)
     levels = min(depth, 1.3 * log2(1.0 + nodes))
     sampled = between(p.number("subsample", "bagging_fraction", default=1.0), 0.01, 1.0)
@@ -48,7 +51,7 @@ def histogram_boosting(fit: Described, c: Constants) -> Work:
     share = between(p.number("colsample_bytree", "feature_fraction", default=1.0), 0.01, 1.0)
     columns = between(fit.nonzeros / fit.rows_train, 1.0, fit.columns) * share
     bins = between(p.number("max_bin", "max_bins", default=255.0), 2.0, 1e5)
-    bins = min(bins, fit.rows_train)
+    bins = min(bins, 1.0 + fit.nonzeros / fit.columns)
     searched = nodes * max(1.0, fit.columns * share) * bins
     tree_s = (
         c["row_s"] * fit.rows_train
@@ -60,14 +63,17 @@ def histogram_boosting(fit: Described, c: Constants) -> Work:
     predict_s = c["predict_s"] * fit.rows_test * trees * levels
     # LightGBM keeps room for the histograms of all leaves allowed, whether they grow or not.
     held = leaves if name.startswith("LGBM") and math.isfinite(leaves) else nodes
+    kept_bins = min(bins, 1.0 + fit.nonzeros / fit.columns / c["rows_per_bin"])
     memory = (
         c["memory_bytes"]
         + c["cell_bytes"] * fit.nonzeros
         + c["item_share"] * item_bytes(fit) * (fit.nonzeros + cells_test(fit))
         + c["row_bytes"] * fit.rows_train * outputs(fit)
         + c["node_bytes"] * nodes * trees
-        + c["bin_bytes"] * held * fit.columns * min(bins, fit.rows_train / c["rows_per_bin"])
-        + c["sketch_bytes"] * fit.columns * min(fit.rows_train, c["sketch_rows"])
+        + c["bin_bytes"]
+        * held
+        * fit.columns
+        * min(bins, 1.0 + fit.nonzeros / fit.columns / c["rows_per_bin"])
     )
     return Work(
         serial_s=c["fixed_s"] + trees * (c["tree_s"] + c["node_s"] * nodes),
