@@ -70,10 +70,7 @@ def histogram_boosting(fit: Described, c: Constants) -> Work:
         + c["item_share"] * item_bytes(fit) * (fit.nonzeros + cells_test(fit))
         + c["row_bytes"] * fit.rows_train * outputs(fit)
         + c["node_bytes"] * nodes * trees
-        + c["bin_bytes"]
-        * held
-        * fit.columns
-        * min(bins, 1.0 + fit.nonzeros / fit.columns / c["rows_per_bin"])
+        + c["bin_bytes"] * held * fit.columns * kept_bins
     )
     return Work(
         serial_s=c["fixed_s"] + trees * (c["tree_s"] + c["node_s"] * nodes),
