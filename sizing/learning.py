@@ -29,6 +29,7 @@ _TOGETHER = (
 _OF_LAW = ("algorithm", "rows", "columns", "classes", "number", "word", "smooth", "dataset")
 _OWN_SURPRISE = 4.0  # as if that many points had been as far from the law as expected
 _SOME = 12
+_FAR = 3.0  # standard deviations, beyond which one fit counts for less
 _FEW = 4  # points, below which scales stay as they are
 _OWN_POINTS = 12.0  # as if that many points had been exactly as uncertain as expected
 _OWN_DATASETS = 6.0
@@ -139,11 +140,19 @@ def learn(
         seen, values, noise = _with_bounds(seen, values, noise, scales, censored, bounds)
     covariance = kernel(seen, seen, scales)
     covariance[np.diag_indices_from(covariance)] += noise + _JITTER
-    factor = cholesky(covariance, lower=True)
     beyond = values - seen.log_mean
-    weights = _solve(factor, beyond)
-    inverse_factor = solve_triangular(factor, np.eye(len(seen)), lower=True)
-    inverse_diagonal = np.einsum("ij,ij->j", inverse_factor, inverse_factor)
+    for last in (False, True):
+        factor = cholesky(covariance, lower=True)
+        weights = _solve(factor, beyond)
+        inverse_factor = solve_triangular(factor, np.eye(len(seen)), lower=True)
+        inverse_diagonal = np.einsum("ij,ij->j", inverse_factor, inverse_factor)
+        far = np.abs(weights) / np.sqrt(inverse_diagonal) / _FAR
+        if last or len(seen) < _SOME or not (far > 1.0).any():
+            break
+        # A few fits that are unlike all others must not bend the forecasts of these.
+        covariance[np.diag_indices_from(covariance)] += (
+            np.maximum(far**2 - 1.0, 0.0) / inverse_diagonal
+        )
     # Leaving one out needs no second fit: error and variance follow from the inverse.
     standard = np.clip(weights / np.sqrt(inverse_diagonal), -3.0, 3.0)
     stretch = _stretch(float(standard @ standard), len(seen), _OWN_POINTS)
