@@ -283,7 +283,9 @@ def _mixture(
     values: Array, weight: Array, waste: Array, effective: float, limit_bytes: float
 ) -> Scenarios:
     """Mix the experts' scenarios, each expert by what it expects to waste."""
-    share = (waste / waste.min()) ** -(SHARPNESS * effective ** (1.0 / 3.0))
+    # An expert that was never off, or whose numbers overflowed, must not divide by nothing.
+    known = np.maximum(np.nan_to_num(waste, nan=1e300, posinf=1e300), 1e-12)
+    share = (known / known.min()) ** -(SHARPNESS * effective ** (1.0 / 3.0))
     mixed = (weight * (share / share.sum())[:, None]).ravel()
     kept = mixed > _LEAST_WEIGHT
     peaks = np.minimum(values.ravel()[kept], limit_bytes)

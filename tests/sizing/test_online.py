@@ -2,7 +2,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from fitcast.errors import InvalidInputError
@@ -112,6 +112,14 @@ def test_tasks_without_requests_are_forecast_too():
         max_size=25,
     ),
     st.floats(0, 1e14),
+)
+@example(
+    history=[
+        (1225199341967.0, 1000.0, 0.0),
+        (1256934726020.0, 1000.0, 0.0),
+        (1241836146892.0, 304506379985.0, 0.0),
+    ],
+    input_bytes=0.0,
 )
 def test_any_history_gives_attempts_that_ascend(history, input_bytes):
     forecaster = OnlineForecaster()
