@@ -32,7 +32,7 @@ _TIME: Final = pa.timestamp("us", tz="UTC")
 # Mappings and tuples are kept as JSON text: their keys differ from row to row, and a column per
 # hyper-parameter would make the schema depend on the data.
 _JSON_FIELDS: Final = frozenset(
-    {"request_params", "request_steps", "scores", "versions"},
+    {"request_params", "request_steps", "request_bases", "scores", "versions"},
 )
 
 _REQUEST_TYPES: Final[dict[str, pa.DataType]] = {
@@ -48,6 +48,14 @@ _REQUEST_TYPES: Final[dict[str, pa.DataType]] = {
     "target": pa.string(),
     "classes": pa.int64(),
     "threads": pa.int64(),
+    "distinct_values": pa.int64(),
+    "categorical_columns": pa.int64(),
+    "missing_share": pa.float64(),
+    "scale_decades": pa.float64(),
+    "condition_decades": pa.float64(),
+    "correlation_decades": pa.float64(),
+    "bases": pa.string(),
+    "library_version": pa.string(),
 }
 _ESTIMATE_TYPES: Final[dict[str, pa.DataType]] = {
     "threads": pa.int64(),
@@ -90,6 +98,7 @@ _RECORD_TYPES: Final[dict[str, pa.DataType]] = {
     "error_type": pa.string(),
     "error_message": pa.string(),
     "versions": pa.string(),
+    "machine_speed": pa.float64(),
     "imported": pa.bool_(),
 }
 
@@ -100,7 +109,7 @@ SCHEMA: Final = pa.schema(
     metadata={"fitcast_schema_version": str(SCHEMA_VERSION)},
 )
 """The Arrow schema of stored records. The ``estimate_`` columns are null when nothing was
-forecast; ``request_params``, ``request_steps``, ``scores`` and ``versions`` hold JSON."""
+forecast; ``request_params``, ``_steps`` and ``_bases``, ``scores`` and ``versions`` hold JSON."""
 
 _KINDS: Final[dict[str, pa.DataType]] = {f.name: f.type for f in SCHEMA}
 

@@ -46,6 +46,14 @@ class Request:
     target: str  # binary | multiclass | regression | multioutput | none
     classes: int = 0  # 0 unless the target is classes
     threads: int = 1  # threads that the fit is given
+    distinct_values: int = 0  # sum over columns of distinct values, each up to 256; 0 if unknown
+    categorical_columns: int = 0
+    missing_share: float = 0.0  # of all values
+    scale_decades: float = 0.0  # log10 of the largest column's root mean square
+    condition_decades: float = 0.0  # log10 of largest over median eigenvalue of X'X
+    correlation_decades: float = 0.0  # the same of the columns' correlations
+    bases: tuple[str, ...] = ()  # import paths of the classes that the algorithm's derives from
+    library_version: str = ""  # "1.7": of the package that offers the algorithm
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,5 +110,6 @@ class Record:
     error_type: str = ""
     error_message: str = ""
     versions: Mapping[str, str] = field(default_factory=dict)
+    machine_speed: float = 0.0  # of one core over the reference machine's; 0 if unknown
     imported: bool = False  # from an ordinary MLflow run: the time of all it did, no memory
     schema_version: int = SCHEMA_VERSION

@@ -25,6 +25,8 @@ Models: TypeAlias = Any
 
 _LABEL_LENGTH = 120
 _VALUE_LENGTH = 40
+_MOST_BASES = 6
+_COMMON_BASES = ("sklearn.base", "sklearn.utils", "abc", "typing")
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,6 +89,26 @@ def params_estimator(estimator: Any, params: Mapping[str, Any]) -> Any:
 def algorithm_of(estimator: Any) -> str:
     """Return the import path of the class that does the work: a pipeline's last step."""
     return public_path(final_estimator(estimator))
+
+
+def bases_of(estimator: Any) -> tuple[str, ...]:
+    """Return the import paths of what the working class derives from, nearest first.
+
+    Without scikit-learn's common bases and mixins, which every estimator has.
+    """
+    bases = [
+        base
+        for base in type(final_estimator(estimator)).__mro__[1:]
+        if base is not object and not base.__module__.startswith(_COMMON_BASES)
+    ]
+    return tuple(public_path(base) for base in bases[:_MOST_BASES])
+
+
+def library_version(estimator: Any) -> str:
+    """Return the version, as "1.7", of the package that offers the class that does the work."""
+    package = sys.modules.get(type(final_estimator(estimator)).__module__.partition(".")[0])
+    version = vars(package).get("__version__") if package is not None else None
+    return ".".join(version.split(".")[:2])[:20] if isinstance(version, str) else ""
 
 
 def final_estimator(estimator: Any) -> Any:

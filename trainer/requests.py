@@ -15,9 +15,10 @@ import scipy.sparse as sp
 from sklearn.utils.multiclass import type_of_target
 
 from fitcast.history.records import ParamValue, Request
+from fitcast.trainer.contents import Contents, contents_of
 from fitcast.trainer.datasets import bytes_of
 from fitcast.trainer.kinds import is_classifier, is_regressor
-from fitcast.trainer.models import algorithm_of, public_path, steps_of
+from fitcast.trainer.models import algorithm_of, bases_of, library_version, public_path, steps_of
 
 MAX_PARAMS = 200
 MAX_PARAM_LENGTH = 200
@@ -35,6 +36,7 @@ class Shape:
     dtype: str
     target_type: str  # scikit-learn's type_of_target, or "none"
     classes: int  # distinct values of a discrete target, else 0
+    contents: Contents
 
 
 def shape_of(X: Any, y: Any) -> Shape:
@@ -49,6 +51,7 @@ def shape_of(X: Any, y: Any) -> Shape:
         dtype=_dtype(X),
         target_type=target_type,
         classes=classes,
+        contents=contents_of(X),
     )
 
 
@@ -92,6 +95,14 @@ def request_for(
         target=target,
         classes=shape.classes if target in ("binary", "multiclass") else 0,
         threads=1,
+        distinct_values=shape.contents.distinct_values,
+        categorical_columns=shape.contents.categorical_columns,
+        missing_share=shape.contents.missing_share,
+        scale_decades=shape.contents.scale_decades,
+        condition_decades=shape.contents.condition_decades,
+        correlation_decades=shape.contents.correlation_decades,
+        bases=bases_of(configured),
+        library_version=library_version(configured),
     )
 
 

@@ -12,13 +12,6 @@ from fitcast.history.store import HistoryStore, MemoryHistory
 from tests.history import examples
 
 
-@pytest.fixture(scope="module")
-def empty_database(tmp_path_factory):
-    path = tmp_path_factory.mktemp("schema") / "mlflow.db"
-    MlflowHistory(f"sqlite:///{path}", experiment="unused").prepare()
-    return path
-
-
 @pytest.fixture(params=["memory", "mlflow"])
 def store(request, tmp_path) -> HistoryStore:
     if request.param == "memory":

@@ -12,13 +12,6 @@ from fitcast.history.models import MemoryModels, ModelRegistry, rollback
 FILES = {"evidence.parquet": bytes(range(256)), "about.json": b"{}"}
 
 
-@pytest.fixture(scope="module")
-def empty_database(tmp_path_factory):
-    path = tmp_path_factory.mktemp("schema") / "mlflow.db"
-    MlflowHistory(f"sqlite:///{path}", experiment="unused").prepare()
-    return path
-
-
 @pytest.fixture(params=["memory", "mlflow"])
 def registry(request, tmp_path) -> ModelRegistry:
     if request.param == "memory":

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import scipy.sparse as sp
+import xgboost
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.base import BaseEstimator, ClassifierMixin
@@ -87,6 +88,10 @@ def test_requests():
     assert (request.dtype, request.target, request.classes) == ("float64", "binary", 2)
     assert request.params["max_depth"] == 3
     assert request.threads == 1
+    assert request.distinct_values == 5 * 60
+    assert request.missing_share == 0.0
+    assert request.library_version == ".".join(xgboost.__version__.split(".")[:2])
+    assert "xgboost.XGBModel" in request.bases
     refit = sweep.refit_fit(sweep.candidates[1])
     assert (refit.fit_id, refit.fold) == ("c0001-refit", REFIT_FOLD)
     assert (refit.request.rows_train, refit.request.rows_test) == (60, 0)
@@ -105,6 +110,7 @@ def test_requests_of_other_data():
     assert (regression.target, regression.classes) == ("regression", 0)
     several = prepared(Ridge(), X, X[:, :2]).fits[0].request
     assert several.target == "multioutput"
+    assert regression.bases[0].endswith("_BaseRidge")
     three = prepared(LogisticRegression(), X, np.arange(60) % 3).fits[0].request
     assert (three.target, three.classes) == ("multiclass", 3)
 

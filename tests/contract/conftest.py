@@ -1,0 +1,11 @@
+import pytest
+
+from fitcast.history.mlflow_store import MlflowHistory
+
+
+@pytest.fixture(scope="session")
+def empty_database(tmp_path_factory):
+    """A database with MLflow's tables and nothing in them, to be copied: making it takes long."""
+    path = tmp_path_factory.mktemp("schema") / "mlflow.db"
+    MlflowHistory(f"sqlite:///{path}", experiment="unused").prepare()
+    return path
