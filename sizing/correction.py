@@ -12,11 +12,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from fitcast.history.records import Estimate, Outcome, Record, Request
+from fitcast.sizing.failing import Failures
 from fitcast.sizing.features import Described, describe
-from fitcast.sizing.forecast import Normal, estimate_of, failure_probability
+from fitcast.sizing.forecast import Normal, estimate_of
 from fitcast.sizing.groups import Seen, seen_in
 from fitcast.sizing.learning import at_least, posterior
-from fitcast.sizing.model import SizingModel, dataset_code
+from fitcast.sizing.model import LaidOut, SizingModel, dataset_code
 from fitcast.sizing.points import Array
 from fitcast.sizing.prior import Cost, cost_of
 from fitcast.sizing.quantities import Quantity, chance_variance
@@ -108,10 +109,7 @@ class SweepCorrection:
                 self._where[place] = (len(self._blocks), row)
             self._blocks.append(_block(model, [fits[place] for place in places], code))
         self._records: Counter[str] = Counter()
-        self._seen: Counter[tuple[str, int]] = Counter()
-        self._failed: Counter[tuple[str, int]] = Counter()
-        self._seen_all: Counter[str] = Counter()
-        self._failed_all: Counter[str] = Counter()
+        self._failures: dict[str, Failures] = {}
         self._bases: list[float] = []
         self._made: dict[int, dict[int, Estimate]] = {}
 
@@ -136,11 +134,7 @@ class SweepCorrection:
         number, row = self._where[place]
         block = self._blocks[number]
         if seen.failed is not None:
-            same = (place[0], block.fits[row].params.key)
-            self._seen[same] += 1
-            self._seen_all[place[0]] += 1
-            self._failed[same] += int(seen.failed)
-            self._failed_all[place[0]] += int(seen.failed)
+            self._failures_of(place[0], own=True).see(block.fits[row].params, failed=seen.failed)
         if not seen.failed:
             self._records[place[0]] += 1
         if seen.log_runtime is not None:
@@ -176,7 +170,7 @@ class SweepCorrection:
 
     def _make(self, number: int, rows: list[int]) -> dict[int, Estimate]:
         block = self._blocks[number]
-        runtime = _normals(block.runtime, block.algorithms, rows)
+        runtime = _normals(block.runtime, block.algorithms, rows, faster=self._model.log_speed)
         memory = _normals(block.memory, block.algorithms, rows)
         base = float(np.median(self._bases)) if self._bases else self._model.base_memory_bytes
         made: dict[int, Estimate] = {}
@@ -187,22 +181,16 @@ class SweepCorrection:
                 runtime=of_runtime,
                 memory=of_memory,
                 base_memory_bytes=base,
-                failure=self._failure(fit),
+                failure=self._failures_of(fit.kind).probability(fit.params),
                 like_records=self._model.algorithm(fit.kind).records + self._records[fit.kind],
                 cost=block.costs[row],
             )
         return made
 
-    def _failure(self, fit: Described) -> float:
-        before = self._model.algorithm(fit.kind)
-        key = fit.params.key
-        same = (fit.kind, key)
-        return failure_probability(
-            before.failed_all + self._failed_all[fit.kind],
-            before.seen_all + self._seen_all[fit.kind],
-            before.failed.get(key, 0) + self._failed[same],
-            before.seen.get(key, 0) + self._seen[same],
-        )
+    def _failures_of(self, kind: str, *, own: bool = False) -> Failures:
+        if own and kind not in self._failures:
+            self._failures[kind] = self._model.algorithm(kind).failures.copy()
+        return self._failures.get(kind) or self._model.algorithm(kind).failures
 
 
 def _split(places: list[_Place]) -> list[list[_Place]]:
@@ -223,27 +211,28 @@ def _split(places: list[_Place]) -> list[list[_Place]]:
 def _block(model: SizingModel, fits: list[Described], dataset: int) -> _Block:
     costs = [cost_of(fit) for fit in fits]
     algorithms = [fit.kind for fit in fits]
-    runtime, memory = (_joint(model, q, fits, costs, dataset) for q in Quantity)
+    rows_of: dict[str, list[int]] = {}
+    for row, fit in enumerate(fits):
+        rows_of.setdefault(fit.kind, []).append(row)
+    laid = [
+        (rows, model.laid_out([fits[row] for row in rows], [costs[row] for row in rows], dataset))
+        for rows in rows_of.values()
+    ]
+    runtime, memory = (
+        _joint(quantity, algorithms, [(rows, each[quantity]) for rows, each in laid])
+        for quantity in Quantity
+    )
     return _Block(fits, costs, runtime, memory, algorithms)
 
 
 def _joint(
-    model: SizingModel,
-    quantity: Quantity,
-    fits: list[Described],
-    costs: list[Cost],
-    dataset: int,
+    quantity: Quantity, algorithms: list[str], several: list[tuple[list[int], LaidOut]]
 ) -> _Joint:
-    n = len(fits)
+    n = len(algorithms)
     mean, covariance = np.zeros(n), np.zeros((n, n))
     fit_sd = [0.0] * n
-    rows_of: dict[str, list[int]] = {}
-    for row, fit in enumerate(fits):
-        rows_of.setdefault(fit.kind, []).append(row)
     run, unseen, machine = math.inf, np.zeros(n, dtype=bool), math.inf
-    for rows in rows_of.values():
-        own = [fits[row] for row in rows]
-        laid = model.laid_out(quantity, own, [costs[row] for row in rows], dataset)
+    for rows, laid in several:
         mean[rows], covariance[np.ix_(rows, rows)] = posterior(
             laid.learned, laid.points, laid.scales
         )
@@ -254,13 +243,15 @@ def _joint(
         for row in rows:
             fit_sd[row] = laid.fit_sd
     # The run is shared by all algorithms; the machine by those that weren't seen on it.
-    algorithm = np.array([hash(fit.kind) for fit in fits])
+    algorithm = np.array([hash(kind) for kind in algorithms])
     apart = algorithm[:, None] != algorithm[None, :]
     covariance += apart * (run + machine * np.outer(unseen, unseen))
     return _Joint(quantity, mean, covariance, fit_sd)
 
 
-def _normals(joint: _Joint, algorithms: list[str], rows: list[int]) -> list[Normal]:
+def _normals(
+    joint: _Joint, algorithms: list[str], rows: list[int], *, faster: float = 0.0
+) -> list[Normal]:
     index = np.array(rows)
     names = {name: number for number, name in enumerate(dict.fromkeys(algorithms))}
     codes = np.array([names[name] for name in algorithms])
@@ -274,7 +265,7 @@ def _normals(joint: _Joint, algorithms: list[str], rows: list[int]) -> list[Norm
             shared[of_one] = np.clip(others, 0.0, variance[of_one])
     return [
         Normal(
-            mean=float(joint.mean[row]),
+            mean=float(joint.mean[row]) - faster,
             shared=float(shared[row]),
             own=float(variance[row] - shared[row]),
             chance=chance_variance(joint.quantity, joint.fit_sd[row], float(joint.mean[row])),

@@ -7,8 +7,6 @@ laws themselves and how far they may be off (:mod:`fitcast.sizing.prior`).
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
-import numpy as np
-
 from fitcast.history.records import Estimate
 
 
@@ -18,6 +16,7 @@ class Family:
 
     name: str
     noun: str  # how a forecast calls it: "forest of 200 trees"
+    guessed: bool = False  # by the names of hyper-parameters, not by the class
 
 
 FAMILIES: dict[str, Family] = {
@@ -90,6 +89,42 @@ _CLASSES = {
 }
 _BY_NAME = {name: family for family, names in _CLASSES.items() for name in names.split()}
 
+
+def _set(words: str) -> frozenset[str]:
+    return frozenset(words.split())
+
+
+_TREES = _set("n_estimators num_boost_round num_trees iterations n_trees")
+_PACE = _set("learning_rate eta")
+_TREE = frozenset(
+    ["max_depth", "min_samples_leaf", "min_samples_split", "max_leaf_nodes", "num_leaves"]
+)
+_BINS = frozenset(
+    ["max_bin", "max_bins", "tree_method", "num_leaves", "l2_regularization", "reg_lambda"]
+)
+_PENALTY = _set("alpha C penalty l1_ratio reg_lambda lambda_")
+_EPOCHS = _set("hidden_layer_sizes epochs max_epochs num_epochs n_epochs")
+_NONE: frozenset[str] = frozenset()
+
+# Families by the names of hyper-parameters: one of each set is there, none of the last.
+_SIGNS: tuple[tuple[str, tuple[frozenset[str], ...], frozenset[str]], ...] = (
+    ("neural", (_EPOCHS,), _NONE),
+    ("histogram_boosting", (_PACE, _BINS), _NONE),
+    ("exact_boosting", (_TREES, _PACE, _TREE), _NONE),
+    ("adaboost", (_TREES, _PACE), _NONE),
+    ("forest", (_TREES, _TREE), _NONE),
+    ("bagging", (_TREES,), _NONE),
+    ("tree", (_TREE,), _NONE),
+    ("neighbours", (frozenset({"n_neighbors", "radius"}),), _NONE),
+    ("gaussian_process", (frozenset({"n_restarts_optimizer"}),), _NONE),
+    ("kernel", (frozenset({"kernel"}), frozenset({"gamma", "C", "nu"})), _NONE),
+    ("stochastic", (_PENALTY, frozenset({"eta0", "n_iter_no_change"})), _NONE),
+    ("coordinate_descent", (_PENALTY, frozenset({"dual", "selection"})), frozenset({"solver"})),
+    ("iterative_linear", (_PENALTY, frozenset({"max_iter"})), _NONE),
+    ("closed_linear", (frozenset({"fit_intercept", "shrinkage", "reg_param"}),), _NONE),
+    ("counting", (frozenset({"fit_prior", "class_prior", "priors", "var_smoothing"}),), _NONE),
+)
+
 _COSTLY = (
     "solver algorithm kernel booster tree_method grow_policy boosting_type penalty dual bootstrap "
     "multi_class max_features probability early_stopping criterion loss device device_type "
@@ -108,8 +143,14 @@ COSTLESS_PARAMS = frozenset(_COSTLESS.split())
 
 
 @lru_cache(maxsize=4096)
-def family_of(algorithm: str, solver: str = "") -> Family:
-    """Return the family of an algorithm; "generic" for one that isn't known.
+def family_of(
+    algorithm: str,
+    solver: str = "",
+    *,
+    bases: tuple[str, ...] = (),
+    names: frozenset[str] = frozenset(),
+) -> Family:
+    """Return the family of an algorithm; "generic" for one of which nothing is known.
 
     Parameters
     ----------
@@ -117,17 +158,30 @@ def family_of(algorithm: str, solver: str = "") -> Family:
         Import path of the estimator's class.
     solver
         Its ``solver`` parameter, which in scikit-learn's linear models chooses the law.
+    bases
+        Import paths of the classes that it derives from, nearest first.
+    names
+        Of its hyper-parameters: a class that isn't known is taken for what has such ones.
     """
-    short = algorithm.rpartition(".")[2]
-    name = _BY_NAME.get(short, "generic")
+    known = (_BY_NAME.get(path.rpartition(".")[2]) for path in (algorithm, *bases))
+    found = next((name for name in known if name), None)
+    name = found or _guessed(names)
     if name == "iterative_linear" and solver == "liblinear":
         name = "coordinate_descent"
-    return FAMILIES[name]
+    family = FAMILIES[name]
+    return family if found or name == "generic" else replace(family, guessed=True)
+
+
+def _guessed(names: frozenset[str]) -> str:
+    for family, needed, excluded in _SIGNS:
+        if all(names & of_these for of_these in needed) and not names & excluded:
+            return family
+    return "generic"
 
 
 def amdahl(parallel_fraction: float, threads: int) -> float:
     """Return runtime at a number of threads over runtime at one."""
-    share = float(np.clip(parallel_fraction, 0.0, 1.0))
+    share = min(max(parallel_fraction, 0.0), 1.0)
     return (1.0 - share) + share / max(1, int(threads))
 
 

@@ -14,6 +14,10 @@ from hashlib import blake2b
 from fitcast.history.records import Request
 from fitcast.sizing.families import COSTLESS_PARAMS, Family, family_of
 
+VERSION = "~version"
+"""Name under which the library's version stands among the hyper-parameters."""
+
+_COUNTLESS = 250.0  # distinct values per column; more are taken to be as many as rows
 _TINY = 1e-6  # below it a hyper-parameter counts as zero
 _HUGE = 1e15
 
@@ -54,24 +58,46 @@ class Described:
     nonzeros: float
     data_bytes: float
     classes: float  # 0 unless the target is classes
+    distinct: float  # values of a mean column; infinite if beyond counting or unknown
+    missing: float  # share of all values
+    scale: float  # decades: how large the largest column's values are
+    condition: float  # decades: how ill-conditioned the columns are
+    correlation: float  # decades: the same once they are standardised
     threads: int
     key: int  # equal for requests that cost the same but for chance: the folds of a candidate
 
 
 def describe(request: Request) -> Described:
     """Read a request."""
-    params = read_params(request.algorithm, request.steps, request.params)
+    params = read_params(
+        request.algorithm, request.steps, request.params, version=request.library_version
+    )
     rows = _size(request.rows_train, 1.0)
     columns = _size(request.columns, 1.0)
     nonzeros = _size(request.nonzeros, 1.0)
     classes = _size(request.classes, 0.0) if request.target in ("binary", "multiclass") else 0.0
     threads = max(1, min(int(_size(request.threads, 1.0)), 4096))
     rows_test = _size(request.rows_test, 0.0)
+    counted = _size(request.distinct_values, 0.0) / columns
+    distinct = max(1.0, counted) if 0.0 < counted < _COUNTLESS else math.inf
+    missing = min(_size(request.missing_share, 0.0), 1.0)
+    scale = min(max(_finite(request.scale_decades) or 0.0, -12.0), 12.0)
+    condition = min(_size(request.condition_decades, 0.0), 12.0)
+    correlation = min(_size(request.correlation_decades, 0.0), 12.0)
     # Folds differ by a row or so; sizes within about 1 % count as the same.
     shape = tuple(
-        round(100 * math.log1p(size)) for size in (rows, rows_test, columns, nonzeros, classes)
+        round(100 * math.log1p(size))
+        for size in (
+            *(rows, rows_test, columns, nonzeros, classes),
+            *(min(distinct, 1e6), missing, condition, correlation, scale + 12.0),
+        )
     )
-    family = family_of(request.algorithm, params.word("solver"))
+    family = family_of(
+        request.algorithm,
+        params.word("solver"),
+        bases=request.bases,
+        names=frozenset(params.numbers) | frozenset(params.words),
+    )
     return Described(
         algorithm=request.algorithm,
         kind=f"{request.algorithm} {family.name}",
@@ -84,12 +110,19 @@ def describe(request: Request) -> Described:
         nonzeros=nonzeros,
         data_bytes=_size(request.data_bytes, 0.0),
         classes=classes,
+        distinct=distinct,
+        missing=missing,
+        scale=scale,
+        condition=condition,
+        correlation=correlation,
         threads=threads,
         key=hash((params.key, shape, threads)),
     )
 
 
-def read_params(algorithm: str, steps: tuple[str, ...], params: Mapping[str, object]) -> Params:
+def read_params(
+    algorithm: str, steps: tuple[str, ...], params: Mapping[str, object], *, version: str = ""
+) -> Params:
     """Split hyper-parameters into numbers and words; those of a pipeline's last step by own name.
 
     Parameters
@@ -100,18 +133,20 @@ def read_params(algorithm: str, steps: tuple[str, ...], params: Mapping[str, obj
         Import paths of the pipeline's steps; empty without a pipeline.
     params
         Hyper-parameters by name, those of steps as ``step__name``.
+    version
+        Of the library, which counts as one more word; "" if unknown.
     """
     try:
-        return _read_params(algorithm, steps, tuple(params.items()))
+        return _read_params(algorithm, steps, tuple(params.items()), version)
     except TypeError:  # a value that can't be hashed
         return _read_params(
-            algorithm, steps, tuple((name, repr(value)) for name, value in params.items())
+            algorithm, steps, tuple((name, repr(value)) for name, value in params.items()), version
         )
 
 
 @lru_cache(maxsize=32768)
 def _read_params(
-    algorithm: str, steps: tuple[str, ...], items: tuple[tuple[str, object], ...]
+    algorithm: str, steps: tuple[str, ...], items: tuple[tuple[str, object], ...], version: str
 ) -> Params:
     numbers: dict[str, float] = {}
     words: dict[str, str] = {}
@@ -133,6 +168,8 @@ def _read_params(
             words[own] = str(value)
     if steps:
         words["~steps"] = ">".join(step.rpartition(".")[2] for step in steps)
+    if version:
+        words[VERSION] = version
     content = repr((algorithm, sorted(numbers.items()), sorted(words.items())))
     return Params(numbers=numbers, words=words, key=code_of(content))
 

@@ -13,8 +13,6 @@ from fitcast.sizing.prior import MAX_LOG, MAX_LOG_S, Cost
 Z90 = 1.2815515655446004
 Z95 = 1.6448536269514722
 _LEAST_S = 1e-3
-_PRIOR_FAILURE = 0.01
-_PRIOR_FITS = 20.0  # as if that many fits had been seen to fail at the prior's rate
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,23 +28,6 @@ class Normal:
     def variance(self) -> float:
         """All of it."""
         return self.shared + self.own + self.chance
-
-
-def failure_probability(
-    failed_like: float, seen_like: float, failed_same: float, seen_same: float
-) -> float:
-    """Return the mean of a Beta posterior on the chance that the fit's own code fails.
-
-    Parameters
-    ----------
-    failed_like, seen_like
-        Fits of the same algorithm that failed, and that were seen.
-    failed_same, seen_same
-        Of these, those with the same hyper-parameters.
-    """
-    like = (failed_like + _PRIOR_FITS * _PRIOR_FAILURE) / (seen_like + _PRIOR_FITS)
-    # What fails once with the same setting mostly fails again: the algorithm counts as one fit.
-    return min(max((failed_same + like) / (seen_same + 1.0), 0.0), 1.0)
 
 
 def estimate_of(

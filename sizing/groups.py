@@ -21,7 +21,7 @@ _OUTLIER = 0.7  # of a logarithm, beyond which a fold was disturbed
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What one attempt tells; logarithms of seconds and bytes."""
+    """What one attempt tells; logarithms of bytes and of seconds on the reference machine."""
 
     log_runtime: float | None = None
     log_memory: float | None = None
@@ -68,11 +68,12 @@ def seen_in(record: Record) -> Seen:
     until then is no fit's cost.
     """
     base = record.base_memory_bytes
+    log_speed = log_speed_of(record.machine_speed)
     base_known = float(base) if base > 0 else None
     if record.outcome is Outcome.SUCCEEDED:
         above = record.peak_memory_bytes - max(base, 0)
         return Seen(
-            log_runtime=_log(record.runtime_s),
+            log_runtime=_log(record.runtime_s, log_speed),
             log_memory=_log(max(above, 1e5)) if record.peak_memory_bytes > 0 else None,
             base_memory_bytes=base_known,
             failed=False,
@@ -82,10 +83,16 @@ def seen_in(record: Record) -> Seen:
         return Seen(log_memory_least=_log(reached), base_memory_bytes=base_known)
     if record.outcome is Outcome.OUT_OF_TIME:
         reached_s = max(record.runtime_s, record.deadline_s or 0.0)
-        return Seen(log_runtime_least=_log(reached_s), base_memory_bytes=base_known)
+        return Seen(log_runtime_least=_log(reached_s, log_speed), base_memory_bytes=base_known)
     if record.outcome is Outcome.FAILED:
         return Seen(base_memory_bytes=base_known, failed=True)
     return Seen()
+
+
+def log_speed_of(machine_speed: float) -> float:
+    """Return the logarithm of a machine's speed; 0 for one that isn't known."""
+    known = math.isfinite(machine_speed) and machine_speed > 0.0
+    return math.log(machine_speed) if known else 0.0
 
 
 def typical(values: tuple[float, ...]) -> float:
@@ -104,5 +111,5 @@ def _larger(a: float | None, b: float | None) -> float | None:
     return max(a, b)
 
 
-def _log(value: float) -> float | None:
-    return math.log(value) if math.isfinite(value) and value > 0 else None
+def _log(value: float, log_speed: float = 0.0) -> float | None:
+    return math.log(value) + log_speed if math.isfinite(value) and value > 0 else None

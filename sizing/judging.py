@@ -56,12 +56,13 @@ def loss(model: SizingModel, records: Sequence[Record]) -> Loss:
         Of any workflows.
     """
     done = [r for r in records if r.outcome is Outcome.SUCCEEDED and r.runtime_s > 0]
-    by_dataset: dict[str, list[Record]] = {}
+    by_place: dict[tuple[str, float], list[Record]] = {}
     for record in done:
-        by_dataset.setdefault(record.dataset, []).append(record)
+        by_place.setdefault((record.dataset, record.machine_speed), []).append(record)
     runtime = memory = 0.0
-    for dataset, of_one in by_dataset.items():
-        estimates = model.estimate([record.request for record in of_one], dataset=dataset)
+    for (dataset, speed), of_one in by_place.items():
+        there = model.for_machine(speed)
+        estimates = there.estimate([record.request for record in of_one], dataset=dataset)
         for estimate, record in zip(estimates, of_one, strict=True):
             runtime += _runtime_loss(estimate, record)
             memory += _memory_loss(estimate, record)

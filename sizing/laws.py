@@ -33,6 +33,14 @@ def between(value: float, least: float, most: float) -> float:
     return min(max(value, least), most)
 
 
+def at_most(passes: float, most: float) -> float:
+    """Return how many passes there will be if they end at the latest after ``most``.
+
+    A soft minimum: near the end some have converged before, others haven't.
+    """
+    return between((between(passes, 1.0, 1e9) ** -2.0 + most**-2.0) ** -0.5, 0.5, most)
+
+
 def log2(value: float) -> float:
     """Return the logarithm to base 2, at least 1."""
     return math.log2(max(2.0, value))

@@ -24,10 +24,12 @@ _TOGETHER = (
     ("number", "smooth", "word"),  # what hyper-parameters change
     ("dataset",),
     ("rows", "columns", "classes"),
+    ("content",),
 )
 """Scales that are fitted by a common factor each."""
-_OF_LAW = ("algorithm", "rows", "columns", "classes", "number", "word", "smooth", "dataset")
+_OF_LAW = ("algorithm", "dataset", *(name for names in _TOGETHER for name in names))
 _OWN_SURPRISE = 4.0  # as if that many points had been as far from the law as expected
+_WIDEST = 3.0
 _SOME = 12
 _FAR = 3.0  # standard deviations, beyond which one fit counts for less
 _FEW = 4  # points, below which scales stay as they are
@@ -46,6 +48,7 @@ class Scales:
     rows: float  # of the slope over log rows; the others likewise
     columns: float
     classes: float
+    content: float  # threads, type of number, distinct values, two of conditioning
     number: float  # per decade of a hyper-parameter
     word: float
     smooth: float
@@ -60,7 +63,7 @@ class Learned:
     """Points seen, ready to tell of others."""
 
     points: Points
-    factor: Array  # lower Cholesky factor of the covariance of what was seen
+    inverse_factor: Array  # of the lower Cholesky factor of the covariance of what was seen
     weights: Array  # its inverse times what was seen beyond the law
     scales: Scales
     stretch: float  # measured error over expected, by leaving each point out
@@ -158,7 +161,7 @@ def learn(
     stretch = _stretch(float(standard @ standard), len(seen), _OWN_POINTS)
     apart = _left_out(inverse_factor.T @ inverse_factor, weights, seen.dataset)
     stretch_apart = _stretch(sum(apart), len(apart), _OWN_DATASETS)
-    return Learned(seen, factor, weights, scales, stretch, stretch_apart)
+    return Learned(seen, inverse_factor, weights, scales, stretch, stretch_apart)
 
 
 def fitted_scales(seen: Points, values: Array, noise: Array, scales: Scales) -> Scales:
@@ -195,7 +198,7 @@ def posterior(
     if learned is None:
         return asked.log_mean.copy(), covariance
     across = kernel(learned.points, asked, scales)
-    explained = solve_triangular(learned.factor, across, lower=True)
+    explained = learned.inverse_factor @ across
     mean = asked.log_mean + across.T @ learned.weights
     stretches = learned.stretches(asked)
     covariance = (covariance - explained.T @ explained) * np.outer(stretches, stretches)
@@ -217,7 +220,7 @@ def posterior_shared(
     mean = asked.log_mean.copy()
     if learned is not None:
         across = kernel(learned.points, asked, scales)
-        explained = solve_triangular(learned.factor, across, lower=True)
+        explained = learned.inverse_factor @ across
         mean += across.T @ learned.weights
         variance = variance - np.einsum("ij,ij->j", explained, explained)
         shared = shared - explained.T @ explained[:, rows]
@@ -265,7 +268,8 @@ def _surprised(seen: Points, values: Array, noise: Array, scales: Scales) -> Sca
     wider = math.sqrt((_OWN_SURPRISE + float(half @ half)) / (_OWN_SURPRISE + len(seen)))
     if wider <= 1.0:
         return scales
-    return replace(scales, **{name: getattr(scales, name) * min(wider, 8.0) for name in _OF_LAW})
+    wider = min(wider, _WIDEST)
+    return replace(scales, **{name: getattr(scales, name) * wider for name in set(_OF_LAW)})
 
 
 def _stretch(squares: float, count: int, own: float) -> float:
@@ -328,7 +332,8 @@ def joined(a: Points, b: Points) -> Points:
 
 
 def _linear(points: Points, scales: Scales) -> Array:
-    shape_sds = np.array([scales.rows, scales.columns, scales.classes, scales.columns, 1.0])
+    sizes = [scales.rows, scales.columns, scales.classes, scales.columns, 1.0]
+    shape_sds = np.array(sizes + [scales.content] * (points.shape.shape[1] - len(sizes)))
     columns = np.concatenate(
         [points.shape * shape_sds, points.numbers * scales.number, points.words * scales.word],
         axis=1,

@@ -9,6 +9,7 @@ from fitcast.sizing.features import Described
 from fitcast.sizing.laws import (
     Constants,
     Work,
+    at_most,
     between,
     cells_test,
     is_regression,
@@ -48,7 +49,7 @@ def iterative_linear(fit: Described, c: Constants) -> Work:
     most = between(fit.params.number("max_iter", default=1e2), 1.0, 1e7)
     solver = fit.params.word("solver")
     prefix = "saga" if solver in ("saga", "sag") else "lbfgs"
-    passes = between(_passes(fit, c, prefix), 1.0, most)
+    passes = at_most(_passes(fit, c, prefix), most)
     cell_s = c[f"{prefix}_sparse_cell_s"] if is_sparse(fit) else c[f"{prefix}_cell_s"]
     pass_s = cell_s * fit.nonzeros * outputs(fit) + c[f"{prefix}_row_s"] * fit.rows_train * outputs(
         fit
@@ -88,7 +89,8 @@ def coordinate_descent(fit: Described, c: Constants) -> Work:
 def stochastic(fit: Described, c: Constants) -> Work:
     """Cost gradient steps row by row, until a pass brings no more."""
     most = between(fit.params.number("max_iter", default=1e3), 1.0, 1e7)
-    passes = between(_passes(fit, c, "sgd"), 5.0, max(5.0, most))
+    prefix = "sgdr" if is_regression(fit) else "sgd"
+    passes = max(min(5.0, most), at_most(_passes(fit, c, prefix), most))
     cells = fit.nonzeros * c["cell_pass_s"]
     if fit.params.word("penalty") == "l1":
         cells *= c["l1_factor"]
@@ -98,11 +100,14 @@ def stochastic(fit: Described, c: Constants) -> Work:
         + c["copies"] * fit.nonzeros * max(item_bytes(fit), 4.0)
         + c["row_bytes"] * fit.rows_train * outputs(fit)
     )
-    return Work(c["cell_s"] * cells_test(fit), each_s * outputs(fit), memory, "linear model")
+    tested_s = c["cell_s"] * cells_test(fit)
+    if outputs(fit) > 1.0:  # a model per class, each in a thread
+        return Work(tested_s, each_s * outputs(fit), memory, "linear model")
+    return Work(tested_s + each_s, 0.0, memory, "linear model")
 
 
 def _passes(fit: Described, c: Constants, prefix: str) -> float:
-    """Return how many passes are needed: more for a weak penalty, with the sizes' trend."""
+    """Return how many passes are needed: more for weak penalties and ill-conditioned columns."""
     alpha = fit.params.number("alpha", default=0.0)
     inverse = 1.0 / alpha if alpha > 0.0 else fit.params.number("C", default=1.0)
     return float(
@@ -110,6 +115,8 @@ def _passes(fit: Described, c: Constants, prefix: str) -> float:
         * between(inverse, 1e-6, 1e6) ** c[f"{prefix}_penalty_power"]
         * (fit.rows_train / 1e4) ** c[f"{prefix}_rows_power"]
         * (fit.columns / 20.0) ** c[f"{prefix}_columns_power"]
+        * 10.0 ** (fit.condition * c[f"{prefix}_condition_power"])
+        * 10.0 ** (fit.scale * c[f"{prefix}_scale_power"])
     )
 
 

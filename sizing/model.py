@@ -4,22 +4,28 @@ In: training on records, estimating requests. Not in: learning within a running 
 (:mod:`fitcast.sizing.correction`), judging forecasts (:mod:`fitcast.sizing.scoring`).
 """
 
-from collections import Counter
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from statistics import median
 
 import numpy as np
 
 from fitcast.history.records import Estimate, Record, Request
+from fitcast.sizing.failing import Failures
 from fitcast.sizing.features import Described, code_of, describe
-from fitcast.sizing.forecast import Normal, estimate_of, failure_probability
-from fitcast.sizing.groups import Group, Seen, seen_in, typical
+from fitcast.sizing.forecast import Normal, estimate_of
+from fitcast.sizing.groups import Group, Seen, log_speed_of, seen_in, typical
 from fitcast.sizing.learning import Learned, Scales, fitted_scales, learn, posterior_shared
-from fitcast.sizing.points import FRESH, Array, Codes, Points, Vocabulary
+from fitcast.sizing.points import FRESH, Array, Codes, Places, Points, Vocabulary, places_of
 from fitcast.sizing.prior import Cost, base_memory_bytes, cost_of
-from fitcast.sizing.quantities import Quantity, chance_variance, lay_out, scales_of
+from fitcast.sizing.quantities import (
+    KNOWN_MACHINE_SD,
+    Quantity,
+    chance_variance,
+    points_at,
+    scales_of,
+)
 
 _MAX_LEARNED = 800  # groups of one algorithm; learning grows with its cube
 _MAX_KEPT = 4000
@@ -45,30 +51,12 @@ class AlgorithmModel:
     vocabulary: Vocabulary = field(default_factory=Vocabulary)
     runtime: LearnedQuantity = field(default_factory=LearnedQuantity)
     memory: LearnedQuantity = field(default_factory=LearnedQuantity)
-    seen: Mapping[int, int] = field(default_factory=dict)  # fits by key of hyper-parameters
-    failed: Mapping[int, int] = field(default_factory=dict)
+    failures: Failures = field(default_factory=Failures)  # not to be changed
     records: int = 0  # that tell of runtime or memory
 
     def quantity(self, quantity: Quantity) -> LearnedQuantity:
         """Return what was learned of a quantity."""
         return self.runtime if quantity is Quantity.RUNTIME else self.memory
-
-    @cached_property
-    def seen_all(self) -> int:
-        """Fits seen, whatever their hyper-parameters."""
-        return sum(self.seen.values())
-
-    @cached_property
-    def failed_all(self) -> int:
-        """Fits that failed, whatever their hyper-parameters."""
-        return sum(self.failed.values())
-
-    def failure_probability(self, fit: Described) -> float:
-        """Return the chance that a fit's own code fails."""
-        key = fit.params.key
-        return failure_probability(
-            self.failed_all, self.seen_all, self.failed.get(key, 0), self.seen.get(key, 0)
-        )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -97,6 +85,8 @@ class SizingModel:
         Bytes that latest processes held before their fits began.
     record_ids
         Records already learned from; they count once.
+    machine_speed
+        Of the machine that is forecast for, over the reference machine's; 0 if unknown.
     """
 
     def __init__(
@@ -106,16 +96,37 @@ class SizingModel:
         shift: float = 0.0,
         bases: tuple[float, ...] = (),
         record_ids: frozenset[str] = frozenset(),
+        machine_speed: float = 0.0,
     ) -> None:
         self._algorithms = dict(algorithms or {})
         self._shift = shift
         self._bases = bases
         self._record_ids = record_ids
+        self._machine_speed = machine_speed
 
     @classmethod
     def prior(cls) -> "SizingModel":
         """Return the model that knows laws and no records."""
         return cls()
+
+    def for_machine(self, speed: float) -> "SizingModel":
+        """Return the model for a machine of a known speed (``trainer.machine_speed``).
+
+        What is learned is kept in seconds of the reference machine, so that records of one
+        machine serve another.
+        """
+        return SizingModel(
+            self._algorithms,
+            shift=self._shift,
+            bases=self._bases,
+            record_ids=self._record_ids,
+            machine_speed=speed if math.isfinite(speed) and speed > 0.0 else 0.0,
+        )
+
+    @property
+    def log_speed(self) -> float:
+        """Logarithm of the speed of the machine that is forecast for."""
+        return log_speed_of(self._machine_speed)
 
     @property
     def record_count(self) -> int:
@@ -164,6 +175,7 @@ class SizingModel:
             shift=_machine_shift(algorithms),
             bases=tuple(bases[-_MAX_BASES:]),
             record_ids=self._record_ids | new.keys(),
+            machine_speed=self._machine_speed,
         )
 
     def estimate(
@@ -194,26 +206,40 @@ class SizingModel:
         return [made[fit.kind, fit.key] for fit in fits]
 
     def laid_out(
-        self, quantity: Quantity, fits: Sequence[Described], costs: Sequence[Cost], dataset: int
-    ) -> LaidOut:
+        self, fits: Sequence[Described], costs: Sequence[Cost], dataset: int
+    ) -> dict[Quantity, LaidOut]:
         """Lay fits of one algorithm out beside what was learned of it."""
-        model = self.algorithm(fits[0].kind)
-        known = model.quantity(quantity)
-        vocabulary = model.vocabulary.extended(fits)
+        vocabulary = self.algorithm(fits[0].kind).vocabulary.extended(fits)
         n = len(fits)
-        points = lay_out(
-            quantity,
+        places = places_of(
             fits,
-            costs,
             vocabulary,
             dataset=np.full(n, dataset, dtype=np.int64),
             run=np.full(n, FRESH, dtype=np.int64),
-            shift=self.shift_for(quantity, fits[0].kind),
+        )
+        return {
+            quantity: self._laid_out(quantity, fits, costs, places, vocabulary)
+            for quantity in Quantity
+        }
+
+    def _laid_out(
+        self,
+        quantity: Quantity,
+        fits: Sequence[Described],
+        costs: Sequence[Cost],
+        places: Places,
+        vocabulary: Vocabulary,
+    ) -> LaidOut:
+        known = self.algorithm(fits[0].kind).quantity(quantity)
+        points = points_at(
+            quantity, fits, costs, places, shift=self.shift_for(quantity, fits[0].kind)
         )
         learned = known.learned
         if learned is not None:
             learned = replace(learned, points=learned.points.padded(vocabulary))
         scales = scales_of(quantity, fits[0]) if learned is None else learned.scales
+        if learned is None and self._machine_speed > 0.0 and quantity is Quantity.RUNTIME:
+            scales = replace(scales, machine=min(scales.machine, KNOWN_MACHINE_SD))
         fit_sd = scales.fit if known.fit_sd is None else known.fit_sd
         return LaidOut(learned, points, scales, fit_sd)
 
@@ -221,12 +247,12 @@ class SizingModel:
         model = self.algorithm(fits[0].kind)
         costs = [cost_of(fit) for fit in fits]
         normals: dict[Quantity, list[Normal]] = {}
-        for quantity in Quantity:
-            laid = self.laid_out(quantity, fits, costs, dataset)
+        for quantity, laid in self.laid_out(fits, costs, dataset).items():
+            faster = self.log_speed if quantity is Quantity.RUNTIME else 0.0
             mean, variance, shared = posterior_shared(laid.learned, laid.points, laid.scales)
             normals[quantity] = [
                 Normal(
-                    mean=m,
+                    mean=m - faster,
                     shared=s,
                     own=v - s,
                     chance=chance_variance(quantity, laid.fit_sd, m),
@@ -240,7 +266,7 @@ class SizingModel:
                 runtime=runtime,
                 memory=memory,
                 base_memory_bytes=base,
-                failure=model.failure_probability(fit),
+                failure=model.failures.probability(fit.params),
                 like_records=model.records,
                 cost=cost,
             )
@@ -259,12 +285,11 @@ def _trained(
     before: AlgorithmModel, told: Sequence[tuple[Record, Described, Seen]]
 ) -> AlgorithmModel:
     groups = dict(before.groups)
-    seen_fits, failed_fits = Counter(before.seen), Counter(before.failed)
+    failures = before.failures.copy()
     records = before.records
     for record, fit, seen in told:
         if seen.failed is not None:
-            seen_fits[fit.params.key] += 1
-            failed_fits[fit.params.key] += int(seen.failed)
+            failures.see(fit.params, failed=seen.failed)
         if seen.failed:
             continue
         records += 1
@@ -282,8 +307,7 @@ def _trained(
         vocabulary=vocabulary,
         runtime=_learned(Quantity.RUNTIME, chosen, vocabulary),
         memory=_learned(Quantity.MEMORY, chosen, vocabulary),
-        seen=dict(seen_fits),
-        failed={key: count for key, count in failed_fits.items() if count},
+        failures=failures,
         records=records,
     )
 
@@ -342,8 +366,8 @@ def _points(quantity: Quantity, groups: Sequence[Group], vocabulary: Vocabulary)
         np.array([g.dataset for g in groups], dtype=np.int64),
         np.array([g.run for g in groups], dtype=np.int64),
     ]
-    costs = [cost_of(fit) for fit in fits]
-    return lay_out(quantity, fits, costs, vocabulary, dataset=codes[0], run=codes[1])
+    places = places_of(fits, vocabulary, dataset=codes[0], run=codes[1])
+    return points_at(quantity, fits, [cost_of(fit) for fit in fits], places)
 
 
 def _fit_sd(groups: Sequence[tuple[float, ...]], expected: float) -> float:

@@ -231,7 +231,8 @@ def _views(seen: Seen, task: Task, limit_bytes: float) -> list[Scenarios]:
     weight = np.vstack([np.pad(part[1], f) for part, f in zip(parts, fill, strict=True)])
     need = (values * weight).sum(axis=1)
     # As a share of what each forecasts: else the one that forecasts least would look best.
-    waste = np.maximum(best_steps(values, weight)[0] / need - 1.0, 1e-12)
+    with np.errstate(divide="ignore", invalid="ignore"):  # of experts without any weight
+        waste = np.maximum(best_steps(values, weight)[0] / need - 1.0, 1e-12)
     views = []
     of_one = len(values) // len(HALF_LIVES)
     for place, recency in enumerate(recencies):

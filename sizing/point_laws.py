@@ -11,6 +11,7 @@ from fitcast.sizing.features import Described
 from fitcast.sizing.laws import (
     Constants,
     Work,
+    at_most,
     between,
     cells_test,
     is_regression,
@@ -72,8 +73,12 @@ def neighbours(fit: Described, c: Constants) -> Work:
             # All distances of a chunk of queries, up to scikit-learn's working memory of 1 GiB.
             memory += min(2.0**30, 8.0 * queried * fit.rows_train) * c["chunk_share"]
     else:
-        # In more dimensions more leaves lie near enough to hold a neighbour.
-        looked_at = (wanted + c["leaf_rows"]) * math.exp(c["dimension_power"] * fit.columns)
+        # In more dimensions more leaves lie near enough to hold a neighbour; a column of few
+        # values is less than a dimension, and rows that are equal all lie near.
+        bits = log2(fit.distinct) if math.isfinite(fit.distinct) else 8.0
+        equal = fit.rows_train / 2.0 ** min(60.0, bits * fit.columns)
+        looked_at = wanted + c["leaf_rows"] + c["equal_share"] * equal
+        looked_at *= math.exp(c["dimension_power"] * fit.columns * min(1.0, bits / 8.0))
         looked_at = min(looked_at, fit.rows_train)
         query_s = c["query_s"] + c["step_s"] * log2(fit.rows_train)
         query_s += c["visit_s"] * looked_at * (1.0 + 0.1 * fit.columns)
@@ -96,7 +101,8 @@ def neural(fit: Described, c: Constants) -> Work:
     weights = between(sum(left * right for left, right in pairwise(layers)), 1.0, 1e11)
     # It stops when a pass brings no more, sooner the more batches a pass has.
     needed = c["needed_passes"] * (fit.rows_train / 1e4) ** c["rows_power"]
-    passes = between((epochs**-2.0 + max(needed, 1.0) ** -2.0) ** -0.5, 1.0, 1e6)
+    needed *= 10.0 ** (fit.condition * c["condition_power"] + fit.scale * c["scale_power"])
+    passes = max(1.0, at_most(needed, epochs))
     batch = between(p.number("batch_size", default=200.0), 1.0, fit.rows_train)
     batches = max(1.0, fit.rows_train / batch)
     serial_s = passes * (batches * (c["batch_s"] + c["update_s"] * weights))
@@ -128,6 +134,12 @@ def counting(fit: Described, c: Constants) -> Work:
 def generic(fit: Described, c: Constants) -> Work:
     """Cost algorithms that aren't known."""
     name = fit.algorithm.rpartition(".")[2] or "an unknown algorithm"
-    work_s = c["fixed_s"] + c["cell_s"] * fit.nonzeros
-    text = f"{name[:60]}, whose cost isn't known"
-    return Work(work_s, 0.0, c["cell_bytes"] * fit.nonzeros, text)
+    cells = fit.nonzeros + cells_test(fit)
+    work_s = c["fixed_s"] + c["cell_s"] * cells * (cells / 1e5) ** c["cells_power"]
+    work_s += c["row_s"] * fit.rows_train
+    memory = (
+        c["memory_bytes"]
+        + c["copies"] * fit.nonzeros * item_bytes(fit)
+        + c["row_bytes"] * fit.rows_train * max(1.0, fit.classes)
+    )
+    return Work(work_s, 0.0, memory, f"{name[:60]}, whose cost isn't known")

@@ -24,7 +24,7 @@ FRESH = 0
 _MAX_COLUMNS = 400  # of varying words, against hyper-parameters with a new word each time
 _MAX_DECADES = 4.0
 _ABSENT = "~"
-SHAPE_COLUMNS = 5
+SHAPE_COLUMNS = 11
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,14 +47,16 @@ class Vocabulary:
         words: dict[str, Counter[str]] = {}
         for params in distinct:
             for name, value in params.numbers.items():
-                values.setdefault(name, []).append(scaled(value))
+                values.setdefault(name, []).append(value)
             for name, word in params.words.items():
                 words.setdefault(name, Counter())[word] += 1
         for name, seen in values.items():
-            if name not in references:
-                references[name] = float(np.median(seen))
-            if name not in number_columns and (max(seen) > min(seen) or name in self.references):
+            if name in number_columns:
+                continue
+            if max(seen) > min(seen) or name in references:
                 number_columns[name] = len(number_columns)
+            if name not in references:
+                references[name] = float(np.median([scaled(value) for value in seen]))
         for name, counted in words.items():
             absent = len(distinct) - sum(counted.values())
             if absent:
@@ -73,7 +75,7 @@ class Points:
 
     log_mean: Array  # what the law says, natural logarithm
     share: Array  # of it that the fit's work has; the rest is the process's
-    shape: Array  # (n, SHAPE_COLUMNS): logs of rows, columns, classes, density, rows tested
+    shape: Array  # (n, SHAPE_COLUMNS): see `_shape_of`
     numbers: Array  # (n, vocabulary.number_columns): decades from the usual value
     words: Array  # (n, vocabulary.word_columns): 1 where it isn't the usual word
     dataset: Codes
@@ -124,16 +126,35 @@ class Points:
         )
 
 
-def points_of(
-    fits: Sequence[Described],
-    vocabulary: Vocabulary,
-    *,
-    log_mean: Array,
-    share: Array,
-    dataset: Codes,
-    run: Codes,
-) -> Points:
-    """Lay fits out as points.
+@dataclass(frozen=True, eq=False)
+class Places:
+    """Where fits lie, whatever quantity is asked: :class:`Points` without what the law says."""
+
+    shape: Array
+    numbers: Array
+    words: Array
+    dataset: Codes
+    candidate: Codes
+    run: Codes
+
+    def points(self, log_mean: Array, share: Array) -> Points:
+        """Return points of a quantity at these places."""
+        return Points(
+            log_mean,
+            share,
+            self.shape,
+            self.numbers,
+            self.words,
+            self.dataset,
+            self.candidate,
+            self.run,
+        )
+
+
+def places_of(
+    fits: Sequence[Described], vocabulary: Vocabulary, *, dataset: Codes, run: Codes
+) -> Places:
+    """Lay fits out.
 
     Parameters
     ----------
@@ -141,8 +162,6 @@ def points_of(
         Of one algorithm.
     vocabulary
         Of that algorithm, extended by these fits.
-    log_mean, share
-        What the law says of each, and the share of it that is the fit's own work.
     dataset, run
         Codes of the dataset and of the workflow that each belongs to.
     """
@@ -156,28 +175,32 @@ def points_of(
         if laid is None:
             laid = rows[fit.params.key] = _lay_out(fit, vocabulary)
         numbers[i], words[i] = laid
-        shape[i] = (
-            math.log(fit.rows_train) - math.log(20_000.0),
-            math.log(fit.columns) - math.log(20.0),
-            math.log(max(1.0, fit.classes)) - math.log(2.0) if fit.classes > 2.0 else 0.0,
-            math.log(min(1.0, fit.nonzeros / (fit.rows_train * fit.columns)) + 1e-6),
-            0.25 if fit.rows_test else 0.0,
-        )
-    return Points(
-        log_mean,
-        share,
-        shape,
-        numbers,
-        words,
-        dataset,
-        np.array([fit.key for fit in fits], dtype=np.int64),
-        run,
-    )
+        shape[i] = _shape_of(fit)
+    candidate = np.array([fit.key for fit in fits], dtype=np.int64)
+    return Places(shape, numbers, words, dataset, candidate, run)
 
 
 def is_costly(name: str) -> bool:
     """Tell whether another word for this hyper-parameter may change the cost much."""
     return name.rpartition("__")[2] in COSTLY_CATEGORIES
+
+
+def _shape_of(fit: Described) -> tuple[float, ...]:
+    cells = fit.rows_train * fit.columns
+    item_bytes = fit.data_bytes / max(1.0, (fit.rows_train + fit.rows_test) * fit.columns)
+    return (
+        math.log(fit.rows_train) - math.log(20_000.0),
+        math.log(fit.columns) - math.log(20.0),
+        math.log(max(1.0, fit.classes)) - math.log(2.0) if fit.classes > 2.0 else 0.0,
+        math.log(min(1.0, fit.nonzeros / cells) + 1e-6),
+        0.25 if fit.rows_test else 0.0,
+        math.log2(fit.threads),
+        1.0 if item_bytes < 6.0 else 0.0,  # single precision, or sparse
+        math.log2(256.0 / min(256.0, fit.distinct)) / 4.0,
+        0.5 * fit.scale,
+        0.5 * fit.condition,
+        0.5 * fit.correlation,
+    )
 
 
 def _lay_out(fit: Described, vocabulary: Vocabulary) -> tuple[Array, Array]:

@@ -17,7 +17,7 @@ from typing import Any
 from fitcast.sizing import linear_laws, point_laws, tree_laws
 from fitcast.sizing.families import amdahl
 from fitcast.sizing.features import Described
-from fitcast.sizing.laws import Constants, Work, between, cells_test
+from fitcast.sizing.laws import Constants, Work, between, cells_test, is_sparse, item_bytes
 
 MAX_LOG = 34.0  # of bytes: 580 TB; nothing larger is meant seriously
 MAX_LOG_S = 18.0  # of seconds: two years
@@ -77,7 +77,8 @@ class Spread:
 def spread_of(fit: Described, quantity: str) -> Spread:
     """Return how far the law of a fit may be off for a quantity, "runtime" or "memory"."""
     spreads = constants()["spreads"]
-    return Spread(*spreads.get(law_name(fit), spreads["generic"])[quantity])
+    name = "guessed" if fit.family.guessed else law_name(fit)
+    return Spread(*spreads.get(name, spreads["generic"])[quantity])
 
 
 def law_name(fit: Described) -> str:
@@ -106,22 +107,24 @@ def cost_of(fit: Described, given: Mapping[str, Any] | None = None) -> Cost:
     last, steps_s, steps_bytes = _through_steps(fit, c["steps"])
     work: Work = _LAWS[fit.family.name](last, own)
     factor = c["work_factor"]  # constants are those of a core alone; here, cores share caches
+    if item_bytes(last) < 6.0 and not is_sparse(last):
+        factor *= own["single_factor"]  # half the bytes are moved
     serial_s = factor * work.serial_s + steps_s + c["predict_cell_s"] * fit.rows_test * fit.columns
     parallel_s = factor * work.parallel_s
     total_s = max(serial_s + parallel_s, 1e-9)
-    # Touched pages of the mapped data count as the process's own.
-    process: Constants = c["process"]
-    # Part of what a fit with several threads needs, its process has before it begins.
-    own_share = process["threads_share"] if fit.threads > 1 else 1.0
-    memory = work.memory_bytes + steps_bytes + process["own_bytes"] * own_share + fit.data_bytes
     efficiency = between(own.get("parallel_share", 0.0), 0.0, 0.99)
+    process: Constants = c["process"]
+    # What several threads need of their own: their stacks, or less, if the process had it before.
+    own_share = own["threads_share"] if fit.threads > 1 else 1.0
+    # Touched pages of the mapped data count as the process's own.
+    memory = work.memory_bytes + steps_bytes + process["own_bytes"] * own_share + fit.data_bytes
     return Cost(
         work_s=between(total_s, 1e-5, math.exp(MAX_LOG_S)),
         process_s=process["start_s"],
         memory_bytes=between(memory, 1e5, math.exp(MAX_LOG)),
         text=work.text,
         parallel_fraction=between(efficiency * parallel_s / total_s, 0.0, 1.0),
-        threading_s=process["threads_start_s"] + factor * work.threading_s,
+        threading_s=own["threads_start_s"] + factor * work.threading_s,
     )
 
 
@@ -136,18 +139,28 @@ def _through_steps(fit: Described, c: Constants) -> tuple[Described, float, floa
             seconds += c["encoder_cell_s"] * cells
             held += c["encoder_bytes"] * cells
             if name == "OneHotEncoder":
-                # As many non-zeros as there were cells; how many columns, nobody knows yet.
-                columns = between(last.columns * c["values_per_column"], 1.0, 1e12)
-                last = replace(last, columns=columns)
+                # As many non-zeros as there were cells, and a column per value.
+                values = min(last.distinct, c["values_share"] * last.rows_train)
+                columns = between(last.columns * values, 1.0, 1e12)
+                last = replace(
+                    last, columns=columns, distinct=2.0, scale=0.0, condition=1.0, correlation=1.0
+                )
         elif name in ("PCA", "TruncatedSVD", "KernelPCA"):
-            seconds += c["projection_square_s"] * last.nonzeros * last.columns
+            small = min(last.rows_train, last.columns)
+            if last.rows_train >= 10.0 * last.columns:  # by the columns' covariances
+                seconds += c["projection_square_s"] * last.nonzeros * small
+            else:
+                seconds += c["projection_svd_s"] * last.nonzeros * small
             held += c["projection_copies"] * 8.0 * cells
             kept = fit.params.number(f"{name.lower()}__n_components", default=0.0)
             columns = between(kept if kept >= 1.0 else 0.7 * last.columns, 1.0, last.columns)
-            last = replace(last, columns=columns, nonzeros=last.rows_train * columns)
+            nonzeros = last.rows_train * columns
+            last = replace(last, columns=columns, nonzeros=nonzeros, distinct=math.inf)
         else:
             seconds += c["cell_s"] * cells
             held += c["cell_bytes"] * cells
+            if name.endswith("Scaler"):
+                last = replace(last, scale=0.0, condition=last.correlation)
     return last, seconds, held
 
 

@@ -13,8 +13,12 @@ import numpy as np
 
 from fitcast.sizing.features import Described
 from fitcast.sizing.learning import Scales
-from fitcast.sizing.points import Array, Codes, Points, Vocabulary, points_of
+from fitcast.sizing.points import Array, Places, Points
 from fitcast.sizing.prior import Cost, own_memory_bytes, spread_of
+
+KNOWN_MACHINE_SD = 0.15
+"""How far a machine whose speed was measured may be off: the four kernels of the measurement differ
+by more than that between machines, fits are mixes of them. Of natural logarithms."""
 
 CLOCK_S = 0.004  # by which a runtime varies however short it is
 
@@ -55,6 +59,7 @@ def scales_of(quantity: Quantity, fit: Described) -> Scales:
             rows=spread.slope,
             columns=1.5 * spread.slope,
             classes=0.1 + spread.slope,
+            content=0.5 * spread.smooth,
             number=0.5 * spread.smooth,
             word=0.5 * spread.smooth,
             smooth=spread.smooth,
@@ -70,6 +75,7 @@ def scales_of(quantity: Quantity, fit: Described) -> Scales:
         rows=spread.slope,
         columns=1.5 * spread.slope,
         classes=0.1 + spread.slope,
+        content=0.5 * spread.smooth,
         number=0.5 * spread.smooth,
         word=0.5 * spread.smooth,
         smooth=spread.smooth,
@@ -87,30 +93,25 @@ def chance_variance(quantity: Quantity, fit_sd: float, log_mean: float) -> float
     return fit_sd**2 + min(1.0, (CLOCK_S * math.exp(-min(max(log_mean, -7.0), 20.0))) ** 2)
 
 
-def lay_out(
+def points_at(
     quantity: Quantity,
     fits: Sequence[Described],
     costs: Sequence[Cost],
-    vocabulary: Vocabulary,
+    places: Places,
     *,
-    dataset: Codes,
-    run: Codes,
     shift: float = 0.0,
 ) -> Points:
-    """Lay fits of one algorithm out as points of a quantity.
+    """Return fits of one algorithm as points of a quantity.
 
     Parameters
     ----------
+    fits, costs
+        The fits, and what the law says of each.
+    places
+        Where they lie.
     shift
         Added to the law's logarithm: what other algorithms tell of this machine.
     """
     laws = [law_of(quantity, fit, cost) for fit, cost in zip(fits, costs, strict=True)]
     log_mean: Array = np.array([law.log_mean for law in laws]) + shift
-    return points_of(
-        fits,
-        vocabulary,
-        log_mean=log_mean,
-        share=np.array([law.share for law in laws]),
-        dataset=dataset,
-        run=run,
-    )
+    return places.points(log_mean, np.array([law.share for law in laws]))

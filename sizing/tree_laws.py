@@ -51,7 +51,7 @@ def histogram_boosting(fit: Described, c: Constants) -> Work:
     share = between(p.number("colsample_bytree", "feature_fraction", default=1.0), 0.01, 1.0)
     columns = between(fit.nonzeros / fit.rows_train, 1.0, fit.columns) * share
     bins = between(p.number("max_bin", "max_bins", default=255.0), 2.0, 1e5)
-    bins = min(bins, 1.0 + fit.nonzeros / fit.columns)
+    bins = min(bins, fit.distinct, 1.0 + fit.nonzeros / fit.columns)
     searched = nodes * max(1.0, fit.columns * share) * bins
     tree_s = (
         c["row_s"] * fit.rows_train
@@ -222,7 +222,8 @@ def _grown(
     """Return seconds, nodes and mean depth of one tree.
 
     Every level sorts the rows of its nodes by each column looked at, unless thresholds are drawn
-    at random; a node's rows halve from level to level.
+    at random; a node's rows halve from level to level. Rows with equal values are sorted at once,
+    and no split is tried between them.
     """
     p = fit.params
     regression = is_regression(fit) if regression is None else regression
@@ -230,6 +231,8 @@ def _grown(
     # Few leaves of an unpruned tree of classes hold a single row, almost all of one of numbers.
     single = c["rows_per_value"] if regression else c["rows_per_class"]
     leaves = max(2.0, rows / (single + c["leaf_fill"] * (smallest - 1.0)))
+    if math.isfinite(fit.distinct):  # no more leaves than there are combinations of values
+        leaves = max(2.0, min(leaves, 2.0 ** min(60.0, fit.columns * math.log2(fit.distinct))))
     most = p.number("max_leaf_nodes", default=0.0)
     if most >= 2.0:
         leaves = min(leaves, most)
@@ -241,8 +244,13 @@ def _grown(
         depth = (limit**-4.0 + depth**-4.0) ** -0.25
         leaves = min(leaves * (depth / free) ** 2, 2.0 ** min(limit, 60.0))
     depth = max(1.0, depth)
-    sorting = max(1.0, log2(rows) - 0.5 * (depth - 1.0))
-    cell_s = c["random_cell_s"] if random else c["sort_s"] * sorting + c["split_cell_s"]
+    sorting = max(1.0, min(log2(rows) - 0.5 * (depth - 1.0), log2(fit.distinct)))
+    # Levels whose nodes hold more rows than there are values: few of their cells are boundaries.
+    tied = between(math.log2(max(1.0, rows / fit.distinct)), 0.0, depth - 1.0)
+    boundaries = (depth - tied + min(tied, 2.0)) / depth
+    cell_s = c["sort_s"] * sorting + c["split_cell_s"] * boundaries
+    if random:
+        cell_s = c["random_cell_s"]
     # In sparse data only non-zeros are sorted.
     density = between(fit.nonzeros / (fit.rows_train * fit.columns), 1e-6, 1.0)
     tree_s = (

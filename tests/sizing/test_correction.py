@@ -64,7 +64,7 @@ def test_total_gets_right_as_the_sweep_goes_on():
     left = running.estimates()
     assert set(left) == set(order[10:])
     said = sum(e.runtime_s_p50 for e in left.values())
-    assert said == pytest.approx(sum(cost_s(requests[fit]) for fit in left), rel=0.15)
+    assert said == pytest.approx(sum(cost_s(requests[fit]) for fit in left), rel=0.3)
 
 
 def test_what_isnt_done_stays():
@@ -92,8 +92,8 @@ def test_a_failing_candidate_is_known_to_fail():
     for fold in range(3):
         running.observe(f"c1-f{fold}", record(requests["c1-f0"], 0.1, outcome=Outcome.FAILED))
     after = running.estimates()
-    assert after["c1-f4"].failure_probability > 0.6
-    assert after["c0-f4"].failure_probability < 0.2
+    assert after["c1-f4"].failure_probability > 0.8
+    assert after["c0-f4"].failure_probability < 0.7  # a neighbour may share its fate
 
 
 def test_a_fit_thats_not_in_the_sweep_tells_nothing():

@@ -1,9 +1,11 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sizing_making import FOREST, request
 
 from fitcast.history.records import Estimate
 from fitcast.sizing.families import FAMILIES, family_of, with_threads
+from fitcast.sizing.model import SizingModel
 
 
 def estimate(**changed):
@@ -35,6 +37,54 @@ def estimate(**changed):
 )
 def test_algorithms_have_families(algorithm, solver, family):
     assert family_of(algorithm, solver).name == family
+
+
+def test_a_class_of_ones_own_is_taken_for_what_it_derives_from():
+    bases = ("my.own.Base", "sklearn.ensemble.RandomForestClassifier")
+    found = family_of("my.own.Forest", bases=bases)
+
+    assert (found.name, found.guessed) == ("forest", False)
+
+
+@pytest.mark.parametrize(
+    ("names", "family"),
+    [
+        ("n_estimators max_depth learning_rate max_bin", "histogram_boosting"),
+        ("iterations depth learning_rate l2_leaf_reg reg_lambda", "histogram_boosting"),
+        ("n_estimators max_depth learning_rate", "exact_boosting"),
+        ("n_estimators max_depth max_features", "forest"),
+        ("n_estimators estimator", "bagging"),
+        ("max_depth criterion", "tree"),
+        ("n_neighbors weights", "neighbours"),
+        ("kernel C gamma", "kernel"),
+        ("hidden_layer_sizes alpha max_iter", "neural"),
+        ("alpha max_iter solver", "iterative_linear"),
+        ("fit_intercept", "closed_linear"),
+        ("something else", "generic"),
+        ("", "generic"),
+    ],
+)
+def test_an_unheard_of_class_is_taken_for_what_has_such_hyper_parameters(names, family):
+    found = family_of("my.own.Thing", names=frozenset(names.split()))
+
+    assert found.name == family
+    assert found.guessed == (family != "generic")
+
+
+def test_a_guess_is_forecast_less_surely_than_a_known_class():
+    params = {"n_estimators": 100, "max_depth": 8, "max_features": "sqrt"}
+    known, guessed, unknown = SizingModel.prior().estimate(
+        [
+            request(FOREST, params=params),
+            request("my.own.Thing", params=params),
+            request("my.own.Thing", params={}),
+        ]
+    )
+
+    widths = [e.runtime_s_p90 / e.runtime_s_p10 for e in (known, guessed, unknown)]
+    assert widths == sorted(widths)
+    assert guessed.runtime_s_p50 == pytest.approx(known.runtime_s_p50)
+    assert "forest of 100 trees" in guessed.why
 
 
 def test_every_family_has_a_law():

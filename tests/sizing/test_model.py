@@ -10,7 +10,11 @@ from sizing_making import BASE_BYTES, FOREST, LOGISTIC, XGB, cost_s, record, req
 
 from fitcast.history.records import Estimate, Outcome
 from fitcast.sizing.families import FAMILIES
+from fitcast.sizing.features import describe
 from fitcast.sizing.model import SizingModel
+from fitcast.sizing.prior import cost_of
+
+PARAMS = {"n_estimators": 100, "max_depth": 6}
 
 ALGORITHMS = [
     XGB,
@@ -49,7 +53,7 @@ def trained():
 
 def test_cold_forecasts_are_wide_and_say_so():
     (known,) = SizingModel.prior().estimate([request(XGB)])
-    (unknown,) = SizingModel.prior().estimate([request("my.own.Thing")])
+    (unknown,) = SizingModel.prior().estimate([request("my.own.Thing", params={})])
     for estimate in (known, unknown):
         sane(estimate)
         assert estimate.like_records == 0
@@ -80,9 +84,11 @@ def test_larger_data_gives_larger_forecasts_also_after_training(trained):
     spreads = [e.runtime_s_p90 / e.runtime_s_p10 for e in made]
     memories = [e.peak_memory_bytes_p50 for e in made]
     assert made[2].runtime_s_p10 < cost_s(request(rows=200_000)) < made[2].runtime_s_p90
-    assert all(b > 2 * a for a, b in itertools.pairwise(times))
+    assert all(b > 1.4 * a for a, b in itertools.pairwise(times))
+    assert times[3] > 5 * times[2]
     assert all(b > a for a, b in itertools.pairwise(memories))
-    assert spreads == sorted(spreads)
+    assert all(b >= a * (1 - 1e-9) for a, b in itertools.pairwise(spreads))
+    assert spreads[-1] < 1000
 
 
 def test_what_was_seen_once_counts_once():
@@ -267,16 +273,19 @@ def test_records_at_four_threads_tell_of_one():
     (of_one,) = one.estimate([asked], dataset="d")
     (of_four,) = four.estimate([asked], dataset="d")
     assert of_one.runtime_s_p50 == pytest.approx(8.0, rel=0.1)
-    assert of_four.runtime_s_p50 > 2 * of_one.runtime_s_p50
+    assert of_four.runtime_s_p50 > 1.3 * of_one.runtime_s_p50
 
 
-def test_larger_data_once_seen_is_forecast_well():
-    records = sweep([4, 6, 8], workflow="a", dataset="small")
-    records += sweep([4, 6, 8], workflow="b", dataset="large", rows=100_000)
-    asked = request(rows=400_000, params={"n_estimators": 100, "max_depth": 6})
-    (estimate,) = SizingModel.prior().train(records).estimate([asked])
-    assert estimate.runtime_s_p10 < cost_s(asked) < estimate.runtime_s_p90
-    assert estimate.runtime_s_p50 == pytest.approx(cost_s(asked), rel=0.5)
+def test_larger_data_is_forecast_well_by_a_machine_that_small_data_told_of():
+    def truth_s(of):  # another machine's constants; as steep in rows as the law
+        return 3.0 * cost_of(describe(of)).work_s + 0.03
+
+    seen = [request(rows=rows, params=PARAMS) for rows in (5_000, 20_000, 80_000)]
+    records = [record(one, truth_s(one), fold=f) for one in seen for f in range(3)]
+    asked = request(rows=800_000, params=PARAMS)
+    (estimate,) = SizingModel.prior().train(records).estimate([asked], dataset="d")
+    assert estimate.runtime_s_p10 < truth_s(asked) < estimate.runtime_s_p90
+    assert estimate.runtime_s_p50 == pytest.approx(truth_s(asked), rel=0.3)
 
 
 def test_thousands_of_records_are_learned_in_seconds():
@@ -309,3 +318,40 @@ def test_solvers_with_other_laws_learn_apart():
     slow += [record(of("lbfgs"), 0.1, fold=fold) for fold in range(5)]
     made = SizingModel.prior().train(slow).estimate([of("liblinear"), of("lbfgs")], dataset="d")
     assert [e.runtime_s_p50 for e in made] == pytest.approx([90.0, 0.1], rel=0.15)
+
+
+def test_the_same_records_serve_a_machine_twice_as_fast():
+    asked = [request(params={"n_estimators": n}) for n in (50, 100, 200)]
+    slow = [record(one, 8.0 * cost_s(one), machine_speed=0.5) for one in asked]
+    model = SizingModel.prior().train(slow)
+    (on_slow,) = model.for_machine(0.5).estimate(asked[:1], dataset="d")
+    (on_fast,) = model.for_machine(2.0).estimate(asked[:1], dataset="d")
+
+    assert on_slow.runtime_s_p50 / on_fast.runtime_s_p50 == pytest.approx(4.0)
+    assert on_slow.runtime_s_p50 == pytest.approx(slow[0].runtime_s, rel=0.2)
+    assert on_slow.peak_memory_bytes_p50 == on_fast.peak_memory_bytes_p50
+    assert model.for_machine(2.0).train([]).log_speed == pytest.approx(math.log(2.0))
+
+
+def test_a_machine_whose_speed_is_known_is_forecast_more_surely():
+    prior = SizingModel.prior()
+    (unknown,), (known,) = (m.estimate([request()]) for m in (prior, prior.for_machine(1.0)))
+
+    assert known.runtime_s_p90 < unknown.runtime_s_p90
+    assert known.runtime_s_p50 == unknown.runtime_s_p50
+
+
+@pytest.mark.parametrize("speed", [0.0, -1.0, math.nan, math.inf])
+def test_a_speed_that_makes_no_sense_counts_as_unknown(speed):
+    prior = SizingModel.prior()
+
+    assert prior.for_machine(speed).estimate([request()]) == prior.estimate([request()])
+
+
+def test_a_new_version_of_a_library_is_told_apart_once_seen():
+    old = [request(params={"n_estimators": n}, library_version="1.0") for n in range(20, 40)]
+    new = [request(params={"n_estimators": n}, library_version="2.0") for n in range(20, 40)]
+    told = [record(one, cost_s(one)) for one in old] + [record(one, 3 * cost_s(one)) for one in new]
+    before, after = SizingModel.prior().train(told).estimate([old[3], new[3]], dataset="d")
+
+    assert after.runtime_s_p50 / before.runtime_s_p50 == pytest.approx(3.0, rel=0.25)
