@@ -73,7 +73,12 @@ def run(file: File) -> None:
 
 
 @app.command()
-def estimate(file: File) -> None:
+def estimate(
+    file: File,
+    probe: Annotated[
+        bool, typer.Option(help="Try a few fits on a sample first, where that pays.")
+    ] = False,
+) -> None:
     """Forecast the sweep that a Python file defines; run nothing."""
     from rich.console import Console
 
@@ -82,7 +87,7 @@ def estimate(file: File) -> None:
 
     sweep = _sweep_of(file)
     with Client() as client:
-        print_estimate(Console(), client.estimate(sweep))
+        print_estimate(Console(), client.estimate(sweep, probe=probe))
 
 
 @app.command()

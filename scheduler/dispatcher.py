@@ -65,6 +65,7 @@ class Dispatcher:
     ) -> None:
         self.decisions = Decisions()
         self.overhead_s = OVERHEAD_S
+        self.machine_speed = 0.0  # of the workers' cores; 0 while unknown
         self._backend = backend
         self._key_dir = key_dir
         self._on_attempt = on_attempt
@@ -256,6 +257,7 @@ class Dispatcher:
             memory_limit_bytes=start.memory_limit_bytes,
             deadline_s=start.deadline_s,
             versions=self._versions,
+            machine_speed=self.machine_speed,
         )
         row = run.rows[key.fit_id]
         with run.lock:

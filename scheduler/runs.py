@@ -92,6 +92,7 @@ class Run:
     jobs: dict[int, bytes] = field(default_factory=dict)
     ended_at: datetime | None = None
     done: threading.Event = field(default_factory=threading.Event)
+    noted: threading.Event = field(default_factory=threading.Event)  # its end, for the history
     _forecast: "Future[Eta]" = field(default_factory=Future)
     lock: threading.RLock = field(default_factory=threading.RLock)
 
@@ -143,6 +144,7 @@ def record_of(
     memory_limit_bytes: int,
     deadline_s: float | None,
     versions: dict[str, str],
+    machine_speed: float,
 ) -> Record:
     """Return the record of an attempt: request, cost, end, and what had been forecast."""
     estimate = run.rows[fit.fit_id].estimate
@@ -173,4 +175,5 @@ def record_of(
         error_type=measured.error_type,
         error_message=measured.error_message,
         versions=versions,
+        machine_speed=machine_speed,
     )

@@ -18,6 +18,7 @@ from fitcast.scheduler.pools import WorkerSize
 from fitcast.scheduler.runs import forecast_cells
 from fitcast.sizing.correction import SweepCorrection
 from fitcast.sizing.model import SizingModel
+from fitcast.sizing.risk import risk_of
 from fitcast.trainer.sweep import Fit, PreparedSweep, Sweep
 
 OVERHEAD_S = 0.03
@@ -31,7 +32,9 @@ class SweepEstimate:
     Attributes
     ----------
     fits : DataFrame
-        A row per fit: candidate, fold, threads, pool, the quantiles, failure probability, why.
+        A row per fit: candidate, fold, threads, pool, the quantiles, why, and the chance that it
+        fails: in all, for needing more memory than the largest worker has, for needing longer
+        than the sweep's deadline.
     eta : Eta
         When it would be done, submitted now to idle workers.
     sequential_s : float
@@ -58,6 +61,8 @@ class SweepEstimate:
                 peak_memory_bytes_p50=("peak_memory_bytes_p50", "max"),
                 peak_memory_bytes_p95=("peak_memory_bytes_p95", "max"),
                 failure_probability=("failure_probability", "max"),
+                out_of_memory_probability=("out_of_memory_probability", "max"),
+                out_of_time_probability=("out_of_time_probability", "max"),
                 why=("why", "first"),
             )
             .reset_index()
@@ -99,12 +104,27 @@ class SweepForecast:
     def estimate(self, workers: Sequence[WorkerSize], ready_in_s: float = 0.0) -> SweepEstimate:
         """Return what a user is told who only asks."""
         eta, placed = self.plan(workers, ready_in_s)
+        most = max(worker.memory_bytes for worker in workers) - self.prepared.dataset_bytes
         rows = []
         for fit in self.prepared.fits:
             threads, pool = placed.get(fit.fit_id, (1, workers[0].pool))
-            cells = forecast_cells(self.estimates[fit.fit_id])
-            head = {"fit_id": fit.fit_id, "candidate": fit.candidate.label, "fold": fit.fold}
-            rows.append({**head, "threads": threads, "pool": pool, **cells})
+            one = self.estimates[fit.fit_id]
+            risk = risk_of(
+                one, memory_bytes=max(0, most), deadline_s=self.prepared.sweep.deadline_s
+            )
+            rows.append(
+                {
+                    "fit_id": fit.fit_id,
+                    "candidate": fit.candidate.label,
+                    "fold": fit.fold,
+                    "threads": threads,
+                    "pool": pool,
+                    **forecast_cells(one),
+                    "failure_probability": risk.any,
+                    "out_of_memory_probability": risk.out_of_memory,
+                    "out_of_time_probability": risk.out_of_time,
+                }
+            )
         fits = pd.DataFrame(rows)
         final_s = 0.0 if self.final is None else self.final.runtime_s_p50
         return SweepEstimate(fits, eta, float(fits["runtime_s_p50"].sum()) + final_s)
