@@ -19,7 +19,7 @@ from sklearn.preprocessing import StandardScaler
 
 from fitcast.history.records import Outcome, Record
 from fitcast.sizing.features import Described, describe, scaled
-from fitcast.sizing.points import Vocabulary, points_of
+from fitcast.sizing.points import Vocabulary, places_of
 
 Array = npt.NDArray[np.float64]
 Baseline = Callable[[Sequence[Record], Sequence[Record]], tuple[Array, Array]]
@@ -154,10 +154,8 @@ def _by_algorithm(
 def _features(fits: Sequence[Described], vocabulary: Vocabulary) -> Array:
     n = len(fits)
     codes = np.zeros(n, dtype=np.int64)
-    points = points_of(
-        fits, vocabulary, log_mean=np.zeros(n), share=np.ones(n), dataset=codes, run=codes
-    )
+    places = places_of(fits, vocabulary, dataset=codes, run=codes)
     others = [
         [math.log(1.0 + f.rows_test), math.log(1.0 + f.data_bytes), scaled(f.threads)] for f in fits
     ]
-    return np.concatenate([points.shape, points.numbers, points.words, np.array(others)], axis=1)
+    return np.concatenate([places.shape, places.numbers, places.words, np.array(others)], axis=1)

@@ -17,7 +17,9 @@ from typing import Any
 import numpy as np
 
 from benchmarks.baselines import BASELINES, Array, like_autogluon, log_costs
+from benchmarks.judge_risk import brier_rows, events_of, plot, reliability_rows
 from benchmarks.judging import COLUMNS, Forecasts, Row, as_table, judged
+from benchmarks.parallel import mapped
 from benchmarks.splits import (
     Split,
     is_held_out,
@@ -47,12 +49,13 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=DATA)
     parser.add_argument("--json", type=Path)
     parser.add_argument("--markdown", action="store_true", help="print tables for the document")
+    parser.add_argument("--picture", type=Path, help="SVG of how reliable risks are")
     given = parser.parse_args()
     start = time.perf_counter()
     measured = read_parquet(given.data)
     records = usable(measured)
     print(_summary(measured, records))
-    tables = all_tables(records)
+    tables = all_tables(records, given.picture)
     for title, table in tables.items():
         print(f"\n{title}\n\n{as_table(table, markdown=given.markdown)}")
     print(f"\n{time.perf_counter() - start:.0f} s")
@@ -61,29 +64,29 @@ def main() -> None:
         given.json.write_text(json.dumps(plain, indent=1) + "\n")
 
 
-def all_tables(records: Sequence[Record]) -> dict[str, Table]:
-    """Return the rows of every table, by its title."""
-    known, unknown = Forecasts(), Forecasts()
-    larger, threads = Forecasts(), Forecasts()
-    for to, splits in (
-        (known, leave_dataset_out(records)),
-        (unknown, leave_algorithm_out(records)),
-        (larger, larger_than_seen(records)),
-        (threads, other_threads(records)),
-    ):
-        for split in splits:
-            to.add(*learned(split))
-    generic = Forecasts()
-    for split in unknown_algorithm(records):
-        generic.add(*learned(split))
+def all_tables(records: Sequence[Record], picture: Path | None = None) -> dict[str, Table]:
+    """Return the rows of every table, by its title; draw the reliability of risks if wanted."""
+    ways = (leave_dataset_out, leave_algorithm_out, unknown_algorithm, larger_than_seen)
+    known, unknown, generic, larger, threads = (
+        _learned(way(records)) for way in (*ways, other_threads)
+    )
     prior = Forecasts()
-    prior.add(*forecast(SizingModel.prior(), [r for r in records if is_held_out(r)]))
+    held_out = [r for r in records if is_held_out(r)]
+    prior.add(*forecast(SizingModel.prior().for_machine(1.0), held_out))
     first, corrected = _after_one_fold(records)
     models = sorted({model_of(r) for r in known.records})
     by_model = [
         judged(name, known.only(lambda r, name=name: model_of(r) == name))  # type: ignore[misc]
         for name in models
     ]
+    events = events_of(known)
+    sizes = [(0.0, 0.1), (0.1, 0.3), (0.3, 1.0), (1.0, math.inf)]
+    by_size = [
+        judged(f"{low:g} to {high:g} s", known.only(lambda r, a=low, b=high: a <= r.runtime_s < b))  # type: ignore[misc]
+        for low, high in sizes
+    ]
+    if picture is not None:
+        plot(events, picture)
     return {
         "Splits": [
             judged("unseen dataset", known),
@@ -97,13 +100,24 @@ def all_tables(records: Sequence[Record]) -> dict[str, Table]:
             judged("second fold, after the first", corrected),
         ],
         "Unseen dataset, by model": [*by_model, judged("all", known)],
+        "Unseen dataset, by runtime": by_size,
         "Unseen dataset, side by side": _side_by_side(records, leave_dataset_out, known),
         "Data 10 × larger than seen, side by side": _side_by_side(
             records, larger_than_seen, larger
         ),
         "Memory where AutoGluon has a formula": _beside_autogluon(known),
         "From fold to fold": [_noise(records)],
+        "Risks": brier_rows(events),
+        "Risks, forecast and happened": reliability_rows(events),
     }
+
+
+def _learned(splits: Iterable[Split]) -> Forecasts:
+    """Forecast the test records of all splits, each in a process of its own."""
+    together = Forecasts()
+    for told in mapped(learned, splits):
+        together.add(*told)
+    return together
 
 
 def learned(split: Split) -> tuple[list[Record], list[Estimate], float]:
@@ -129,24 +143,31 @@ def forecast(
 
 def _after_one_fold(records: Sequence[Record]) -> tuple[Forecasts, Forecasts]:
     first, corrected = Forecasts(), Forecasts()
-    for split in leave_dataset_out(records):
-        model = SizingModel.prior().train(split.train)
-        for seen, asked in pairs_of_folds(split.test):
-            estimates = []
-            for observe in (False, True):
-                correction = SweepCorrection(
-                    model,
-                    {"seen": seen.request, "asked": asked.request},
-                    dataset=seen.dataset,
-                    candidates={"seen": 0, "asked": 0},
-                )
-                if observe:
-                    correction.observe("seen", seen)
-                estimates.append(correction.estimates()["asked"])
-            base = model.base_memory_bytes
-            first.add([asked], [estimates[0]], base)
-            corrected.add([asked], [estimates[1]], float(seen.base_memory_bytes))
+    for told in mapped(_pairs, leave_dataset_out(records)):
+        for seen, asked, before, after, base in told:
+            first.add([asked], [before], base)
+            corrected.add([asked], [after], float(seen.base_memory_bytes))
     return first, corrected
+
+
+def _pairs(split: Split) -> list[tuple[Record, Record, Estimate, Estimate, float]]:
+    """Forecast second folds before and after the first of the same candidate was seen."""
+    model = SizingModel.prior().train(split.train)
+    told = []
+    for seen, asked in pairs_of_folds(split.test):
+        estimates = []
+        for observe in (False, True):
+            correction = SweepCorrection(
+                model,
+                {"seen": seen.request, "asked": asked.request},
+                dataset=seen.dataset,
+                candidates={"seen": 0, "asked": 0},
+            )
+            if observe:
+                correction.observe("seen", seen)
+            estimates.append(correction.estimates()["asked"])
+        told.append((seen, asked, estimates[0], estimates[1], model.base_memory_bytes))
+    return told
 
 
 def _side_by_side(
@@ -155,15 +176,13 @@ def _side_by_side(
     ours: Forecasts,
 ) -> Table:
     table = [judged("fitcast", ours)]
+    several = [
+        Split(split.train, [r for r in split.test if is_judged(r)]) for split in splits(records)
+    ]
+    truth = log_costs([r for split in several for r in split.test])
     for name, baseline in BASELINES.items():
-        asked: list[Record] = []
-        answers: list[tuple[Array, Array]] = []
-        for split in splits(records):
-            test = [r for r in split.test if is_judged(r)]
-            asked += test
-            answers.append(baseline(split.train, test))
+        answers = mapped(baseline, [s.train for s in several], [s.test for s in several])
         runtime, memory = (np.concatenate(parts) for parts in zip(*answers, strict=True))
-        truth = log_costs(asked)
         table.append(_errors(name, runtime - truth[0], memory - truth[1]))
     return table
 

@@ -10,7 +10,8 @@ are left out; one that reaches the deadline or the memory limit is kept as such.
 
 A record's `scores` hold no scores but `other_cpu_s`: the CPU seconds that other processes took
 meanwhile. A fit waits a little for a quiet machine; disturbed ones are measured again, and the
-quietest run is kept. `--again` takes those that were disturbed nevertheless.
+quietest run is kept. `--again` takes those that were disturbed nevertheless. `--describe` measures
+nothing: it makes the requests of the records kept anew, once requests say more than they did.
 """
 
 import argparse
@@ -21,7 +22,9 @@ import tempfile
 import time
 import warnings
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
+from functools import cache
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -30,11 +33,15 @@ import numpy as np
 from benchmarks.campaign_data import DataPlan, draw, make
 from benchmarks.campaign_models import draw_model
 from benchmarks.measuring import running
+from benchmarks.records import attempt_record
 from fitcast.errors import FitcastError
+from fitcast.flights import load_flights
 from fitcast.history.codec import read_parquet, write_parquet
 from fitcast.history.records import Outcome, Record, Request
 from fitcast.sizing.model import SizingModel
 from fitcast.trainer.attempts import AttemptSpec, Measured
+from fitcast.trainer.machine_speed import machine_speed
+from fitcast.trainer.requests import Shape, request_for, shape_of
 from fitcast.trainer.runner import AttemptRunner
 from fitcast.trainer.sealing import new_key, seal
 from fitcast.trainer.sweep import Fit, PreparedSweep, Sweep
@@ -48,6 +55,14 @@ _WAITED = 0.07  # share of its runtime that a fit with one thread may have waite
 _OTHERS = 0.2  # CPUs that others may take from a fit with several threads
 _OWN_S = 0.15  # CPU seconds that go into starting and ending a fit, by our own processes
 _TRIES = 2
+_FEWEST_FLIGHTS = 50_000  # of the seed workload's records
+_FRESH = frozenset(
+    (
+        *("distinct_values", "categorical_columns", "missing_share", "condition_decades"),
+        "scale_decades",
+        *("correlation_decades", "bases", "library_version"),
+    )
+)
 _PATIENCE = 20  # times that it is looked whether the machine is quiet, before a fit
 
 
@@ -58,16 +73,21 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--again", action="store_true", help="measure disturbed fits again")
+    parser.add_argument("--describe", action="store_true", help="only make requests anew")
     given = parser.parse_args()
     warnings.filterwarnings("ignore")
+    if given.describe:
+        _write(_described_again(read_parquet(given.out), given.seed), given.out)
+        return
     end = time.monotonic() + 60.0 * given.minutes
     records = read_parquet(given.out) if given.out.exists() else []
     before = len(records)
     known = {r.record_id: r for r in records}
     # The datasets before the last are done; of the last, what isn't there yet.
-    last = max((index_of(r) for r in records), default=0)
+    last = max((i for r in records if (i := index_of(r)) < _FEWEST_FLIGHTS), default=0)
     if given.again:
-        indices: Iterable[int] = sorted({index_of(r) for r in records if is_disturbed(r)})
+        disturbed_ones = {index_of(r) for r in records if is_disturbed(r)}
+        indices: Iterable[int] = sorted(i for i in disturbed_ones if i < _FEWEST_FLIGHTS)
     else:
         indices = itertools.count(last)
     with running() as runner:
@@ -78,16 +98,43 @@ def main() -> None:
             for record in _measured(runner, draw(given.seed, index), given.seed, done, end):
                 if not given.again or _better(record, known.get(record.record_id)):
                     known[record.record_id] = record
-            given.out.parent.mkdir(parents=True, exist_ok=True)
-            written = given.out.with_suffix(".new")
-            write_parquet(known.values(), written)
-            written.replace(given.out)
+            _write(known.values(), given.out)
     records = list(known.values())
     disturbed = sum(is_disturbed(r) for r in records)
     print(
         f"{len(records)} records ({len(records) - before} new), "
         f"{sum(r.runtime_s for r in records):.0f} s of fits, {disturbed} disturbed"
     )
+
+
+def _write(records: Iterable[Record], path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    written = path.with_suffix(".new")
+    write_parquet(records, written)
+    written.replace(path)
+
+
+def _described_again(records: Iterable[Record], seed: int) -> Iterator[Record]:
+    """Return the records, what their requests say of dataset and library made anew."""
+    by_index: dict[int, list[Record]] = {}
+    for record in records:
+        by_index.setdefault(index_of(record), []).append(record)
+    for index, own in sorted(by_index.items()):
+        # Of the seed workload, the number is that of its flights.
+        X, y = load_flights(index) if index >= _FEWEST_FLIGHTS else make(draw(seed, index), seed)
+        shape = shape_of(X, y)
+        for record in own:
+            if record.request.columns != shape.columns:
+                raise ValueError(f"{record.dataset} isn't what its number gives now")
+            yield replace(record, request=_described(record.request, shape))
+
+
+def _described(request: Request, shape: Shape) -> Request:
+    module, _, name = request.algorithm.rpartition(".")
+    estimator = getattr(import_module(module), name)()
+    fresh = request_for(estimator, request.params, shape, None, None)
+    told = {item.name: getattr(fresh, item.name) for item in fields(Request) if item.name in _FRESH}
+    return replace(request, **told)
 
 
 def is_disturbed(record: Record) -> bool:
@@ -115,6 +162,7 @@ class _Asked:
     fit: Fit
     request: Request
     record_id: str
+    chance: float  # it is measured if this is below its share
 
 
 def _measured(
@@ -142,6 +190,23 @@ def _measured(
 
 def _asked(plan: DataPlan, seed: int) -> tuple[PreparedSweep | None, list[_Asked]]:
     """Return the sweep of a dataset and which of its fits are measured, in a random order."""
+    sweep, possible = _possible(plan, seed)
+    prior = SizingModel.prior()
+    asked: list[_Asked] = []
+    for one in possible:
+        (estimate,) = prior.estimate([one.request])
+        forecast_s = estimate.runtime_s_p50
+        # Tiny fits tell little each, long ones cost much: fewer of both.
+        taken = math.sqrt(min(1.0, forecast_s / 0.08)) * min(1.0, 0.4 / forecast_s) ** 0.8
+        small = forecast_s < _LONGEST_S and estimate.peak_memory_bytes_p50 < LIMIT_BYTES / 1.5
+        if small and one.chance < taken:
+            asked.append(one)
+    rng = np.random.default_rng((seed, 8, plan.index))
+    return sweep, [asked[i] for i in rng.permutation(len(asked))]
+
+
+def _possible(plan: DataPlan, seed: int) -> tuple[PreparedSweep | None, list[_Asked]]:
+    """Return the sweep of a dataset and the fits of which some are measured."""
     rng = np.random.default_rng((seed, 7, plan.index))
     X, y = make(plan, seed)
     order = [rng.permutation(plan.rows) for _ in range(2)]
@@ -154,22 +219,19 @@ def _asked(plan: DataPlan, seed: int) -> tuple[PreparedSweep | None, list[_Asked
     sweep = _sweep(plan, X, y, folds, models)
     if sweep is None:
         return None, []
-    prior = SizingModel.prior()
-    asked: list[_Asked] = []
     second = {c.index for c in sweep.candidates if rng.random() < _SECOND_FOLD}
     threads = {c.index: int(rng.random() < 0.33) + 1 for c in sweep.candidates}
     chance = {c.index: rng.random() for c in sweep.candidates}
-    for fit in sweep.fits:
-        number = fit.candidate.index
-        request = replace(fit.request, threads=threads[number])
-        (estimate,) = prior.estimate([request])
-        forecast_s = estimate.runtime_s_p50
-        # Tiny fits tell little each, long ones cost much: fewer of both.
-        taken = math.sqrt(min(1.0, forecast_s / 0.08)) * min(1.0, 0.4 / forecast_s) ** 0.8
-        small = forecast_s < _LONGEST_S and estimate.peak_memory_bytes_p50 < LIMIT_BYTES / 1.5
-        if small and chance[number] < taken and (fit.fold == 0 or number in second):
-            asked.append(_Asked(fit, request, f"{sweep.name}-{fit.fit_id}"))
-    return sweep, [asked[i] for i in rng.permutation(len(asked))]
+    return sweep, [
+        _Asked(
+            fit,
+            replace(fit.request, threads=threads[fit.candidate.index]),
+            f"{sweep.name}-{fit.fit_id}",
+            chance[fit.candidate.index],
+        )
+        for fit in sweep.fits
+        if fit.fold == 0 or fit.candidate.index in second
+    ]
 
 
 def _sweep(
@@ -256,33 +318,25 @@ def _busy_s(*, low_priority: bool = True) -> float:
 def _record(
     prepared: PreparedSweep, one: _Asked, measured: Measured, plan: DataPlan, others_s: float
 ) -> Record:
-    return Record(
-        record_id=one.record_id,
-        workflow_id=prepared.name,
-        workflow_name=prepared.name,
+    return attempt_record(
+        one.record_id,
+        one.request,
+        measured,
+        workflow=prepared.name,
         dataset=plan.name,
         candidate=one.fit.candidate.label,
         candidate_index=one.fit.candidate.index,
         fold=one.fit.fold,
-        attempt=1,
-        request=one.request,
-        estimate=None,
-        outcome=measured.outcome,
-        runtime_s=measured.runtime_s,
-        cpu_s=measured.cpu_s,
-        peak_memory_bytes=measured.peak_memory_bytes,
-        base_memory_bytes=measured.base_memory_bytes,
         memory_limit_bytes=LIMIT_BYTES,
         deadline_s=DEADLINE_S,
-        pool="benchmark",
-        worker="benchmark",
-        host="benchmark",
-        started_at=measured.started_at,
-        ended_at=measured.ended_at,
         scores={"other_cpu_s": round(others_s, 3)},
-        error_type=measured.error_type,
-        error_message=measured.error_message[:200],
+        machine_speed=_speed(),
     )
+
+
+@cache
+def _speed() -> float:
+    return machine_speed()
 
 
 if __name__ == "__main__":

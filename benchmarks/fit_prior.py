@@ -12,6 +12,8 @@ import argparse
 import json
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +22,11 @@ import numpy.typing as npt
 from scipy.optimize import least_squares
 
 from benchmarks.bench_sizing import DATA
+from benchmarks.parallel import mapped
 from benchmarks.splits import FOLDS, fold_of, group_of, is_held_out, usable
 from fitcast.history.codec import read_parquet
-from fitcast.history.records import Outcome, Record
+from fitcast.history.records import Outcome, Record, Request
+from fitcast.sizing.families import FAMILIES
 from fitcast.sizing.features import Described, describe
 from fitcast.sizing.prior import Cost, constants, cost_of, law_name
 from fitcast.sizing.quantities import Quantity, chance_variance, law_of
@@ -31,9 +35,6 @@ Array = npt.NDArray[np.float64]
 
 _PRIOR = Path(__file__).parents[1] / "sizing" / "prior.json"
 _HOLD = 0.1  # weight of a constant's distance from where it started, per e-fold
-# Most of its fits are small: they would trade seconds per cell for seconds per bin, and large
-# ones would be forecast much too short.
-_HOLD_OF = {"xgboost": 3.0}
 _HOLD_POWER = 0.5  # of an exponent's
 _SOFT = 0.25  # of a logarithm, beyond which a fit pulls less
 _FIXED_ENDINGS = ("_cap", "early_share", "rows_per_value", "rows_per_bin", "parallel_share")
@@ -53,27 +54,41 @@ def main() -> None:
         for r in usable(read_parquet(given.data))
         if r.outcome is Outcome.SUCCEEDED and (given.all or not is_held_out(r))
     ]
-    fitted = fit_constants(records, constants())
-    fitted["spreads"] = dict(fitted["spreads"]) | spreads(records, fitted)
-    given.out.write_text(as_json(fitted))
+    apart = [[r for r in records if fold_of(group_of(r)) != fold] for fold in range(FOLDS)]
+    whole, *parts = mapped(fit_constants, [records, *apart], repeat(constants()))
+    whole["spreads"] = dict(whole["spreads"]) | spreads(records, parts)
+    given.out.write_text(as_json(whole))
 
 
-def spreads(records: Sequence[Record], start: Mapping[str, Any]) -> dict[str, Any]:
-    """Return by law how far it is off on datasets that its constants weren't fitted on."""
+def spreads(records: Sequence[Record], parts: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Return by law how far it is off on datasets that its constants weren't fitted on.
+
+    Parameters
+    ----------
+    records
+        All of them.
+    parts
+        The constants fitted without one fold of the datasets after the other.
+    """
     errors: dict[str, list[tuple[str, float, float]]] = {}
-    for fold in range(FOLDS):
-        near = [r for r in records if fold_of(group_of(r)) != fold]
-        fitted = fit_constants(near, start, quiet=True)
-        fitted["work_factor"] = 1.0
-        apart = [(describe(r.request), r) for r in records if fold_of(group_of(r)) == fold]
-        costs = [cost_of(fit, fitted) for fit, _ in apart]
-        for (fit, record), cost in zip(apart, costs, strict=True):
-            law = law_of(Quantity.RUNTIME, fit, cost)
-            runtime, memory = _told(record)
-            # What the process costs hides the law of short fits.
-            of_runtime = (runtime - law.log_mean) / law.share if law.share > 0.5 else math.nan
-            of_memory = memory - math.log(cost.memory_bytes)
-            errors.setdefault(law_name(fit), []).append((record.dataset, of_runtime, of_memory))
+    for fold, part in enumerate(parts):
+        fitted = part | {"work_factor": 1.0}
+        for record in [r for r in records if fold_of(group_of(r)) == fold]:
+            fit = describe(record.request)
+            guessed = unheard(record.request)
+            for name, taken in (
+                (law_name(fit), fit),
+                ("guessed" if guessed.family.guessed else "", guessed),
+                ("generic", _as_generic(fit)),
+            ):
+                cost = cost_of(taken, fitted)
+                law = law_of(Quantity.RUNTIME, taken, cost)
+                runtime, memory = _told(record)
+                # What the process costs hides the law of short fits.
+                of_runtime = (runtime - law.log_mean) / law.share if law.share > 0.5 else math.nan
+                of_memory = memory - math.log(cost.memory_bytes)
+                errors.setdefault(name, []).append((record.dataset, of_runtime, of_memory))
+    errors.pop("", None)
     found = {}
     for name, told in sorted(errors.items()):
         runtime = _parts([(dataset, error) for dataset, error, _ in told if math.isfinite(error)])
@@ -111,9 +126,7 @@ def _robust_sd(errors: Sequence[float]) -> float:
     return float(np.sqrt(np.mean(np.clip(near, -3.0 * width, 3.0 * width) ** 2)))
 
 
-def fit_constants(
-    records: Sequence[Record], start: Mapping[str, Any], *, quiet: bool = False
-) -> dict[str, Any]:
+def fit_constants(records: Sequence[Record], start: Mapping[str, Any]) -> dict[str, Any]:
     """Return constants like those at the start that forecast records better."""
     found = json.loads(json.dumps(start))
     factor = found["work_factor"]
@@ -123,19 +136,28 @@ def fit_constants(
     if bases:
         found["base_memory_bytes"] = int(np.median(bases))
     laws = sorted({law_name(fit) for fit, _ in described})
-    for last in (False, True):
+    generic = [(_as_generic(fit), r) for fit, r in described]
+    for _ in range(2):  # what each leaves, the others take up
+        _fit_law("generic", generic, found)
         for law in laws:
             own = [(fit, r) for fit, r in described if law_name(fit) == law]
-            _fit_law(law, own, found, quiet=quiet or not last)
-        _fit_law("process", described, found, quiet=quiet or not last)
-    _fit_law("steps", [(fit, r) for fit, r in described if len(fit.steps) > 1], found, quiet=quiet)
+            _fit_law(law, own, found)
+        _fit_law("process", described, found)
+    _fit_law("steps", [(fit, r) for fit, r in described if len(fit.steps) > 1], found)
     found["work_factor"] = factor
     return dict(found)
 
 
-def _fit_law(
-    law: str, fits: list[tuple[Described, Record]], found: dict[str, Any], *, quiet: bool
-) -> None:
+def unheard(request: Request) -> Described:
+    """Return a request as that of an algorithm whose name tells nothing."""
+    return describe(replace(request, algorithm="unheard.Of", bases=()))
+
+
+def _as_generic(fit: Described) -> Described:
+    return replace(fit, family=FAMILIES["generic"])
+
+
+def _fit_law(law: str, fits: list[tuple[Described, Record]], found: dict[str, Any]) -> None:
     names = [name for name in found[law] if not name.endswith(_FIXED_ENDINGS)]
     if len(fits) < 5 or not names:
         return
@@ -146,7 +168,7 @@ def _fit_law(
             for name, power in zip(names, is_power, strict=True)
         ]
     )
-    hold = np.where(is_power, _HOLD_POWER, _HOLD_OF.get(law, _HOLD))
+    hold = np.where(is_power, _HOLD_POWER, _HOLD)
     told = [_told(record) for _, record in fits]
     values = np.array([runtime for runtime, _ in told] + [memory for _, memory in told])
     sds = np.array(
@@ -166,15 +188,6 @@ def _fit_law(
     bounds = np.where(is_power, 1.5, 12.0)
     best = least_squares(residuals, begin, bounds=(begin - bounds, begin + bounds), max_nfev=40)
     found[law] = _filled(found[law], names, is_power, best.x)
-    if quiet:
-        return
-    costs = [cost_of(fit, found) for fit, _ in fits]
-    error = np.abs(_laws(fits, costs) - values)
-    runtime, memory = error[: len(fits)], error[len(fits) :]
-    print(
-        f"{law:20} {len(fits):4} fits  runtime {_spread(runtime)}  memory {_spread(memory)}",
-        flush=True,
-    )
 
 
 def _laws(fits: Sequence[tuple[Described, Record]], costs: Sequence[Cost]) -> Array:
@@ -196,13 +209,6 @@ def _filled(
 def _told(record: Record) -> tuple[float, float]:
     above = max(record.peak_memory_bytes - record.base_memory_bytes, 1e5)
     return math.log(record.runtime_s), math.log(above)
-
-
-def _spread(error: Array) -> str:
-    return (
-        f"median {math.expm1(float(np.median(error))):4.0%} "
-        f"P90 {math.exp(float(np.quantile(error, 0.9))):5.2f} ×"
-    )
 
 
 def as_json(found: Mapping[str, Any]) -> str:

@@ -11,6 +11,7 @@ from typing import Any, Final
 import numpy as np
 
 from fitcast.history.records import Estimate, Record
+from fitcast.sizing.allocation import attempt_bytes
 
 Row = dict[str, Any]
 """Name of a column → value; the column "" holds the row's name."""
@@ -20,20 +21,38 @@ COLUMNS: Final = {
     "runtime median": "{:.0%}",
     "runtime P90": "{:.2f} ×",
     "runtime within 2 ×": "{:.1%}",
+    "runtime within 3 ×": "{:.1%}",
     "in P10–P90": "{:.0%}",
     "memory median": "{:.0%}",
     "memory P90": "{:.2f} ×",
     "memory within 2 ×": "{:.1%}",
     "above P95": "{:.1%}",
     "P95/peak": "{:.2f}",
+    "given/peak": "{:.2f}",
+    "out of memory": "{:.1%}",
     "wasted GB·s": "{:.0%}",
+    "events": "{:,.0f}",
+    "happened": "{:.1%}",
+    "Brier score": "{:.3f}",
+    "of the rate": "{:.3f}",
+    "took s": "{:.1f}",
+    "P10 s": "{:.1f}",
+    "ETA s": "{:.1f}",
+    "P90 s": "{:.1f}",
+    "ETA off by": "{:+.0%}",
+    "within": "{:.0f}",
+} | {
+    f"{event}: {what}": "{:.0%}"
+    for event in ("out of memory", "out of time", "error of its own")
+    for what in ("forecast", "happened")
 }
 """Columns in their order with their formats.
 
 Medians and P90 are of |log(forecast / measured)|, given as a share and as a factor; memory there
 is what the fit adds to its process. "above P95" is how often a fit would have run out of memory
-had it got its P95. "P95/peak" is the mean over fits, the last column reserved memory × time beyond
-what was used, over what was used.
+had it got its P95; "P95/peak" is the mean over fits. "given/peak" is the same of what the scheduler
+would give the first attempt, "out of memory" how often that is too little, "wasted GB·s" memory ×
+time given beyond what was used, over what was used; a fit that ran out has its second attempt too.
 """
 
 
@@ -78,21 +97,35 @@ def judged(name: str, forecasts: Forecasts) -> Row:
     p95 = np.array([float(e.peak_memory_bytes_p95) for e in estimates])
     of_runtime = np.abs(np.log(p50 / runtime))
     of_memory = np.abs(np.log(np.maximum(said, 1e5) / above))
-    used = float((peak * runtime).sum())
+    attempts = [_attempts(e, r.peak_memory_bytes) for e, r in zip(estimates, records, strict=True)]
+    given = np.array([float(several[0]) for several in attempts])
+    held = float(np.array([sum(several) for several in attempts]) @ runtime)
+    used = float(peak @ runtime)
     return {
         "": name,
         "fits": len(records),
         "runtime median": math.expm1(float(np.median(of_runtime))),
         "runtime P90": math.exp(float(np.quantile(of_runtime, 0.9))),
         "runtime within 2 ×": float((of_runtime <= math.log(2.0)).mean()),
+        "runtime within 3 ×": float((of_runtime <= math.log(3.0)).mean()),
         "in P10–P90": float(((p10 <= runtime) & (runtime <= p90)).mean()),
         "memory median": math.expm1(float(np.median(of_memory))),
         "memory P90": math.exp(float(np.quantile(of_memory, 0.9))),
         "memory within 2 ×": float((of_memory <= math.log(2.0)).mean()),
         "above P95": float((peak > p95).mean()),
         "P95/peak": float((p95 / peak).mean()),
-        "wasted GB·s": float((np.maximum(p95 - peak, 0.0) * runtime).sum()) / used,
+        "given/peak": float((given / peak).mean()),
+        "out of memory": float((peak > given).mean()),
+        "wasted GB·s": (held - used) / used,
     }
+
+
+def _attempts(estimate: Estimate, peak_bytes: int) -> list[int]:
+    """Return the memory that the scheduler's policy would give one attempt after the other."""
+    given = [attempt_bytes(estimate)]
+    while given[-1] < peak_bytes:
+        given.append(attempt_bytes(estimate, given[-1], len(given)))
+    return given
 
 
 def as_table(rows: Sequence[Row], *, markdown: bool = False) -> str:

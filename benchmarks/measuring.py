@@ -3,13 +3,13 @@
 In: what benchmarks of sizing share. Not in: Dask, plans, forecasts.
 """
 
-import math
 import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
+from benchmarks.records import attempt_record
 from fitcast.history.records import Record
 from fitcast.trainer.attempts import AttemptSpec
 from fitcast.trainer.runner import AttemptRunner
@@ -75,30 +75,15 @@ def _run(
             deadline_s=deadline_s,
         )
     )
-    return Record(
-        record_id=f"{prepared.name}-{fit.fit_id}",
-        workflow_id=prepared.name,
-        workflow_name=prepared.name,
+    return attempt_record(
+        f"{prepared.name}-{fit.fit_id}",
+        fit.request,
+        measured,
+        workflow=prepared.name,
         dataset=prepared.dataset,
         candidate=fit.candidate.label,
         candidate_index=fit.candidate.index,
         fold=fit.fold,
-        attempt=1,
-        request=fit.request,
-        estimate=None,
-        outcome=measured.outcome,
-        runtime_s=measured.runtime_s,
-        cpu_s=measured.cpu_s,
-        peak_memory_bytes=measured.peak_memory_bytes,
-        base_memory_bytes=measured.base_memory_bytes,
         memory_limit_bytes=LIMIT_BYTES,
-        deadline_s=deadline_s if math.isfinite(deadline_s) else None,
-        pool="benchmark",
-        worker="benchmark",
-        host="benchmark",
-        started_at=measured.started_at,
-        ended_at=measured.ended_at,
-        scores=measured.scores,
-        error_type=measured.error_type,
-        error_message=measured.error_message,
+        deadline_s=deadline_s,
     )

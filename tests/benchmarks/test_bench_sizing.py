@@ -153,7 +153,7 @@ def test_constants_are_found_again():
             cost = cost_of(describe(r.request), true)
             told.append(replace(r, runtime_s=cost.work_s + cost.process_s))
     one = [r for r in told if r.request.threads == 1]
-    fitted = fit_constants(one, constants(), quiet=True)
+    fitted = fit_constants(one, constants())
     fitted["work_factor"] = 1.0
     errors = [
         abs(math.log((cost.work_s + cost.process_s) / r.runtime_s))
