@@ -99,6 +99,7 @@ _RECORD_TYPES: Final[dict[str, pa.DataType]] = {
     "error_message": pa.string(),
     "versions": pa.string(),
     "machine_speed": pa.float64(),
+    "shared_s": pa.float64(),
     "imported": pa.bool_(),
 }
 

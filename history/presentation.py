@@ -32,7 +32,7 @@ SAVED_AT_METRIC: Final = "system/fitcast_saved_at_ms"
 
 _FORBIDDEN: Final = re.compile(r"[^\w\-. /:]", re.ASCII)
 _DOTS: Final = re.compile(r"(^|/)\.{1,2}(?=/|$)")
-_COST_UNKNOWN: Final = frozenset({Outcome.WORKER_LOST, Outcome.CANCELLED})
+_COST_UNKNOWN: Final = frozenset({Outcome.WORKER_LOST, Outcome.PREEMPTED, Outcome.CANCELLED})
 
 
 class Point(NamedTuple):
@@ -179,7 +179,7 @@ def candidate_status(records: Sequence[Record]) -> str:
     outcomes = {r.outcome for r in records}
     if Outcome.SUCCEEDED in outcomes:
         return "FINISHED"
-    return "KILLED" if outcomes <= {Outcome.CANCELLED, Outcome.WORKER_LOST} else "FAILED"
+    return "KILLED" if outcomes <= _COST_UNKNOWN else "FAILED"
 
 
 def workflow_status(end: WorkflowEnd) -> str:

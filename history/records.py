@@ -27,6 +27,7 @@ class Outcome(StrEnum):
     OUT_OF_MEMORY = "out_of_memory"
     OUT_OF_TIME = "out_of_time"
     WORKER_LOST = "worker_lost"
+    PREEMPTED = "preempted"  # its place was taken away, through no fault of its own
     CANCELLED = "cancelled"
 
 
@@ -111,5 +112,6 @@ class Record:
     error_message: str = ""
     versions: Mapping[str, str] = field(default_factory=dict)
     machine_speed: float = 0.0  # of one core over the reference machine's; 0 if unknown
+    shared_s: float = 0.0  # of work that another fit did for it; alone it would cost this more
     imported: bool = False  # from an ordinary MLflow run: the time of all it did, no memory
     schema_version: int = SCHEMA_VERSION

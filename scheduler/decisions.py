@@ -80,7 +80,7 @@ class Decisions:
             case WorkerJoined():
                 self.join(event.worker)
             case WorkerLeft():
-                actions += self._leave(event.address)
+                actions += self._leave(event)
             case Submitted():
                 self._submit(event)
             case Reforecast():
@@ -104,8 +104,8 @@ class Decisions:
             size.address, WorkerState(size, size.cpus, size.memory_bytes - held)
         )
 
-    def _leave(self, address: str) -> list[Action]:
-        worker = self.workers.pop(address, None)
+    def _leave(self, event: WorkerLeft) -> list[Action]:
+        worker = self.workers.pop(event.address, None)
         if worker is None:
             return []
         actions: list[Action] = []
@@ -114,8 +114,11 @@ class Decisions:
             fit = workflow.fits[key.fit_id]
             workflow.cpus_in_use -= fit.threads
             fit.running_on = None
-            fit.workers_lost += 1
-            actions += self._lost(workflow, fit)
+            if event.preempted:
+                actions += self._again(workflow, fit)
+            else:
+                fit.workers_lost += 1
+                actions += self._lost(workflow, fit)
         return actions
 
     # -- workflows ---------------------------------------------------------------------------
@@ -211,6 +214,8 @@ class Decisions:
             case Outcome.WORKER_LOST:
                 fit.workers_lost += 1
                 return self._lost(workflow, fit)
+            case Outcome.PREEMPTED:
+                return self._again(workflow, fit)
             case outcome:
                 return [self._settle(workflow, fit, outcome)]
 

@@ -19,6 +19,21 @@ class FitKey(NamedTuple):
     fit_id: str
 
 
+class SharedWork(NamedTuple):
+    """Work that a fit has in common with others: done once if they run in one process."""
+
+    name: str  # equal for fits that share it
+    runtime_s: float  # forecast
+
+
+class Follower(NamedTuple):
+    """An attempt that runs after another in the same process."""
+
+    key: FitKey
+    attempt: int
+    deadline_s: float  # from its own beginning
+
+
 @dataclass(frozen=True, slots=True)
 class WorkerJoined:
     """A worker is ready for attempts."""
@@ -31,6 +46,7 @@ class WorkerLeft:
     """A worker is gone, and the attempts on it with it."""
 
     address: str
+    preempted: bool = False  # it was taken away, so no attempt on it can be to blame
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +57,8 @@ class Submitted:
     estimates: Mapping[str, Estimate]  # by fit_id, one thread, in submission order
     dataset_bytes: int  # held once by every worker while the workflow runs
     folds: Mapping[str, int] = field(default_factory=dict)  # of fits that share a fold's rows
+    candidates: Mapping[str, int] = field(default_factory=dict)  # whose folds err together
+    shared: Mapping[str, "SharedWork"] = field(default_factory=dict)
     memory_bytes: int | None = None  # the user's own bound for a fit, instead of the forecast
     deadline_s: float | None = None  # the user's own cap on an attempt
     final: bool = False  # a last fit (the refit) follows when all others are done
@@ -65,7 +83,10 @@ class FinalChosen:
 
 @dataclass(frozen=True, slots=True)
 class AttemptEnded:
-    """An attempt came to an end that its worker reported."""
+    """An attempt came to an end that its worker reported.
+
+    A follower whose turn never came, as their process had ended before, is preempted.
+    """
 
     key: FitKey
     attempt: int
@@ -93,7 +114,7 @@ Event: TypeAlias = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Start:
-    """Start an attempt on a worker."""
+    """Start an attempt on a worker; its followers run after it in the same process, in order."""
 
     key: FitKey
     attempt: int
@@ -102,6 +123,7 @@ class Start:
     threads: int
     memory_limit_bytes: int
     deadline_s: float
+    followers: tuple[Follower, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,10 +4,14 @@ Only sizes. How workers come to life is in :mod:`fitcast.scheduler.backends`; wh
 which worker is decided in :mod:`fitcast.scheduler.decisions`.
 """
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from fitcast.errors import InvalidPoolError
+
+BYTES_PER_CPU = 4 * 2**30
+"""Memory that counts as much as one CPU where a pool has no price; the usual size of a node."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +28,9 @@ class Pool:
         Memory of one worker: what its fits and its copy of the dataset may take together.
     workers : int
         How many such workers there are.
+    price_per_hour : float, optional
+        What one worker costs per hour, in any currency. Without it, pools are compared by the CPU
+        and memory that they have.
 
     Raises
     ------
@@ -35,6 +42,7 @@ class Pool:
     cpus: int
     memory_bytes: int
     workers: int = 1
+    price_per_hour: float | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not self.name.strip():
@@ -45,6 +53,19 @@ class Pool:
                 raise InvalidPoolError(
                     f"pool {self.name!r}: {what} is {value!r}; it must be a whole number above 0"
                 )
+        price = self.price_per_hour
+        if price is not None and not (_is_number(price) and 0.0 <= price < math.inf):
+            raise InvalidPoolError(
+                f"pool {self.name!r}: price_per_hour is {price!r}; give a number of at least 0, or "
+                "leave it out"
+            )
+
+    @property
+    def cost_per_hour(self) -> float:
+        """What one worker counts per hour: its price, else a unit per CPU and per 4 GiB."""
+        if self.price_per_hour is not None:
+            return float(self.price_per_hour)
+        return self.cpus + self.memory_bytes / BYTES_PER_CPU
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +76,11 @@ class WorkerSize:
     pool: str
     cpus: int
     memory_bytes: int
+    cost_per_hour: float = 0.0  # of the whole worker; only compared
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def check_pools(pools: Iterable[Pool]) -> tuple[Pool, ...]:
@@ -78,7 +104,9 @@ def check_pools(pools: Iterable[Pool]) -> tuple[Pool, ...]:
 def planned_workers(pools: Sequence[Pool]) -> list[WorkerSize]:
     """Return the workers that the pools will have, under made-up addresses (for forecasts)."""
     return [
-        WorkerSize(f"{pool.name}-{number}", pool.name, pool.cpus, pool.memory_bytes)
+        WorkerSize(
+            f"{pool.name}-{number}", pool.name, pool.cpus, pool.memory_bytes, pool.cost_per_hour
+        )
         for pool in pools
         for number in range(pool.workers)
     ]

@@ -176,4 +176,5 @@ def record_of(
         error_message=measured.error_message,
         versions=versions,
         machine_speed=machine_speed,
+        shared_s=measured.shared_s,
     )

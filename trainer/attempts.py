@@ -55,6 +55,7 @@ class Measured:
     base_memory_bytes: int
     started_at: datetime  # UTC
     ended_at: datetime  # UTC
+    shared_s: float = 0.0  # work that an earlier fit of the same process had done for it
     fit_time_s: float = 0.0  # as cv_results_' mean_fit_time counts it
     score_time_s: float = 0.0
     scores: dict[str, float] = field(default_factory=dict)  # "score" when there is one scorer

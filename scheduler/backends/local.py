@@ -7,6 +7,7 @@ in :mod:`fitcast.scheduler.decisions` and carried out by :mod:`fitcast.scheduler
 import logging
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -157,7 +158,7 @@ class LocalBackend:
         for address, worker in info.items():
             size = planned.get(str(worker.get("name")))
             if size is not None:
-                found.append(WorkerSize(address, size.pool, size.cpus, size.memory_bytes))
+                found.append(replace(size, address=address))
         return found
 
     def close(self) -> None:
