@@ -99,21 +99,17 @@ class Decisions:
 
     def join(self, size: WorkerSize) -> None:
         """Count a worker in, without starting anything on it yet."""
-        held = sum(workflow.dataset_bytes for workflow in self.workflows.values())
-        self.workers.setdefault(
-            size.address, WorkerState(size, size.cpus, size.memory_bytes - held)
-        )
+        self.state.join(size)
 
     def _leave(self, event: WorkerLeft) -> list[Action]:
-        worker = self.workers.pop(event.address, None)
+        worker = self.state.leave(event.address)
         if worker is None:
             return []
         actions: list[Action] = []
         for key in sorted(worker.running):
             workflow = self.workflows[key.workflow_id]
             fit = workflow.fits[key.fit_id]
-            workflow.cpus_in_use -= fit.threads
-            fit.running_on = None
+            self.state.vacate(workflow, fit)
             if event.preempted:
                 actions += self._again(workflow, fit)
             else:
@@ -127,22 +123,26 @@ class Decisions:
         if event.workflow_id in self.workflows:
             return
         fits = {
-            fit_id: FitState(FitKey(event.workflow_id, fit_id), estimate, event.folds.get(fit_id))
-            for fit_id, estimate in event.estimates.items()
+            fit_id: FitState(
+                FitKey(event.workflow_id, fit_id),
+                estimate,
+                order,
+                event.folds.get(fit_id),
+                event.candidates.get(fit_id),
+                event.shared.get(fit_id),
+            )
+            for order, (fit_id, estimate) in enumerate(event.estimates.items())
         }
         workflow = WorkflowState(
             fits=fits,
-            waiting=list(fits),
             dataset_bytes=event.dataset_bytes,
             memory_bytes=event.memory_bytes,
             deadline_s=event.deadline_s,
             final=event.final,
             unsettled=len(fits),
         )
-        workflow.sort()
-        self.workflows[event.workflow_id] = workflow
-        for worker in self.workers.values():
-            worker.free_memory_bytes -= event.dataset_bytes
+        self.state.open(event.workflow_id, workflow)
+        self.state.enqueue(workflow, list(fits.values()))
 
     def _reforecast(self, event: Reforecast) -> None:
         workflow = self.workflows.get(event.workflow_id)
@@ -152,7 +152,7 @@ class Decisions:
             fit = workflow.fits.get(fit_id)
             if fit is not None and fit.outcome is None:
                 fit.reforecast(estimate)
-        workflow.sort()
+        self.state.sort(workflow)
 
     def _choose_final(self, event: FinalChosen) -> list[Action]:
         workflow = self.workflows.get(event.workflow_id)
@@ -161,9 +161,9 @@ class Decisions:
         workflow.final = False
         if event.fit_id is not None and event.estimate is not None:
             key = FitKey(event.workflow_id, event.fit_id)
-            workflow.fits[event.fit_id] = FitState(key, event.estimate)
-            workflow.waiting.append(event.fit_id)
+            fit = workflow.fits[event.fit_id] = FitState(key, event.estimate)
             workflow.unsettled += 1
+            self.state.wait(workflow, fit)
         return []
 
     def _cancel(self, workflow_id: str) -> list[Action]:
@@ -178,7 +178,7 @@ class Decisions:
                 continue
             if fit.running_on is not None:
                 actions.append(Kill(fit.key, fit.attempt, fit.running_on))
-                self._release(workflow, fit)
+                self.state.vacate(workflow, fit)
             actions.append(self._settle(workflow, fit, Outcome.CANCELLED, "cancelled"))
         return actions
 
@@ -190,9 +190,7 @@ class Decisions:
             if workflow.final:
                 actions.append(ChooseFinal(workflow_id))
                 continue
-            del self.workflows[workflow_id]
-            for worker in self.workers.values():
-                worker.free_memory_bytes += workflow.dataset_bytes
+            self.state.close(workflow_id)
             actions.append(Close(workflow_id))
         return actions
 
@@ -205,7 +203,7 @@ class Decisions:
             return []
         if fit.attempt != event.attempt or fit.running_on is None or fit.outcome is not None:
             return []  # a late report of an attempt that was given up
-        self._release(workflow, fit)
+        self.state.vacate(workflow, fit)
         match event.outcome:
             case Outcome.OUT_OF_MEMORY:
                 return self._out_of_memory(workflow, fit, event.peak_memory_bytes)
@@ -219,13 +217,6 @@ class Decisions:
             case outcome:
                 return [self._settle(workflow, fit, outcome)]
 
-    def _release(self, workflow: WorkflowState, fit: FitState) -> None:
-        worker = self.workers[fit.running_on] if fit.running_on else None
-        fit.running_on = None
-        workflow.cpus_in_use -= fit.threads
-        if worker is not None:
-            worker.give_back(fit)
-
     def _settle(
         self, workflow: WorkflowState, fit: FitState, outcome: Outcome, reason: str = ""
     ) -> Settle:
@@ -234,8 +225,7 @@ class Decisions:
         return Settle(fit.key, fit.attempt, outcome, reason)
 
     def _again(self, workflow: WorkflowState, fit: FitState) -> list[Action]:
-        workflow.waiting.append(fit.key.fit_id)
-        workflow.sort()
+        self.state.wait(workflow, fit)
         return []
 
     def _lost(self, workflow: WorkflowState, fit: FitState) -> list[Action]:
@@ -248,8 +238,9 @@ class Decisions:
         self, workflow: WorkflowState, fit: FitState, peak_memory_bytes: int
     ) -> list[Action]:
         most = self.state.most_memory_bytes()
-        used = max(fit.memory_limit_bytes, peak_memory_bytes)
-        if workflow.memory_bytes is not None or fit.memory_limit_bytes >= most:
+        used = max(peak_memory_bytes, 1)
+        if workflow.memory_bytes is not None or fit.share_bytes >= most or used >= most:
+            used = max(used, fit.share_bytes)
             bound = "the bound given" if workflow.memory_bytes is not None else "the largest worker"
             fit.ran_out_of_memory(used)
             reason = (

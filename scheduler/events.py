@@ -32,6 +32,7 @@ class Follower(NamedTuple):
     key: FitKey
     attempt: int
     deadline_s: float  # from its own beginning
+    saved_s: float = 0.0  # forecast of the work that is done for it already
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +122,8 @@ class Start:
     worker: str
     pool: str
     threads: int
-    memory_limit_bytes: int
+    memory_limit_bytes: int  # what it may never exceed
+    share_bytes: int  # what it is counted with; beyond, it goes first when the worker is full
     deadline_s: float
     followers: tuple[Follower, ...] = ()
 

@@ -6,27 +6,34 @@ in :mod:`fitcast.scheduler.decisions`.
 The rules, in order:
 
 * workflows share the workers: the one with the fewest CPUs in use goes first;
-* within a workflow, the fit with the longest forecast goes first (Graham's LPT rule); where the
-  data is large, fits of a fold whose rows are in use go before, as long as no fit is so long that
-  it must not wait;
-* a fit goes to the smallest worker that is safe for it: its memory reservation is the one that is
-  expected to waste least, retries included (:mod:`fitcast.sizing.allocation`), and the reservations
-  on a worker never exceed the worker;
-* a fit that finds no room keeps its place: smaller ones may pass it on the worker that it waits
-  for only if they are forecast to end before it could start (EASY backfilling, Lifka 1995);
-* one thread while there are more fits than cores, more as the queue drains and if they help.
+* within a workflow, the longest first, and before them those that can run in few places, if the
+  end waits for them (:mod:`fitcast.scheduler.waiting`); where the data is large, fits of a fold
+  whose rows are in use go before, as long as no fit is so long that it must not wait;
+* a fit goes to the cheapest worker that is safe for it: alone it finds there the memory that is
+  expected to waste least, retries included (:mod:`fitcast.sizing.allocation`), and the sum with
+  those that run there stays within the worker (:mod:`fitcast.scheduler.memory_load`);
+* a fit that finds no room keeps its place: others may pass it on the worker that it waits for only
+  if they are forecast to end before it could start, or fit in beside it (EASY backfilling, Lifka
+  1995);
+* one thread while there is more to do than cores (:mod:`fitcast.scheduler.threads`);
+* tiny fits, and fits with work in common, share a process (:mod:`fitcast.scheduler.batching`).
 """
 
-from dataclasses import dataclass, field
+import math
+from dataclasses import dataclass
+from itertools import islice
 
-from fitcast.scheduler.events import Start
-from fitcast.scheduler.plan_state import FitState, PlanState, WorkerState, WorkflowState
-
-LEAST_PARALLEL_FRACTION = 0.3
-"""Below this, a second core for a fit is better left idle."""
-
-LOOK_AHEAD = 256
-"""How many waiting fits of a workflow are looked at for backfilling at one event."""
+from fitcast.scheduler.batching import follows_in_s, followers_of
+from fitcast.scheduler.events import FitKey, Follower, Start
+from fitcast.scheduler.memory_load import Demand
+from fitcast.scheduler.plan_state import (
+    FitState,
+    PlanState,
+    Reservation,
+    WorkerState,
+    WorkflowState,
+)
+from fitcast.scheduler.threads import best_threads
 
 LARGE_DATASET_BYTES = 64 * 2**20
 """From here on, the rows of a fold are worth keeping its fits together."""
@@ -34,16 +41,30 @@ LARGE_DATASET_BYTES = 64 * 2**20
 LONG_SHARE = 0.5
 """A fit that takes this share of all that is left on every core goes first, whatever its fold."""
 
+RESERVE_AMONG = 64
+"""How many workers are looked at to find where a fit that must wait can start soonest."""
+
+WORTH_WAITING = 0.95
+"""A fit waits for more threads if it then ends within this share of the time to its end now."""
+
 
 @dataclass(slots=True)
-class _Round:
-    """One round of placing."""
+class _Turn:
+    """One turn of placing: the workers that may have room, and what is the same for all fits."""
 
     state: PlanState
     now_s: float
     most_bytes: int
-    reserved: dict[str, tuple[float, int]] = field(default_factory=dict)
-    # worker → when, and how much, the fit that waits for it needs
+    open: dict[str, WorkerState]
+
+
+@dataclass(slots=True)
+class _Found:
+    """Where a fit can start, and how."""
+
+    worker: WorkerState
+    threads: int
+    within_s: float  # what it and its followers may take
 
 
 def place(state: PlanState, now_s: float) -> list[Start]:
@@ -61,10 +82,21 @@ def place(state: PlanState, now_s: float) -> list[Start]:
     list of Start
         To be carried out in this order.
     """
+    # Where nothing changed since the last turn nothing fits now either.
+    looked_at = [state.workers[address] for address in state.changed]
+    state.changed.clear()
+    free = {worker.size.address: worker for worker in looked_at if worker.free_cpus > 0}
+    if not free:
+        return []
+    free |= _dropped_reservation(state, looked_at)
+    for workflow in state.workflows.values():
+        if workflow.sorted_for != state.version and workflow.waiting:
+            state.sort(workflow)
+    state.changed.clear()
+    turn = _Turn(state, now_s, state.most_memory_bytes(), free)
     starts: list[Start] = []
-    turn = _Round(state, now_s, state.most_memory_bytes())
     blocked: set[str] = set()
-    while state.has_free_cpu():
+    while turn.open:
         ready = [
             (workflow.cpus_in_use, order, workflow_id)
             for order, (workflow_id, workflow) in enumerate(state.workflows.items())
@@ -73,7 +105,7 @@ def place(state: PlanState, now_s: float) -> list[Start]:
         if not ready:
             break
         workflow_id = min(ready)[2]
-        start = _place_next(turn, state.workflows[workflow_id])
+        start = _next(turn, state.workflows[workflow_id])
         if start is None:
             blocked.add(workflow_id)
         else:
@@ -81,133 +113,203 @@ def place(state: PlanState, now_s: float) -> list[Start]:
     return starts
 
 
-def _place_next(turn: _Round, workflow: WorkflowState) -> Start | None:
+def _dropped_reservation(state: PlanState, looked_at: list[WorkerState]) -> dict[str, WorkerState]:
+    """Forget a reservation that no longer holds, and return the worker whose room is free again.
+
+    If its fit still waits, it is looked at first and may renew it.
+    """
+    reserved = state.reservation
+    if reserved is None:
+        return {}
+    workflow = state.workflows.get(reserved.key.workflow_id)
+    gone = workflow is None or reserved.key.fit_id not in workflow.waiting
+    if gone or any(worker.size.address == reserved.worker for worker in looked_at):
+        state.reservation = None
+        worker = state.workers[reserved.worker]
+        return {reserved.worker: worker} if worker.free_cpus > 0 else {}
+    return {}
+
+
+def _next(turn: _Turn, workflow: WorkflowState) -> Start | None:
+    """Start the first waiting fit of a workflow that finds room."""
     waiting = workflow.waiting
-    nearest = range(len(waiting) - 1, max(-1, len(waiting) - 1 - LOOK_AHEAD), -1)
     if _keeps_folds_together(turn, workflow):
-        for index in nearest:
-            start = _started(turn, workflow, index, held_only=True)
-            if start is not None:
+        for fit_id in waiting.in_order():
+            fit = workflow.fits[fit_id]
+            holding = [worker for worker in turn.open.values() if worker.holds(fit)]
+            if holding and (start := _started(turn, workflow, fit, holding)) is not None:
                 return start
-    for index in nearest:
-        start = _started(turn, workflow, index)
+    for fit_id in waiting.in_order():
+        fit = workflow.fits[fit_id]
+        start = _started(turn, workflow, fit, list(turn.open.values()))
         if start is not None:
             return start
-        if not turn.reserved:
-            fit = workflow.fits[waiting[index]]
-            _reserve(turn, workflow.need_bytes(fit, turn.most_bytes))
+        if turn.state.reservation is None:
+            _reserve(turn, workflow, fit)
     return None
 
 
-def _keeps_folds_together(turn: _Round, workflow: WorkflowState) -> bool:
+def _keeps_folds_together(turn: _Turn, workflow: WorkflowState) -> bool:
     if workflow.dataset_bytes < LARGE_DATASET_BYTES:
         return False
-    if not any(worker.folds.total() for worker in turn.state.workers.values()):
+    if not any(worker.folds.total() for worker in turn.open.values()):
         return False
-    left_s = sum(workflow.fits[fit_id].estimate.runtime_s_p50 for fit_id in workflow.waiting)
-    cpus = sum(worker.size.cpus for worker in turn.state.workers.values())
-    longest_s = workflow.fits[workflow.waiting[-1]].estimate.runtime_s_p50
-    return longest_s < LONG_SHARE * left_s / cpus
+    waiting = workflow.waiting
+    return waiting.longest_s() < LONG_SHARE * waiting.backlog_s() / max(1, turn.state.cpus)
 
 
 def _started(
-    turn: _Round, workflow: WorkflowState, index: int, *, held_only: bool = False
+    turn: _Turn, workflow: WorkflowState, fit: FitState, among: list[WorkerState]
 ) -> Start | None:
-    """Start the waiting fit at an index if there is room for it."""
-    fit = workflow.fits[workflow.waiting[index]]
+    """Start a waiting fit if there is room for it on one of these workers."""
     need = workflow.need_bytes(fit, turn.most_bytes)
-    worker = _room_for(turn, fit, need, held_only)
-    if worker is None:
-        return None
-    del workflow.waiting[index]
-    return _start(turn, workflow, fit, worker, need)
-
-
-def _room_for(turn: _Round, fit: FitState, need: int, held_only: bool) -> WorkerState | None:
-    best: tuple[int, int, int] | None = None
+    demand = workflow.demand(fit, turn.most_bytes)
+    best: tuple[float, int, float] | None = None
     chosen: WorkerState | None = None
-    for worker in turn.state.workers.values():
-        if worker.free_cpus < 1 or worker.free_memory_bytes < need:
+    for worker in among:
+        if not worker.has_room(demand, need) or _passing_s(turn, fit, worker, demand) is None:
             continue
-        if held_only and not worker.holds(fit):
-            continue
-        if worker.size.address in turn.reserved:
-            start_s, wanted = turn.reserved[worker.size.address]
-            passes = turn.now_s + fit.runtime_s(1) <= start_s
-            beside = worker.free_memory_bytes - need >= wanted and worker.free_cpus > 1
-            if not (passes or beside):
-                continue
         # The cheapest safe worker first; among equals the least busy.
-        cost = worker.size.memory_bytes // worker.size.cpus
-        rank = (cost, -worker.free_cpus, -worker.free_memory_bytes)
+        size = worker.size
+        share = max(1.0 / size.cpus, need / size.memory_bytes)
+        rank = ((size.cost_per_hour or 0.0) * share, -worker.free_cpus, worker.load.upper_bytes())
         if best is None or rank < best:
             best, chosen = rank, worker
-    return chosen
+    if chosen is None:
+        return None
+    threads = _threads(turn, workflow, fit, chosen, demand)
+    if threads == 0:
+        return None
+    return _start(turn, workflow, fit, chosen, demand, need, threads)
 
 
-def _reserve(turn: _Round, need: int) -> None:
+def _passing_s(turn: _Turn, fit: FitState, worker: WorkerState, demand: Demand) -> float | None:
+    """Return what a fit may take on a worker for what waits for it; None if it must not pass."""
+    reserved = turn.state.reservation
+    if reserved is None or reserved.worker != worker.size.address or reserved.key == fit.key:
+        return math.inf
+    if reserved.cpus_left > 0 and reserved.load.upper_with(demand) <= worker.memory_bytes:
+        return math.inf
+    window_s = reserved.start_s - turn.now_s
+    return window_s if fit.runtime_s(1) <= window_s else None
+
+
+def _threads(
+    turn: _Turn, workflow: WorkflowState, fit: FitState, worker: WorkerState, demand: Demand
+) -> int:
+    """Return with how many threads a fit starts on a worker now; 0 if it should wait for more."""
+    if _passing_s(turn, fit, worker, demand) != math.inf:
+        return 1
+    wanted = best_threads(turn.state, fit, worker.size.cpus, turn.now_s)
+    if wanted <= worker.free_cpus:
+        return wanted
+    cpus, free_s = worker.free_cpus, turn.now_s
+    for other in _by_end(turn, worker):
+        if cpus >= wanted:
+            break
+        cpus, free_s = cpus + other.threads, max(free_s, other.ends_s)
+    waits_s = free_s - turn.now_s + fit.runtime_s(wanted)
+    if turn.state.reservation is None and waits_s < WORTH_WAITING * fit.runtime_s(worker.free_cpus):
+        _reserve_on(turn, worker, fit, demand, wanted)
+        return 0
+    return worker.free_cpus
+
+
+def _by_end(turn: _Turn, worker: WorkerState) -> list[FitState]:
+    """Return what holds room on a worker, the first to end first."""
+    running = [turn.state.fit(key) for key in worker.running]
+    return sorted((fit for fit in running if fit.held is not None), key=lambda fit: fit.ends_s)
+
+
+def _reserve(turn: _Turn, workflow: WorkflowState, fit: FitState) -> None:
     """Keep room for a fit that must wait, on the worker where it can start soonest."""
-    soonest: tuple[float, str] | None = None
-    for address, worker in turn.state.workers.items():
-        free, cpus = worker.free_memory_bytes, worker.free_cpus
-        ends = sorted(
-            (fit.started_s + fit.runtime_s(fit.threads), fit.memory_limit_bytes, fit.threads)
-            for fit in map(turn.state.fit, worker.running)
-        )
-        start_s = turn.now_s
-        for end_s, memory_bytes, threads in ends:
-            if free >= need and cpus >= 1:
-                break
-            free, cpus = free + memory_bytes, cpus + threads
-            start_s = max(turn.now_s, end_s)
-        if free >= need and cpus >= 1 and (soonest is None or (start_s, address) < soonest):
-            soonest = (start_s, address)
-    if soonest is not None:
-        turn.reserved[soonest[1]] = (soonest[0], need)
+    need = workflow.need_bytes(fit, turn.most_bytes)
+    demand = workflow.demand(fit, turn.most_bytes)
+    likely = [*turn.open.values(), *islice(turn.state.workers.values(), RESERVE_AMONG)]
+    best: Reservation | None = None
+    for worker in likely[: 2 * RESERVE_AMONG]:
+        if worker.memory_bytes < need:
+            continue
+        found = _reservation(turn, worker, fit, demand, 1)
+        if best is None or found.start_s < best.start_s:
+            best = found
+    turn.state.reservation = best
+
+
+def _reserve_on(
+    turn: _Turn, worker: WorkerState, fit: FitState, demand: Demand, cpus: int
+) -> None:
+    turn.state.reservation = _reservation(turn, worker, fit, demand, cpus)
+
+
+def _reservation(
+    turn: _Turn, worker: WorkerState, fit: FitState, demand: Demand, cpus: int
+) -> Reservation:
+    """Return when a fit could start on a worker, and what is left beside it from then on."""
+    load, free, start_s = worker.load.copy(), worker.free_cpus, turn.now_s
+    ending = _by_end(turn, worker)
+    left = len(ending)
+    for other in ending:
+        if free >= cpus and (left == 0 or load.upper_with(demand) <= worker.memory_bytes):
+            break
+        assert other.held is not None
+        load.remove(other.held)
+        free, start_s, left = free + other.threads, max(start_s, other.ends_s), left - 1
+    load.add(demand)
+    return Reservation(fit.key, worker.size.address, start_s, free - cpus, load)
 
 
 def _start(
-    turn: _Round, workflow: WorkflowState, fit: FitState, worker: WorkerState, need: int
+    turn: _Turn,
+    workflow: WorkflowState,
+    fit: FitState,
+    worker: WorkerState,
+    demand: Demand,
+    need: int,
+    threads: int,
 ) -> Start:
-    threads = _threads(turn.state, fit, worker)
-    slice_bytes = worker.size.memory_bytes * threads // worker.size.cpus
-    if need < slice_bytes and not _is_tight(turn.state, workflow, slice_bytes):
-        # Nobody waits for the rest of this slice: a wrong forecast then costs no retry.
-        idle_cpus = worker.free_cpus - threads
-        keep = slice_bytes // threads * idle_cpus
-        need = max(need, min(slice_bytes, worker.free_memory_bytes - keep))
-    fit.attempt += 1
-    fit.running_on = worker.size.address
-    fit.threads = threads
-    fit.memory_limit_bytes = need
-    fit.started_s = turn.now_s
-    worker.take(fit)
-    workflow.cpus_in_use += threads
+    state = turn.state
+    reserved = state.reservation
+    passing_s = _passing_s(turn, fit, worker, demand)
+    following = []
+    if threads == 1:
+        following = followers_of(state, workflow, fit, math.inf if passing_s is None else passing_s)
+    took_s = fit.runtime_s(threads) + sum(map(follows_in_s, following))
+    if reserved is not None and reserved.key == fit.key:
+        state.reservation = None
+        kept = state.workers[reserved.worker]
+        if kept.free_cpus > 0:  # what was kept there is free for others
+            turn.open[reserved.worker] = kept
+    elif reserved is not None and reserved.worker == worker.size.address:
+        if turn.now_s + took_s > reserved.start_s:  # it will run beside what waits
+            reserved.cpus_left -= threads
+            reserved.load.add(demand)
+    for one in (fit, *following):
+        workflow.waiting.remove(one)
+        one.attempt += 1
+        one.threads, one.held = (threads, demand) if one is fit else (0, None)
+        one.share_bytes = need
+        one.started_s, one.ends_s = turn.now_s, turn.now_s + took_s
+        state.occupy(workflow, one, worker)
+    if worker.free_cpus == 0:
+        turn.open.pop(worker.size.address, None)
+    bounded = workflow.memory_bytes is not None
     return Start(
         key=fit.key,
         attempt=fit.attempt,
         worker=worker.size.address,
         pool=worker.size.pool,
         threads=threads,
-        memory_limit_bytes=need,
+        memory_limit_bytes=need if bounded else max(need, worker.memory_bytes),
+        share_bytes=need,
         deadline_s=workflow.attempt_deadline_s(fit),
+        followers=tuple(
+            Follower(
+                FitKey(*one.key),
+                one.attempt,
+                workflow.attempt_deadline_s(one),
+                one.estimate.runtime_s_p50 - follows_in_s(one),
+            )
+            for one in following
+        ),
     )
-
-
-def _is_tight(state: PlanState, workflow: WorkflowState, slice_bytes: int) -> bool:
-    """Whether a bound was set or a waiting fit needs more than its share of a worker."""
-    if workflow.memory_bytes is not None:
-        return True
-    return any(
-        fit.wanted_bytes() > slice_bytes
-        for other in state.workflows.values()
-        for fit in (other.fits[fit_id] for fit_id in other.waiting[-LOOK_AHEAD:])
-    )
-
-
-def _threads(state: PlanState, fit: FitState, worker: WorkerState) -> int:
-    if fit.estimate.parallel_fraction < LEAST_PARALLEL_FRACTION or worker.free_cpus == 1:
-        return 1
-    waiting = sum(len(other.waiting) for other in state.workflows.values())
-    free = sum(other.free_cpus for other in state.workers.values())
-    return max(1, min(worker.free_cpus, free // (waiting + 1)))

@@ -6,11 +6,13 @@ fit goes in :mod:`fitcast.scheduler.placement`.
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from fitcast.history.records import Estimate, Outcome
-from fitcast.scheduler.events import FitKey
-from fitcast.scheduler.pools import WorkerSize
+from fitcast.scheduler.events import FitKey, SharedWork
+from fitcast.scheduler.memory_load import Demand, MemoryLoad, demand_of
+from fitcast.scheduler.pools import WorkerSize, cost_per_hour
+from fitcast.scheduler.waiting import WaitingFits
 from fitcast.sizing.allocation import attempt_bytes
 
 DEADLINE_FACTOR = 20.0
@@ -22,6 +24,9 @@ LEAST_DEADLINE_S = 300.0
 LONGER_RETRY_FACTOR = 5.0
 """The one retry after running out of time gets this many times longer."""
 
+THREADS_START_S = 0.05
+"""What starting a second thread costs a fit: its process was forked with one."""
+
 
 @dataclass(slots=True)
 class FitState:
@@ -29,28 +34,44 @@ class FitState:
 
     key: FitKey
     estimate: Estimate
+    order: int = 0  # of submission
     fold: int | None = None  # whose rows it shares with other fits; None if it shares none
+    candidate: int | None = None  # whose folds err together; None if it stands alone
+    shared: SharedWork | None = None
     attempt: int = 0
     running_on: str | None = None
-    threads: int = 1
-    memory_limit_bytes: int = 0
+    threads: int = 1  # that its process has; 0 while it follows another fit in theirs
+    share_bytes: int = 0
+    held: Demand | None = None  # what its worker counts; None while it follows another fit
     started_s: float = 0.0
+    ends_s: float = 0.0  # forecast of when its process, followers included, will be done
     least_memory_bytes: int = 0  # proved too little by running out of memory
     memory_failures: int = 0
-    wanted_memory_bytes: int = 0  # by the next attempt; 0 until it is first asked for
     timeouts: int = 0
     workers_lost: int = 0
     outcome: Outcome | None = None
+    wanted_memory_bytes: int = 0  # by the next attempt; 0 until it is first asked for
+    wanted_demand: Demand | None = None
+
+    @property
+    def fit_id(self) -> str:
+        """Its name within the workflow."""
+        return self.key.fit_id
+
+    @property
+    def is_fresh(self) -> bool:
+        """Whether nothing has gone wrong with it: others may run in its process."""
+        return not (self.memory_failures or self.timeouts or self.workers_lost)
 
     def reforecast(self, estimate: Estimate) -> None:
         """Take a corrected forecast."""
-        self.estimate, self.wanted_memory_bytes = estimate, 0
+        self.estimate, self.wanted_memory_bytes, self.wanted_demand = estimate, 0, None
 
     def ran_out_of_memory(self, used_bytes: int) -> None:
         """Note how much memory was too little."""
         self.least_memory_bytes = max(self.least_memory_bytes, used_bytes)
         self.memory_failures += 1
-        self.wanted_memory_bytes = 0
+        self.wanted_memory_bytes, self.wanted_demand = 0, None
 
     def wanted_bytes(self) -> int:
         """Return the memory that the next attempt should get, whatever there is."""
@@ -60,28 +81,48 @@ class FitState:
             )
         return self.wanted_memory_bytes
 
+    def demand(self) -> Demand:
+        """Return what it adds to a sum; after running out of memory all that it should get."""
+        if self.wanted_demand is None:
+            alone = self.candidate is None
+            group = (self.key.workflow_id, self.key.fit_id if alone else self.candidate)
+            if self.memory_failures:
+                self.wanted_demand = Demand(float(self.wanted_bytes()), 0.0, group)
+            else:
+                self.wanted_demand = demand_of(self.estimate, group)
+        return self.wanted_demand
+
     def runtime_s(self, threads: int) -> float:
         """Return the median forecast of the runtime with `threads` threads (Amdahl)."""
+        if threads <= 1:
+            return self.estimate.runtime_s_p50
         fraction = self.estimate.parallel_fraction
-        return self.estimate.runtime_s_p50 * (1.0 - fraction + fraction / threads)
+        scaled = self.estimate.runtime_s_p50 * (1.0 - fraction + fraction / threads)
+        return scaled + THREADS_START_S
 
     def copy(self) -> "FitState":
         """Return an independent copy, for simulating what comes next."""
         return FitState(
             self.key,
             self.estimate,
+            self.order,
             self.fold,
+            self.candidate,
+            self.shared,
             self.attempt,
             self.running_on,
             self.threads,
-            self.memory_limit_bytes,
+            self.share_bytes,
+            self.held,
             self.started_s,
+            self.ends_s,
             self.least_memory_bytes,
             self.memory_failures,
-            self.wanted_memory_bytes,
             self.timeouts,
             self.workers_lost,
             self.outcome,
+            self.wanted_memory_bytes,
+            self.wanted_demand,
         )
 
 
@@ -91,23 +132,32 @@ class WorkerState:
 
     size: WorkerSize
     free_cpus: int
-    free_memory_bytes: int
+    memory_bytes: int  # for fits: what the datasets leave
+    load: MemoryLoad = field(default_factory=MemoryLoad)
     running: set[FitKey] = field(default_factory=set)
     folds: Counter[tuple[str, int]] = field(default_factory=Counter)  # running fits by fold
 
+    def has_room(self, demand: Demand, need_bytes: int) -> bool:
+        """Tell whether a fit could start: alone safe here, and in sum with those that run."""
+        if self.free_cpus < 1 or self.memory_bytes < need_bytes:
+            return False
+        return not self.running or self.load.upper_with(demand) <= self.memory_bytes
+
     def take(self, fit: FitState) -> None:
         """Reserve what a fit was given."""
-        self.free_cpus -= fit.threads
-        self.free_memory_bytes -= fit.memory_limit_bytes
         self.running.add(fit.key)
+        if fit.held is not None:
+            self.free_cpus -= fit.threads
+            self.load.add(fit.held)
         if fit.fold is not None:
             self.folds[fit.key.workflow_id, fit.fold] += 1
 
     def give_back(self, fit: FitState) -> None:
         """Free what a fit was given."""
-        self.free_cpus += fit.threads
-        self.free_memory_bytes += fit.memory_limit_bytes
         self.running.discard(fit.key)
+        if fit.held is not None:
+            self.free_cpus += fit.threads
+            self.load.remove(fit.held)
         if fit.fold is not None:
             self.folds[fit.key.workflow_id, fit.fold] -= 1
 
@@ -120,7 +170,8 @@ class WorkerState:
         return WorkerState(
             self.size,
             self.free_cpus,
-            self.free_memory_bytes,
+            self.memory_bytes,
+            self.load.copy(),
             set(self.running),
             Counter(self.folds),
         )
@@ -128,29 +179,32 @@ class WorkerState:
 
 @dataclass(slots=True)
 class WorkflowState:
-    """A workflow's fits; `waiting` is sorted so that the next to start is last."""
+    """A workflow's fits, those that wait, and what its user set."""
 
     fits: dict[str, FitState]
-    waiting: list[str]
     dataset_bytes: int
     memory_bytes: int | None
     deadline_s: float | None
     final: bool  # a last fit is still to be chosen
     unsettled: int
+    waiting: WaitingFits = field(default_factory=WaitingFits)
     cpus_in_use: int = 0
-
-    def sort(self) -> None:
-        """Put the longest forecast last; among equals the first submitted."""
-        order = {fit_id: place for place, fit_id in enumerate(self.fits)}
-        self.waiting.sort(
-            key=lambda fit_id: (self.fits[fit_id].estimate.runtime_s_p50, -order[fit_id])
-        )
+    sorted_for: int = -1  # version of the workers that the waiting fits are sorted for
 
     def need_bytes(self, fit: FitState, most_bytes: int) -> int:
-        """Return the memory to reserve for a fit; `most_bytes` is what the largest worker has."""
+        """Return what a fit alone should have; `most_bytes` is what the largest worker has."""
         if self.memory_bytes is not None:
             return min(self.memory_bytes, most_bytes)
         return max(1, min(fit.wanted_bytes(), most_bytes))
+
+    def demand(self, fit: FitState, most_bytes: int) -> Demand:
+        """Return what a fit adds to the sum on a worker."""
+        demand = fit.demand()
+        if self.memory_bytes is not None:
+            return Demand(float(min(self.memory_bytes, most_bytes)), 0.0, demand.group)
+        if demand.mean_bytes > most_bytes:
+            return Demand(float(most_bytes), 0.0, demand.group)
+        return demand
 
     def attempt_deadline_s(self, fit: FitState) -> float:
         """Return how long the next attempt of a fit may take, in seconds."""
@@ -165,16 +219,18 @@ class WorkflowState:
             fit_id: fit if fit.outcome is not None else fit.copy()
             for fit_id, fit in self.fits.items()
         }
-        return WorkflowState(
-            fits,
-            list(self.waiting),
-            self.dataset_bytes,
-            self.memory_bytes,
-            self.deadline_s,
-            self.final,
-            self.unsettled,
-            self.cpus_in_use,
-        )
+        return replace(self, fits=fits, waiting=self.waiting.copy())
+
+
+@dataclass(slots=True)
+class Reservation:
+    """Room that is kept for a fit that can't start yet, on the worker where it can soonest."""
+
+    key: FitKey
+    worker: str
+    start_s: float
+    cpus_left: int  # beside it, from then on
+    load: MemoryLoad  # of what runs then, itself included
 
 
 @dataclass(slots=True)
@@ -183,6 +239,107 @@ class PlanState:
 
     workers: dict[str, WorkerState] = field(default_factory=dict)
     workflows: dict[str, WorkflowState] = field(default_factory=dict)
+    changed: dict[str, None] = field(default_factory=dict)  # workers that may have room anew
+    reservation: Reservation | None = None
+    cpus: int = 0  # of all workers
+    cpus_in_use: int = 0
+    cpu_ends_s: float = 0.0  # sum over running fits of threads × forecast end
+    version: int = 0  # of the workers: raised when classes of waiting fits may have changed
+    kinds: Counter[tuple[int, int]] = field(default_factory=Counter)  # (CPUs, memory) → workers
+    kinds_sorted_for: Counter[tuple[int, int]] = field(default_factory=Counter)
+
+    # -- workers -----------------------------------------------------------------------------
+
+    def join(self, size: WorkerSize) -> None:
+        """Count a worker in."""
+        if size.address in self.workers:
+            return
+        if size.cost_per_hour is None:
+            size = replace(size, cost_per_hour=cost_per_hour(size.cpus, size.memory_bytes))
+        free = size.memory_bytes - self.held_bytes()
+        self.workers[size.address] = WorkerState(size, size.cpus, free)
+        self.changed[size.address] = None
+        self.cpus += size.cpus
+        self.kinds[size.cpus, size.memory_bytes] += 1
+        self._note_kinds()
+
+    def leave(self, address: str) -> WorkerState | None:
+        """Count a worker out; its fits are for the caller to take off it."""
+        worker = self.workers.pop(address, None)
+        if worker is None:
+            return None
+        self.changed.pop(address, None)
+        if self.reservation is not None and self.reservation.worker == address:
+            self.reservation = None
+        self.cpus -= worker.size.cpus
+        kind = (worker.size.cpus, worker.size.memory_bytes)
+        self.kinds[kind] -= 1
+        if not self.kinds[kind]:
+            del self.kinds[kind]
+        self._note_kinds()
+        return worker
+
+    def _note_kinds(self) -> None:
+        before, now = self.kinds_sorted_for, self.kinds
+        alike = before.keys() == now.keys()
+        # Sorting 100,000 fits anew for each of 1,000 workers would take longer than they come.
+        if not alike or any(abs(now[kind] - before[kind]) > 0.1 * before[kind] for kind in now):
+            self.kinds_sorted_for = Counter(now)
+            self.version += 1
+
+    def slots(self, need_bytes: int) -> int:
+        """Return how many fits that each need so much memory could run at once."""
+        held = self.held_bytes()
+        return sum(
+            count * min(cpus, max(0, memory_bytes - held) // need_bytes)
+            for (cpus, memory_bytes), count in self.kinds.items()
+        )
+
+    def held_bytes(self) -> int:
+        """Return what the datasets take of each worker's memory."""
+        return sum(workflow.dataset_bytes for workflow in self.workflows.values())
+
+    def most_memory_bytes(self) -> int:
+        """Return what a fit alone on the largest worker could have, beside the datasets."""
+        return max((memory for _, memory in self.kinds), default=0) - self.held_bytes()
+
+    # -- workflows ---------------------------------------------------------------------------
+
+    def open(self, workflow_id: str, workflow: WorkflowState) -> None:
+        """Take in a workflow; its dataset takes memory of every worker."""
+        self.workflows[workflow_id] = workflow
+        for address, worker in self.workers.items():
+            worker.memory_bytes -= workflow.dataset_bytes
+            self.changed[address] = None
+
+    def close(self, workflow_id: str) -> None:
+        """Forget a workflow."""
+        workflow = self.workflows.pop(workflow_id)
+        for address, worker in self.workers.items():
+            worker.memory_bytes += workflow.dataset_bytes
+            self.changed[address] = None
+
+    def sort(self, workflow: WorkflowState) -> None:
+        """Put the waiting fits of a workflow in order for the workers there are."""
+        waiting = [workflow.fits[fit_id] for fit_id in workflow.waiting]
+        self.enqueue(workflow, waiting)
+
+    def enqueue(self, workflow: WorkflowState, fits: list[FitState]) -> None:
+        """Let these fits wait, and no others."""
+        most = self.most_memory_bytes()
+        needs = {fit.fit_id: workflow.need_bytes(fit, max(most, 1)) for fit in fits}
+        slots = {need: self.slots(need) for need in set(needs.values())}
+        workflow.waiting.fill((fit, slots[needs[fit.fit_id]]) for fit in fits)
+        workflow.sorted_for = self.version
+        self.changed.update(dict.fromkeys(self.workers))
+
+    def wait(self, workflow: WorkflowState, fit: FitState) -> None:
+        """Let a fit wait (again)."""
+        need = workflow.need_bytes(fit, max(1, self.most_memory_bytes()))
+        workflow.waiting.add(fit, self.slots(need))
+        self.changed.update(dict.fromkeys(self.workers))
+
+    # -- fits --------------------------------------------------------------------------------
 
     def fit(self, key: FitKey) -> FitState:
         """Return the fit of this key."""
@@ -194,19 +351,33 @@ class PlanState:
             for key in worker.running:
                 yield self.fit(key)
 
-    def has_free_cpu(self) -> bool:
-        """Tell whether any worker could start anything."""
-        return any(worker.free_cpus > 0 for worker in self.workers.values())
+    def occupy(self, workflow: WorkflowState, fit: FitState, worker: WorkerState) -> None:
+        """Reserve on a worker what a fit was given."""
+        fit.running_on = worker.size.address
+        worker.take(fit)
+        workflow.cpus_in_use += fit.threads
+        self.cpus_in_use += fit.threads
+        self.cpu_ends_s += fit.threads * fit.ends_s
 
-    def most_memory_bytes(self) -> int:
-        """Return what a fit alone on the largest worker could have, beside the datasets."""
-        held = sum(workflow.dataset_bytes for workflow in self.workflows.values())
-        sizes = [worker.size.memory_bytes - held for worker in self.workers.values()]
-        return max(sizes, default=0)
+    def vacate(self, workflow: WorkflowState, fit: FitState) -> None:
+        """Free what a fit was given."""
+        worker = self.workers.get(fit.running_on or "")
+        fit.running_on = None
+        workflow.cpus_in_use -= fit.threads
+        self.cpus_in_use -= fit.threads
+        self.cpu_ends_s -= fit.threads * fit.ends_s
+        if worker is not None:
+            worker.give_back(fit)
+            self.changed[worker.size.address] = None
 
     def copy(self) -> "PlanState":
         """Return an independent copy, for simulating what comes next."""
-        return PlanState(
-            {address: worker.copy() for address, worker in self.workers.items()},
-            {key: workflow.copy() for key, workflow in self.workflows.items()},
+        reserved = self.reservation
+        return replace(
+            self,
+            workers={address: worker.copy() for address, worker in self.workers.items()},
+            workflows={key: workflow.copy() for key, workflow in self.workflows.items()},
+            changed=dict(self.changed),
+            reservation=reserved and replace(reserved, load=reserved.load.copy()),
+            kinds=Counter(self.kinds),
         )

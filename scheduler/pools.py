@@ -65,7 +65,7 @@ class Pool:
         """What one worker counts per hour: its price, else a unit per CPU and per 4 GiB."""
         if self.price_per_hour is not None:
             return float(self.price_per_hour)
-        return self.cpus + self.memory_bytes / BYTES_PER_CPU
+        return cost_per_hour(self.cpus, self.memory_bytes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +76,12 @@ class WorkerSize:
     pool: str
     cpus: int
     memory_bytes: int
-    cost_per_hour: float = 0.0  # of the whole worker; only compared
+    cost_per_hour: float | None = None  # of the whole worker; only compared
+
+
+def cost_per_hour(cpus: int, memory_bytes: int) -> float:
+    """Return what a worker without a price counts: a unit per CPU and per 4 GiB."""
+    return cpus + memory_bytes / BYTES_PER_CPU
 
 
 def _is_number(value: object) -> bool:

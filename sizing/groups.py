@@ -79,7 +79,7 @@ def seen_in(record: Record) -> Seen:
             failed=False,
         )
     if record.outcome is Outcome.OUT_OF_MEMORY:
-        reached = max(record.peak_memory_bytes, record.memory_limit_bytes) - max(base, 0)
+        reached = (record.peak_memory_bytes or record.memory_limit_bytes) - max(base, 0)
         return Seen(log_memory_least=_log(reached), base_memory_bytes=base_known)
     if record.outcome is Outcome.OUT_OF_TIME:
         reached_s = max(record.runtime_s, record.deadline_s or 0.0)

@@ -89,8 +89,12 @@ class SimulatedBackend:
             outcome, took_s, peak = Outcome.OUT_OF_MEMORY, took_s / 2, start.memory_limit_bytes
         elif took_s > start.deadline_s:
             outcome, took_s = Outcome.OUT_OF_TIME, start.deadline_s
-        ended = AttemptEnded(start.key, start.attempt, outcome, peak)
-        self.at(self.now_s + took_s + self._overhead_s, ended)
+        ended = [AttemptEnded(start.key, start.attempt, outcome, peak)]
+        for one in start.followers:
+            took_s += max(0.0, self._runtime_s(one.key, 1) - one.saved_s)
+            ended.append(AttemptEnded(one.key, one.attempt, Outcome.SUCCEEDED, 0))
+        for event in reversed(ended):
+            self.at(self.now_s + took_s + self._overhead_s, event)
 
     def resume(self, key: FitKey, attempt: int, ends_s: float) -> None:
         """Let an attempt that is under way already end well at `ends_s`."""

@@ -70,21 +70,28 @@ def test_a_fit_goes_to_the_smallest_worker_that_is_safe_for_it():
 
 def test_out_of_memory_gets_more_memory_up_to_the_largest_worker():
     decisions = plan(TWO)
-    (first,) = started(decisions.handle(submitted(estimate()), 0.0))
-    assert first.memory_limit_bytes == 2000 * MIB  # its share of the worker: nobody else waits
-    limits = [first.memory_limit_bytes]
-    start = first
-    while limits[-1] < 4000 * MIB:
-        out = ended(start, Outcome.OUT_OF_MEMORY, limits[-1])
-        (start,) = started(decisions.handle(out, float(len(limits))))
-        limits.append(start.memory_limit_bytes)
-    growth = [after / before for before, after in pairwise(limits)]
+    (start,) = started(decisions.handle(submitted(estimate()), 0.0))
+    assert start.memory_limit_bytes == 4000 * MIB  # nobody else needs it
+    shares, used = [start.share_bytes], 3000 * MIB
+    while shares[-1] < 4000 * MIB:
+        out = ended(start, Outcome.OUT_OF_MEMORY, used)
+        (start,) = started(decisions.handle(out, float(len(shares))))
+        shares.append(start.share_bytes)
+        used = start.share_bytes
+    growth = [after / before for before, after in pairwise([3000 * MIB, *shares[1:]])]
     assert growth[0] == pytest.approx(1.1, rel=0.01)  # most misses are near
-    assert growth[1] == pytest.approx(1.3, rel=0.01)  # and then they aren't
-    assert len(limits) <= 5
+    assert len(shares) <= 4
     actions = decisions.handle(ended(start, Outcome.OUT_OF_MEMORY, 4000 * MIB), 9.0)
     assert actions[0].outcome is Outcome.OUT_OF_MEMORY
     assert "needs more than 4,000 MiB" in actions[0].reason
+
+
+def test_what_it_used_counts_where_others_took_the_room():
+    decisions = plan(TWO)
+    starts = started(decisions.handle(submitted(estimate(), estimate()), 0.0))
+    out = ended(starts[0], Outcome.OUT_OF_MEMORY, 80 * MIB)  # less than its share
+    (again,) = started(decisions.handle(out, 1.0))
+    assert again.share_bytes == 100 * MIB
 
 
 def test_a_users_bound_is_final():
@@ -108,11 +115,11 @@ def test_out_of_time_gets_one_longer_retry():
 def test_a_lost_worker_costs_nothing_but_three_are_poison():
     decisions = plan(ONE)
     (start,) = started(decisions.handle(submitted(estimate()), 0.0))
-    limit = start.memory_limit_bytes
+    limit = start.share_bytes
     for _ in range(2):
         decisions.handle(WorkerLeft("one"), 1.0)
         (start,) = started(decisions.handle(WorkerJoined(ONE), 2.0))
-        assert start.memory_limit_bytes == limit
+        assert start.share_bytes == limit
     actions = decisions.handle(WorkerLeft("one"), 3.0)
     assert [type(a) for a in actions] == [events.Settle, events.Close]
     assert actions[0].outcome is Outcome.WORKER_LOST
@@ -247,10 +254,8 @@ def test_packing_never_exceeds_a_worker_and_every_fit_settles_once(
             elif isinstance(action, events.Close):
                 closed = True
         for worker in decisions.workers.values():
-            reserved = sum(
-                decisions.workflows[k.workflow_id].fits[k.fit_id].memory_limit_bytes
-                for k in worker.running
-            )
+            single = len(worker.running) <= 1
+            reserved = 0 if single else worker.load.upper_bytes()
             threads = sum(
                 decisions.workflows[k.workflow_id].fits[k.fit_id].threads for k in worker.running
             )

@@ -1,0 +1,94 @@
+"""Which fits run one after another in the same process: tiny ones, and those that share work.
+
+Pure. A process of its own costs a fit tens of milliseconds; work that candidates have in common
+(the fitted steps of a pipeline before the last) is done once if they follow each other. What
+speaks against it is the end of the queue, where other cores idle: a batch is at most a fair part
+of what is left (guided self-scheduling: Polychronopoulos and Kuck, IEEE Transactions on
+Computers, 1987).
+"""
+
+from fitcast.scheduler.plan_state import FitState, PlanState, WorkflowState
+
+TINY_S = 0.1
+"""Fits forecast to take less share a process."""
+
+MOST_FITS = 400
+LEAST_TINY_BATCH_S = 0.15
+MOST_TINY_BATCH_S = 3.0
+"""So long nothing is heard of the fits of a batch: that much may be lost, and no more."""
+
+LEAST_SHARED_FRACTION = 0.05
+LEAST_SHARED_S = 0.005
+"""Work in common that is less is not worth the waiting for each other."""
+
+MOST_MEMORY_RATIO = 1.1
+"""Fits that need more than this times the first one's memory don't follow it."""
+
+
+def followers_of(
+    state: PlanState, workflow: WorkflowState, fit: FitState, within_s: float
+) -> list[FitState]:
+    """Return the waiting fits that should follow a fit in its process, in order.
+
+    Parameters
+    ----------
+    state : PlanState
+        The plan.
+    workflow : WorkflowState
+        Of the fit, which still waits.
+    fit : FitState
+        The first of its process; with one thread.
+    within_s : float
+        Forecast seconds that all of them may take; infinite if nothing else waits for the place.
+    """
+    if not fit.is_fresh:
+        return []
+    backlog_s = sum(other.waiting.backlog_s() for other in state.workflows.values())
+    fair_s = backlog_s / max(1, state.cpus)
+    if _shares(fit):
+        assert fit.shared is not None
+        found = workflow.waiting.sharing(fit.shared.name)
+        chosen = (workflow.fits[fit_id] for fit_id in found if fit_id != fit.fit_id)
+        same = [one for one in chosen if _shares(one)]
+        same.sort(key=lambda one: (-one.estimate.runtime_s_p50, one.order))
+        limit_s = min(0.5 * fair_s, within_s)
+    elif _is_tiny(fit):
+        same = [workflow.fits[fit_id] for fit_id in workflow.waiting.shorter(fit, MOST_FITS)]
+        same = [one for one in same if _is_tiny(one)]
+        limit_s = min(max(0.25 * fair_s, LEAST_TINY_BATCH_S), MOST_TINY_BATCH_S, within_s)
+    else:
+        return []
+    return _within(fit, same, limit_s)
+
+
+def follows_in_s(fit: FitState) -> float:
+    """Return the forecast runtime of a fit that follows others."""
+    saved_s = 0.0 if fit.shared is None or not _shares(fit) else fit.shared.runtime_s
+    return max(0.0, fit.estimate.runtime_s_p50 - saved_s)
+
+
+def _within(fit: FitState, others: list[FitState], limit_s: float) -> list[FitState]:
+    total_s = fit.estimate.runtime_s_p50
+    most_bytes = MOST_MEMORY_RATIO * fit.wanted_bytes()
+    chosen: list[FitState] = []
+    for one in others:
+        if len(chosen) + 1 >= MOST_FITS:
+            break
+        took_s = follows_in_s(one)
+        if not one.is_fresh or one.wanted_bytes() > most_bytes or total_s + took_s > limit_s:
+            continue
+        chosen.append(one)
+        total_s += took_s
+    return chosen
+
+
+def _is_tiny(fit: FitState) -> bool:
+    estimate = fit.estimate
+    return estimate.runtime_s_p50 < TINY_S and estimate.runtime_s_p90 < 5.0 * TINY_S
+
+
+def _shares(fit: FitState) -> bool:
+    if fit.shared is None:
+        return False
+    least_s = max(LEAST_SHARED_S, LEAST_SHARED_FRACTION * fit.estimate.runtime_s_p50)
+    return fit.shared.runtime_s >= least_s

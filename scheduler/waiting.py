@@ -1,0 +1,184 @@
+"""The fits of a workflow that wait, so that the next to start is found at once.
+
+In: the order in which they are looked at. Not in: whether one finds room
+(:mod:`fitcast.scheduler.placement`).
+
+The longest forecast goes first (Graham's LPT rule), but some fits can run in few places: those
+that need much memory. If all of those that at most *s* slots can run take longer on these slots
+than everything takes on all slots, they are what the end waits for, and go before longer fits
+that would find room anywhere.
+"""
+
+import heapq
+import math
+from bisect import bisect_left, insort
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from typing import NamedTuple, Protocol
+
+from fitcast.history.records import Estimate
+from fitcast.scheduler.events import SharedWork
+
+LOOK_AHEAD = 48
+"""How many waiting fits of a kind are looked at to fill a gap."""
+
+
+class Waiting(Protocol):
+    """What the order needs of a fit."""
+
+    order: int
+    shared: SharedWork | None
+    estimate: Estimate
+
+    @property
+    def fit_id(self) -> str:
+        """Its name within the workflow."""
+
+
+class Entry(NamedTuple):
+    """A waiting fit; of two entries the larger goes first."""
+
+    runtime_s: float
+    order: int  # negative, so that among equals the first submitted is the larger
+    fit_id: str
+
+
+class WaitingFits:
+    """Waiting fits in classes by how many of their kind can run at once."""
+
+    def __init__(self) -> None:
+        self._classes: dict[int, list[Entry]] = {}  # ascending: the next to start is last
+        self._slots: dict[int, int] = {}
+        self._backlog_s: dict[int, float] = {}
+        self._class_of: dict[str, tuple[int, Entry]] = {}
+        self._sharing: dict[str, dict[str, None]] = {}  # by shared work, in order of arrival
+        self._saved_s = 0.0
+
+    def __len__(self) -> int:
+        return len(self._class_of)
+
+    def __contains__(self, fit_id: str) -> bool:
+        return fit_id in self._class_of
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._class_of)
+
+    def fill(self, fits: Iterable[tuple[Waiting, int]]) -> None:
+        """Take in fits, each with the number of slots that can run its kind; forget others."""
+        self.clear()
+        for fit, slots in fits:
+            number, entry = self._note(fit, slots)
+            self._classes.setdefault(number, []).append(entry)
+        for entries in self._classes.values():
+            entries.sort()
+
+    def add(self, fit: Waiting, slots: int) -> None:
+        """Take in one more."""
+        number, entry = self._note(fit, slots)
+        insort(self._classes.setdefault(number, []), entry)
+
+    def remove(self, fit: Waiting) -> None:
+        """Let one go."""
+        number, entry = self._class_of.pop(fit.fit_id)
+        entries = self._classes[number]
+        if entries[-1] is entry:
+            entries.pop()
+        else:
+            del entries[bisect_left(entries, entry)]
+        self._backlog_s[number] -= entry.runtime_s
+        if not entries:
+            del self._classes[number], self._backlog_s[number]
+        if fit.shared is not None:
+            sharers = self._sharing[fit.shared.name]
+            del sharers[fit.fit_id]
+            if sharers:
+                self._saved_s -= fit.shared.runtime_s
+            else:
+                del self._sharing[fit.shared.name]
+
+    def clear(self) -> None:
+        """Forget all."""
+        for held in (self._classes, self._slots, self._backlog_s, self._class_of, self._sharing):
+            held.clear()
+        self._saved_s = 0.0
+
+    def _note(self, fit: Waiting, slots: int) -> tuple[int, Entry]:
+        # Neighbouring numbers of slots make no difference once they are many.
+        number = round(4.0 * math.log2(slots + 1))
+        entry = Entry(fit.estimate.runtime_s_p50, -fit.order, fit.fit_id)
+        self._slots.setdefault(number, slots)
+        self._class_of[fit.fit_id] = (number, entry)
+        self._backlog_s[number] = self._backlog_s.get(number, 0.0) + entry.runtime_s
+        if fit.shared is not None:
+            sharers = self._sharing.setdefault(fit.shared.name, {})
+            if sharers:
+                self._saved_s += fit.shared.runtime_s
+            sharers[fit.fit_id] = None
+        return number, entry
+
+    def backlog_s(self) -> float:
+        """Return the forecast runtime of all that wait, in seconds; shared work counts once."""
+        return max(0.0, sum(self._backlog_s.values()) - self._saved_s)
+
+    def longest_s(self) -> float:
+        """Return the longest forecast, in seconds."""
+        return max((entries[-1].runtime_s for entries in self._classes.values()), default=0.0)
+
+    def longer_than(self, runtime_s: float, most: int) -> list[str]:
+        """Return up to `most` fits that are forecast to take longer."""
+        longest = islice(heapq.merge(*map(reversed, self._classes.values()), reverse=True), most)
+        return [entry.fit_id for entry in longest if entry.runtime_s > runtime_s]
+
+    def sharing(self, name: str) -> list[str]:
+        """Return the fits that have this work in common."""
+        return list(self._sharing.get(name, ()))
+
+    def shorter(self, fit: Waiting, most: int) -> list[str]:
+        """Return up to `most` fits that come after this one in its class."""
+        number, entry = self._class_of[fit.fit_id]
+        entries = self._classes[number]
+        place = bisect_left(entries, entry)
+        return [one.fit_id for one in reversed(entries[max(0, place - most) : place])]
+
+    def in_order(self) -> Iterator[str]:
+        """Yield fits in the order in which they should start, some of each class."""
+        if len(self._classes) == 1:
+            (only,) = self._classes.values()
+            for place in range(len(only) - 1, max(-1, len(only) - 1 - LOOK_AHEAD), -1):
+                yield only[place].fit_id
+            return
+        critical, others = self._split()
+        for group in (critical, others):
+            merged = heapq.merge(*map(self._first_of, group), reverse=True)
+            for entry in merged:
+                yield entry.fit_id
+
+    def _first_of(self, number: int) -> list[Entry]:
+        return self._classes[number][: -LOOK_AHEAD - 1 : -1]
+
+    def _split(self) -> tuple[list[int], list[int]]:
+        """Return the classes that the end waits for, and the others."""
+        numbers = sorted(self._classes)
+        total_s, worst, last = 0.0, -1.0, 0
+        for place, number in enumerate(numbers):
+            total_s += self._backlog_s[number]
+            ratio = total_s / max(1, self._slots[number])
+            if ratio > worst:
+                worst, last = ratio, place
+        return numbers[: last + 1], numbers[last + 1 :]
+
+    def copy(self) -> "WaitingFits":
+        """Return an independent copy."""
+        other = WaitingFits()
+        other._classes = {number: list(entries) for number, entries in self._classes.items()}
+        other._slots = dict(self._slots)
+        other._backlog_s = dict(self._backlog_s)
+        other._class_of = dict(self._class_of)
+        other._sharing = {name: dict(sharers) for name, sharers in self._sharing.items()}
+        other._saved_s = self._saved_s
+        return other
+
+    def classes(self) -> Counter[int]:
+        """Return how many fits wait by how many slots can run their kind."""
+        return Counter({self._slots[n]: len(entries) for n, entries in self._classes.items()})
