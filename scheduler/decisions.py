@@ -151,7 +151,7 @@ class Decisions:
         for fit_id, estimate in event.estimates.items():
             fit = workflow.fits.get(fit_id)
             if fit is not None and fit.outcome is None:
-                fit.reforecast(estimate)
+                self.state.reforecast(fit, estimate)
         self.state.sort(workflow)
 
     def _choose_final(self, event: FinalChosen) -> list[Action]:

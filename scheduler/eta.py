@@ -4,19 +4,22 @@ The simulator runs the decisions of the live scheduler, so the forecast can't dr
 scheduler does. Errors of the sizing model are drawn together where they are shared: by all fits
 of an algorithm, by the folds of a candidate; drawing each fit alone would make the interval far
 too narrow.
+
+Playing a large plan many times would take too long. There it is played a few times, which tells by
+how much it exceeds its bound (all work on all cores, or the longest fit); many more draws then
+give the bound alone. The ratio hardly varies between draws, the bound does.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
-from scipy.special import ndtr, ndtri
 
 from fitcast.history.records import Estimate
 from fitcast.scheduler.backends.simulated import SimulatedBackend
 from fitcast.scheduler.decisions import Decisions
+from fitcast.scheduler.draws import LONGEST_S, Array, Draws, Groups, final_key
 from fitcast.scheduler.events import FinalChosen, FitKey, Submitted
 from fitcast.scheduler.pools import WorkerSize
 
@@ -25,7 +28,7 @@ FIT_EVENTS_PER_FORECAST = 6_000
 
 FEWEST_SAMPLES = 8
 MOST_SAMPLES = 200
-_LONGEST_S = 1e9  # keeps a hopelessly unsure forecast a date
+FEWEST_PLAYS = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,75 +75,42 @@ def span(seconds: float) -> str:
     return f"{whole / 86_400:,.1f} days"
 
 
-@dataclass(frozen=True, slots=True)
-class Groups:
-    """Which fits share forecasting errors: the algorithm and the candidate of each."""
-
-    algorithm: Mapping[FitKey, str]
-    candidate: Mapping[FitKey, str]
-
-
-class _Draw:
-    """One sample of all runtimes; shared errors are drawn once for all who share them."""
-
-    def __init__(self, rng: np.random.Generator, groups: Groups) -> None:
-        self._rng = rng
-        self._groups = groups
-        self._shared: dict[str, float] = {}
-
-    def _z(self, group: str) -> float:
-        if group not in self._shared:
-            self._shared[group] = float(self._rng.standard_normal())
-        return self._shared[group]
-
-    def runtime_s(self, key: FitKey, estimate: Estimate, longer_than_s: float = 0.0) -> float:
-        algorithm = self._groups.algorithm.get(key, key.fit_id)
-        candidate = self._groups.candidate.get(key, key.fit_id)
-        mean = math.log(max(estimate.runtime_s_p50, 1e-6))
-        mean += estimate.runtime_log_sd_algorithm * self._z(f"algorithm {algorithm}")
-        mean += estimate.runtime_log_sd_candidate * self._z(f"{key.workflow_id} {candidate}")
-        sd = max(estimate.runtime_log_sd_fit, 1e-3)
-        z = float(self._rng.standard_normal())
-        if longer_than_s > 0.0:
-            # It has run this long already: draw from what is left of the distribution.
-            below = float(ndtr((math.log(longer_than_s) - mean) / sd))
-            if below > 0.999:
-                return longer_than_s * (1.0 + 0.1 * float(self._rng.exponential()))
-            z = float(ndtri(below + (1.0 - below) * float(self._rng.uniform(1e-6, 1.0 - 1e-6))))
-        return min(math.exp(min(mean + sd * z, 50.0)), _LONGEST_S)
-
-
 def _finishes(
     decisions: Decisions,
-    groups: Groups,
+    draws: Draws,
+    drawn: Array,
     finals: Mapping[str, Estimate],
-    rng: np.random.Generator,
     now_s: float,
     overhead_s: float,
 ) -> dict[str, float]:
     """Play the plan once and return when each workflow is done."""
-    draw = _Draw(rng, groups)
     plan = decisions.copy()
+    runtime_by_key: dict[FitKey, float] = dict(zip(draws.place, drawn.tolist(), strict=True))
 
     def runtime_s(key: FitKey, threads: int) -> float:
-        estimate = plan.workflows[key.workflow_id].fits[key.fit_id].estimate
-        fraction = estimate.parallel_fraction
-        return draw.runtime_s(key, estimate) * (1.0 - fraction + fraction / threads)
+        alone_s = runtime_by_key[key]
+        if threads <= 1:
+            return alone_s
+        fit = plan.state.fit(key)
+        return alone_s * fit.runtime_s(threads) / max(fit.runtime_s(1), 1e-9)
 
     def choose_final(workflow_id: str) -> FinalChosen:
         estimate = finals.get(workflow_id)
-        return FinalChosen(workflow_id, None if estimate is None else "refit", estimate)
+        name = None if estimate is None else final_key(workflow_id).fit_id
+        return FinalChosen(workflow_id, name, estimate)
 
     backend = SimulatedBackend(
         plan, runtime_s, choose_final=choose_final, overhead_s=overhead_s, now_s=now_s
     )
+    running = list(decisions.running())
     backend.carry_out(plan.place(now_s))
-    for fit in decisions.running():
-        fraction = fit.estimate.parallel_fraction
-        speed_up = 1.0 - fraction + fraction / fit.threads
-        elapsed_s = max(0.0, now_s - fit.started_s)
-        total_s = draw.runtime_s(fit.key, fit.estimate, elapsed_s / speed_up) * speed_up
-        backend.resume(fit.key, fit.attempt, max(now_s, fit.started_s + total_s))
+    ends_s = {
+        fit.key: max(now_s, fit.started_s + fit.process_ratio * runtime_by_key[fit.key])
+        for fit in running
+        if fit.follows is None
+    }
+    for fit in sorted(running, key=lambda one: one.follows is None):  # followers first
+        backend.resume(fit.key, fit.attempt, ends_s.get(fit.follows or fit.key, now_s))
     return backend.run()
 
 
@@ -169,7 +139,7 @@ def forecast(
     overhead_s : float
         Seconds that a slot stays idle between two attempts.
     samples : int, optional
-        How often the plan is played; by default as often as a fixed effort allows.
+        How many draws are made; by default as many as a fixed effort allows.
     seed : int
         Seed of the draws; the same plan and seed give the same forecast.
 
@@ -178,16 +148,26 @@ def forecast(
     dict of str to Eta
         By workflow.
     """
-    open_fits = sum(workflow.unsettled for workflow in decisions.workflows.values())
+    open_fits = max(1, sum(workflow.unsettled for workflow in decisions.workflows.values()))
+    affordable = FIT_EVENTS_PER_FORECAST // open_fits
     if samples is None:
-        samples = FIT_EVENTS_PER_FORECAST // max(1, open_fits)
-        samples = max(FEWEST_SAMPLES, min(MOST_SAMPLES, samples))
+        samples = max(FEWEST_SAMPLES, min(MOST_SAMPLES, affordable))
+    plays = min(samples, max(FEWEST_PLAYS, affordable))
     rng = np.random.default_rng(seed)
+    draws = Draws(decisions, groups, finals or {}, now_s)
     remaining: dict[str, list[float]] = {workflow_id: [] for workflow_id in decisions.workflows}
-    for _ in range(samples):
-        finishes = _finishes(decisions, groups, finals or {}, rng, now_s, overhead_s)
+    bounds = []
+    for _ in range(plays):
+        drawn = draws.sample(rng)
+        finishes = _finishes(decisions, draws, drawn, finals or {}, now_s, overhead_s)
+        bounds.append(max(draws.bound_s(drawn), 1e-9))
         for workflow_id, sampled in remaining.items():
-            sampled.append(finishes.get(workflow_id, now_s + _LONGEST_S) - now_s)
+            sampled.append(finishes.get(workflow_id, now_s + LONGEST_S) - now_s)
+    if plays < samples:
+        more = np.array([draws.bound_s(draws.sample(rng)) for _ in range(MOST_SAMPLES)])
+        for workflow_id, sampled in remaining.items():
+            ratio = float(np.mean(np.divide(sampled, bounds)))
+            remaining[workflow_id] = list(more * ratio)
     asked_at = datetime.now(UTC)
     etas = {}
     for workflow_id, sampled in remaining.items():

@@ -10,7 +10,8 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 
 from fitcast.scheduler.decisions import Decisions
-from fitcast.scheduler.eta import Groups, forecast
+from fitcast.scheduler.draws import Groups
+from fitcast.scheduler.eta import forecast
 from fitcast.scheduler.events import Event, FitKey, Reforecast
 from fitcast.scheduler.runs import Run
 from fitcast.scheduler.sweep_forecast import groups_of

@@ -71,6 +71,10 @@ class MemoryLoad:
         if not self._groups:
             self._mean = self._variance = 0.0  # rounding errors end here
 
+    def mean_bytes(self) -> float:
+        """Return the mean of the sum, in bytes."""
+        return self._mean
+
     def upper_bytes(self) -> float:
         """Return what the sum exceeds with `OVERFLOW_PROBABILITY`, in bytes."""
         return _upper(self._mean, self._variance)

@@ -23,7 +23,7 @@ import math
 from dataclasses import dataclass
 from itertools import islice
 
-from fitcast.scheduler.batching import follows_in_s, followers_of
+from fitcast.scheduler.batching import followers_of, follows_in_s
 from fitcast.scheduler.events import FitKey, Follower, Start
 from fitcast.scheduler.memory_load import Demand
 from fitcast.scheduler.plan_state import (
@@ -139,9 +139,17 @@ def _next(turn: _Turn, workflow: WorkflowState) -> Start | None:
             holding = [worker for worker in turn.open.values() if worker.holds(fit)]
             if holding and (start := _started(turn, workflow, fit, holding)) is not None:
                 return start
-    for fit_id in waiting.in_order():
+    among = list(turn.open.values())
+    # Capped as demands are: a fit that needs more than any worker has gets all of one.
+    room = max(
+        math.inf if not worker.running else worker.memory_bytes - worker.load.mean_bytes()
+        for worker in among
+    )
+    for fit_id in waiting.in_order(room):
         fit = workflow.fits[fit_id]
-        start = _started(turn, workflow, fit, list(turn.open.values()))
+        start = None
+        if fit.demand().mean_bytes <= room or workflow.memory_bytes is not None:
+            start = _started(turn, workflow, fit, among)
         if start is not None:
             return start
         if turn.state.reservation is None:
@@ -236,9 +244,7 @@ def _reserve(turn: _Turn, workflow: WorkflowState, fit: FitState) -> None:
     turn.state.reservation = best
 
 
-def _reserve_on(
-    turn: _Turn, worker: WorkerState, fit: FitState, demand: Demand, cpus: int
-) -> None:
+def _reserve_on(turn: _Turn, worker: WorkerState, fit: FitState, demand: Demand, cpus: int) -> None:
     turn.state.reservation = _reservation(turn, worker, fit, demand, cpus)
 
 
@@ -280,16 +286,21 @@ def _start(
         kept = state.workers[reserved.worker]
         if kept.free_cpus > 0:  # what was kept there is free for others
             turn.open[reserved.worker] = kept
-    elif reserved is not None and reserved.worker == worker.size.address:
-        if turn.now_s + took_s > reserved.start_s:  # it will run beside what waits
-            reserved.cpus_left -= threads
-            reserved.load.add(demand)
+    elif (
+        reserved is not None
+        and reserved.worker == worker.size.address
+        and turn.now_s + took_s > reserved.start_s
+    ):  # it will run beside what waits
+        reserved.cpus_left -= threads
+        reserved.load.add(demand)
     for one in (fit, *following):
         workflow.waiting.remove(one)
         one.attempt += 1
         one.threads, one.held = (threads, demand) if one is fit else (0, None)
+        one.follows = None if one is fit else fit.key
         one.share_bytes = need
-        one.started_s, one.ends_s = turn.now_s, turn.now_s + took_s
+        one.started_s = turn.now_s
+        one.process_ratio = took_s / max(one.estimate.runtime_s_p50, 1e-9)
         state.occupy(workflow, one, worker)
     if worker.free_cpus == 0:
         turn.open.pop(worker.size.address, None)

@@ -43,8 +43,9 @@ class FitState:
     threads: int = 1  # that its process has; 0 while it follows another fit in theirs
     share_bytes: int = 0
     held: Demand | None = None  # what its worker counts; None while it follows another fit
+    follows: FitKey | None = None  # in whose process it runs
     started_s: float = 0.0
-    ends_s: float = 0.0  # forecast of when its process, followers included, will be done
+    process_ratio: float = 1.0  # its process, followers included, over it alone with one thread
     least_memory_bytes: int = 0  # proved too little by running out of memory
     memory_failures: int = 0
     timeouts: int = 0
@@ -62,6 +63,11 @@ class FitState:
     def is_fresh(self) -> bool:
         """Whether nothing has gone wrong with it: others may run in its process."""
         return not (self.memory_failures or self.timeouts or self.workers_lost)
+
+    @property
+    def ends_s(self) -> float:
+        """Forecast of when its process will be done, on the plan's own clock."""
+        return self.started_s + self.process_ratio * self.estimate.runtime_s_p50
 
     def reforecast(self, estimate: Estimate) -> None:
         """Take a corrected forecast."""
@@ -114,8 +120,9 @@ class FitState:
             self.threads,
             self.share_bytes,
             self.held,
+            self.follows,
             self.started_s,
-            self.ends_s,
+            self.process_ratio,
             self.least_memory_bytes,
             self.memory_failures,
             self.timeouts,
@@ -340,6 +347,13 @@ class PlanState:
         self.changed.update(dict.fromkeys(self.workers))
 
     # -- fits --------------------------------------------------------------------------------
+
+    def reforecast(self, fit: FitState, estimate: Estimate) -> None:
+        """Give a fit a corrected forecast; if it waits, its workflow is to be sorted anew."""
+        runs = fit.threads if fit.running_on is not None else 0
+        self.cpu_ends_s -= runs * fit.ends_s
+        fit.reforecast(estimate)
+        self.cpu_ends_s += runs * fit.ends_s
 
     def fit(self, key: FitKey) -> FitState:
         """Return the fit of this key."""

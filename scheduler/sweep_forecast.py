@@ -12,7 +12,8 @@ import pandas as pd
 from fitcast.errors import FitTooLargeError
 from fitcast.history.records import Estimate
 from fitcast.scheduler.backends.simulated import SimulatedBackend
-from fitcast.scheduler.eta import Eta, Groups, forecast, plan_for
+from fitcast.scheduler.draws import Groups
+from fitcast.scheduler.eta import Eta, forecast, plan_for
 from fitcast.scheduler.events import FitKey, Submitted
 from fitcast.scheduler.pools import WorkerSize
 from fitcast.scheduler.runs import forecast_cells

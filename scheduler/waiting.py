@@ -19,6 +19,7 @@ from typing import NamedTuple, Protocol
 
 from fitcast.history.records import Estimate
 from fitcast.scheduler.events import SharedWork
+from fitcast.scheduler.memory_load import Demand
 
 LOOK_AHEAD = 48
 """How many waiting fits of a kind are looked at to fill a gap."""
@@ -35,6 +36,9 @@ class Waiting(Protocol):
     def fit_id(self) -> str:
         """Its name within the workflow."""
 
+    def demand(self) -> Demand:
+        """Return the memory that it needs."""
+
 
 class Entry(NamedTuple):
     """A waiting fit; of two entries the larger goes first."""
@@ -50,6 +54,7 @@ class WaitingFits:
     def __init__(self) -> None:
         self._classes: dict[int, list[Entry]] = {}  # ascending: the next to start is last
         self._slots: dict[int, int] = {}
+        self._least_bytes: dict[int, float] = {}  # that any fit of a class needs
         self._backlog_s: dict[int, float] = {}
         self._class_of: dict[str, tuple[int, Entry]] = {}
         self._sharing: dict[str, dict[str, None]] = {}  # by shared work, in order of arrival
@@ -99,8 +104,10 @@ class WaitingFits:
 
     def clear(self) -> None:
         """Forget all."""
-        for held in (self._classes, self._slots, self._backlog_s, self._class_of, self._sharing):
+        for held in (self._classes, self._slots, self._least_bytes, self._backlog_s):
             held.clear()
+        self._class_of.clear()
+        self._sharing.clear()
         self._saved_s = 0.0
 
     def _note(self, fit: Waiting, slots: int) -> tuple[int, Entry]:
@@ -108,6 +115,8 @@ class WaitingFits:
         number = round(4.0 * math.log2(slots + 1))
         entry = Entry(fit.estimate.runtime_s_p50, -fit.order, fit.fit_id)
         self._slots.setdefault(number, slots)
+        need = fit.demand().mean_bytes
+        self._least_bytes[number] = min(need, self._least_bytes.get(number, need))
         self._class_of[fit.fit_id] = (number, entry)
         self._backlog_s[number] = self._backlog_s.get(number, 0.0) + entry.runtime_s
         if fit.shared is not None:
@@ -141,21 +150,27 @@ class WaitingFits:
         place = bisect_left(entries, entry)
         return [one.fit_id for one in reversed(entries[max(0, place - most) : place])]
 
-    def in_order(self) -> Iterator[str]:
-        """Yield fits in the order in which they should start, some of each class."""
+    def in_order(self, room_bytes: float = math.inf) -> Iterator[str]:
+        """Yield fits in the order in which they should start, some of each class.
+
+        Of classes whose fits all need more than `room_bytes` only the longest fit is among them.
+        """
         if len(self._classes) == 1:
             (only,) = self._classes.values()
             for place in range(len(only) - 1, max(-1, len(only) - 1 - LOOK_AHEAD), -1):
                 yield only[place].fit_id
             return
         critical, others = self._split()
-        for group in (critical, others):
-            merged = heapq.merge(*map(self._first_of, group), reverse=True)
+        for group in filter(None, (critical, others)):
+            firsts = [self._first_of(number, room_bytes) for number in group]
+            merged = heapq.merge(*firsts, reverse=True) if len(firsts) > 1 else iter(firsts[0])
             for entry in merged:
                 yield entry.fit_id
 
-    def _first_of(self, number: int) -> list[Entry]:
-        return self._classes[number][: -LOOK_AHEAD - 1 : -1]
+    def _first_of(self, number: int, room_bytes: float) -> list[Entry]:
+        # The longest of each class may be what a reservation is for, whatever room there is now.
+        most = LOOK_AHEAD if self._least_bytes[number] <= room_bytes else 1
+        return self._classes[number][: -most - 1 : -1]
 
     def _split(self) -> tuple[list[int], list[int]]:
         """Return the classes that the end waits for, and the others."""
@@ -173,6 +188,7 @@ class WaitingFits:
         other = WaitingFits()
         other._classes = {number: list(entries) for number, entries in self._classes.items()}
         other._slots = dict(self._slots)
+        other._least_bytes = dict(self._least_bytes)
         other._backlog_s = dict(self._backlog_s)
         other._class_of = dict(self._class_of)
         other._sharing = {name: dict(sharers) for name, sharers in self._sharing.items()}

@@ -11,7 +11,8 @@ from fitcast.history.records import Estimate, Outcome
 from fitcast.scheduler import events
 from fitcast.scheduler.backends.simulated import SimulatedBackend
 from fitcast.scheduler.decisions import Decisions
-from fitcast.scheduler.eta import Groups, forecast, plan_for, span
+from fitcast.scheduler.draws import Groups
+from fitcast.scheduler.eta import forecast, plan_for, span
 from fitcast.scheduler.events import FitKey, Submitted, WorkerJoined, WorkerLeft
 from fitcast.scheduler.pools import Pool, WorkerSize, planned_workers
 
