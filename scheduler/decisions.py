@@ -82,7 +82,7 @@ class Decisions:
             case WorkerLeft():
                 actions += self._leave(event)
             case Submitted():
-                self._submit(event)
+                self.submit(event)
             case Reforecast():
                 self._reforecast(event)
             case FinalChosen():
@@ -119,7 +119,8 @@ class Decisions:
 
     # -- workflows ---------------------------------------------------------------------------
 
-    def _submit(self, event: Submitted) -> None:
+    def submit(self, event: Submitted) -> None:
+        """Take a workflow in, without starting anything of it yet."""
         if event.workflow_id in self.workflows:
             return
         fits = {

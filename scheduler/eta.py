@@ -179,8 +179,7 @@ def forecast(
 def plan_for(workers: Sequence[WorkerSize], submitted: Submitted) -> Decisions:
     """Return the plan of one workflow on workers that have nothing else to do."""
     decisions = Decisions()
-    # The workflow first: a worker that joined an empty plan would start the fits at once.
-    decisions.handle(submitted, 0.0)
     for worker in workers:
         decisions.join(worker)
+    decisions.submit(submitted)
     return decisions

@@ -22,6 +22,9 @@ from fitcast.sizing.model import SizingModel
 from fitcast.sizing.risk import risk_of
 from fitcast.trainer.sweep import Fit, PreparedSweep, Sweep
 
+REFITS_FORECAST = 100
+"""Of how many candidates the refit is forecast; of more, evenly spaced ones in grid order."""
+
 OVERHEAD_S = 0.03
 """Seconds that a slot stays idle between attempts before any were seen: fork and round trip."""
 
@@ -189,6 +192,7 @@ def _final_estimate(model: SizingModel, prepared: PreparedSweep) -> Estimate | N
     """Return what the refit will cost: the median over the candidates, who might all win."""
     if not prepared.refit:
         return None
-    requests = [prepared.refit_fit(candidate).request for candidate in prepared.candidates]
+    step = max(1, len(prepared.candidates) // REFITS_FORECAST)
+    requests = [prepared.refit_fit(one).request for one in prepared.candidates[::step]]
     estimates = model.estimate(requests, dataset=prepared.dataset)
     return sorted(estimates, key=lambda estimate: estimate.runtime_s_p50)[len(estimates) // 2]

@@ -284,6 +284,9 @@ def test_packing_never_exceeds_a_worker_and_every_fit_settles_once(
             take(decisions.handle(WorkerJoined(size), now_s))
         else:
             outcome = rng.choice(outcomes)
+            for one in reversed(start.followers):
+                late = rng.choice([Outcome.SUCCEEDED, Outcome.PREEMPTED])
+                take(decisions.handle(events.AttemptEnded(*one[:2], late, 0), now_s))
             take(decisions.handle(ended(start, outcome, start.memory_limit_bytes), now_s))
     assert closed
     assert sorted(settled) == sorted(FitKey("w", f"f{n}") for n in range(len(estimates)))
