@@ -113,5 +113,11 @@ class Record:
     versions: Mapping[str, str] = field(default_factory=dict)
     machine_speed: float = 0.0  # of one core over the reference machine's; 0 if unknown
     shared_s: float = 0.0  # of work that another fit did for it; alone it would cost this more
+
+    @property
+    def runtime_alone_s(self) -> float:
+        """What it would have taken in a process of its own, in seconds: that is forecast."""
+        return self.runtime_s + self.shared_s
+
     imported: bool = False  # from an ordinary MLflow run: the time of all it did, no memory
     schema_version: int = SCHEMA_VERSION

@@ -8,6 +8,7 @@ Computers, 1987).
 """
 
 from fitcast.scheduler.plan_state import FitState, PlanState, WorkflowState
+from fitcast.sizing.prior import process_start_s
 
 TINY_S = 0.1
 """Fits forecast to take less share a process."""
@@ -20,6 +21,9 @@ MOST_TINY_BATCH_S = 3.0
 LEAST_SHARED_FRACTION = 0.05
 LEAST_SHARED_S = 0.005
 """Work in common that is less is not worth the waiting for each other."""
+
+LEAST_OWN_SHARE = 0.1
+"""At least this part of a fit's runtime stays when it follows another."""
 
 MOST_MEMORY_RATIO = 1.1
 """Fits that need more than this times the first one's memory don't follow it."""
@@ -55,6 +59,7 @@ def followers_of(
     elif _is_tiny(fit):
         same = [workflow.fits[fit_id] for fit_id in workflow.waiting.shorter(fit, MOST_FITS)]
         same = [one for one in same if _is_tiny(one)]
+        fair_s *= follows_in_s(fit) / fit.estimate.runtime_s_p50
         limit_s = min(max(0.25 * fair_s, LEAST_TINY_BATCH_S), MOST_TINY_BATCH_S, within_s)
     else:
         return []
@@ -62,9 +67,13 @@ def followers_of(
 
 
 def follows_in_s(fit: FitState) -> float:
-    """Return the forecast runtime of a fit that follows others."""
+    """Return the forecast runtime of a fit that follows others.
+
+    Its process is started already, and work in common is done.
+    """
     saved_s = 0.0 if fit.shared is None or not _shares(fit) else fit.shared.runtime_s
-    return max(0.0, fit.estimate.runtime_s_p50 - saved_s)
+    alone_s = fit.estimate.runtime_s_p50
+    return max(alone_s - saved_s - process_start_s(), LEAST_OWN_SHARE * alone_s)
 
 
 def _within(fit: FitState, others: list[FitState], limit_s: float) -> list[FitState]:

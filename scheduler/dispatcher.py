@@ -184,8 +184,10 @@ class Dispatcher:
                 run.state = "running"
             for member in sent.members:
                 row = run.rows[member.key.fit_id]
-                row.state, row.attempts, row.pool = "running", member.attempt, start.pool
-                row.worker, row.threads, row.started_at = start.worker, start.threads, _now()
+                # One of them runs; which one isn't known from here once the leader is done.
+                row.state = "running" if member.key == start.key else "waiting"
+                row.attempts, row.pool, row.worker = member.attempt, start.pool, start.worker
+                row.threads, row.started_at = start.threads, _now()
 
     def _ended(self, sent: Sent) -> None:
         """Take in the end of a process: of its followers first, who go with their leader."""

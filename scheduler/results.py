@@ -1,5 +1,6 @@
 """What a finished workflow gives: leaderboard, scikit-learn's cv_results_, the best model."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,8 +28,6 @@ class Result:
         Out-of-fold predictions by candidate, one per row of the data.
     errors : DataFrame
         A row per fit that didn't succeed: candidate, fold, outcome, error.
-    mlflow_url : str or None
-        Where the workflow can be reviewed.
     """
 
     leaderboard: pd.DataFrame
@@ -40,7 +39,12 @@ class Result:
     best_estimator_: Any
     predictions: dict[str, npt.NDArray[np.generic]]
     errors: pd.DataFrame
-    mlflow_url: str | None = field(default=None)
+    _url: Callable[[], str | None] = field(default=lambda: None, repr=False)
+
+    @property
+    def mlflow_url(self) -> str | None:
+        """Where the workflow can be reviewed; waits, half a minute at most, until it is stored."""
+        return self._url()
 
 
 def leaderboard(fits: pd.DataFrame, cv_results: dict[str, Any], score: str) -> pd.DataFrame:

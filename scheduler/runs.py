@@ -51,6 +51,7 @@ class FitRow:
             "worker": self.worker or None,
             "threads": self.threads or None,
             "runtime_s": measured.runtime_s if measured else float("nan"),
+            "shared_s": measured.shared_s if measured else float("nan"),
             "cpu_s": measured.cpu_s if measured else float("nan"),
             "peak_memory_bytes": measured.peak_memory_bytes if measured else 0,
             "started_at": self.started_at,

@@ -17,6 +17,7 @@ from fitcast.scheduler.eta import Eta, forecast, plan_for
 from fitcast.scheduler.events import FitKey, Submitted
 from fitcast.scheduler.pools import WorkerSize
 from fitcast.scheduler.runs import forecast_cells
+from fitcast.scheduler.shared_work import shared_work
 from fitcast.sizing.correction import SweepCorrection
 from fitcast.sizing.model import SizingModel
 from fitcast.sizing.risk import risk_of
@@ -173,6 +174,8 @@ def submission(
         estimates=estimates,
         dataset_bytes=prepared.dataset_bytes,
         folds={fit.fit_id: fit.fold for fit in prepared.fits},
+        candidates={fit.fit_id: fit.candidate.index for fit in prepared.fits},
+        shared=shared_work(prepared, estimates),
         memory_bytes=prepared.sweep.memory_bytes,
         deadline_s=prepared.sweep.deadline_s,
         final=bool(prepared.refit),

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import pandas as pd
 
@@ -173,5 +174,5 @@ class Workflow:
             best_estimator_=None if run.model is None else cloudpickle.loads(run.model),
             predictions=out_of_fold(prepared, measured),
             errors=lost[["candidate", "fold", "outcome", "error"]].reset_index(drop=True),
-            mlflow_url=self._url(self.id),
+            _url=partial(self._url, self.id),
         )

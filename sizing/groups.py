@@ -73,7 +73,7 @@ def seen_in(record: Record) -> Seen:
     if record.outcome is Outcome.SUCCEEDED:
         above = record.peak_memory_bytes - max(base, 0)
         return Seen(
-            log_runtime=_log(record.runtime_s, log_speed),
+            log_runtime=_log(record.runtime_alone_s, log_speed),
             log_memory=_log(max(above, 1e5)) if record.peak_memory_bytes > 0 else None,
             base_memory_bytes=base_known,
             failed=False,

@@ -23,6 +23,17 @@ MAX_LOG = 34.0  # of bytes: 580 TB; nothing larger is meant seriously
 MAX_LOG_S = 18.0  # of seconds: two years
 
 
+_UNKNOWN_STEP_SHARE = 0.25
+_KNOWN_STEPS = frozenset(
+    (
+        *("OneHotEncoder", "OrdinalEncoder", "TargetEncoder"),
+        *("PCA", "TruncatedSVD", "KernelPCA"),
+        *("StandardScaler", "MinMaxScaler", "MaxAbsScaler", "RobustScaler", "Normalizer"),
+        *("Binarizer", "SimpleImputer", "VarianceThreshold", "FunctionTransformer"),
+    )
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Cost:
     """What the law of a family says of one fit."""
@@ -57,6 +68,12 @@ def constants() -> Mapping[str, Any]:
 def base_memory_bytes() -> float:
     """Return what a fit's process holds before the fit begins."""
     return float(constants()["base_memory_bytes"])
+
+
+@cache
+def process_start_s() -> float:
+    """Return what starting a process for it adds to a fit."""
+    return float(constants()["process"]["start_s"])
 
 
 def own_memory_bytes() -> float:
@@ -126,6 +143,18 @@ def cost_of(fit: Described, given: Mapping[str, Any] | None = None) -> Cost:
         parallel_fraction=between(efficiency * parallel_s / total_s, 0.0, 1.0),
         threading_s=own["threads_start_s"] + factor * work.threading_s,
     )
+
+
+def steps_share(fit: Described, count: int) -> float:
+    """Return which share of a pipeline's runtime its first steps take, 0 to 1.
+
+    Steps that no law knows are taken to cost a good part: who shares them finds out.
+    """
+    first = replace(fit, steps=(*fit.steps[:count], fit.algorithm))
+    _, steps_s, _ = _through_steps(first, constants()["steps"])
+    share = steps_s / max(steps_s, cost_of(fit).work_s)
+    names = {step.rpartition(".")[2] for step in fit.steps[:count]}
+    return max(share, _UNKNOWN_STEP_SHARE if names - _KNOWN_STEPS else 0.0)
 
 
 def _through_steps(fit: Described, c: Constants) -> tuple[Described, float, float]:

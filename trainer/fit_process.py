@@ -21,6 +21,7 @@ from fitcast.history.records import REFIT_FOLD
 from fitcast.trainer.attempts import AttemptSpec, Job
 from fitcast.trainer.fitting import Fitted, Split, configured, cut, fit_split
 from fitcast.trainer.messages import MAX_TEXT_CHARS, Report, Start
+from fitcast.trainer.output_files import size
 from fitcast.trainer.process_state import (
     ProcessState,
     become_ordinary,
@@ -28,7 +29,7 @@ from fitcast.trainer.process_state import (
     reset_peak,
 )
 from fitcast.trainer.process_tree import close_other_descriptors, die_with, flush_c_streams
-from fitcast.trainer.result_block import FIRST_REPORT, append_report, begin_turn
+from fitcast.trainer.result_block import FIRST_REPORT, Turn, append_report, begin_turn
 from fitcast.trainer.shared_memory import map_object
 from fitcast.trainer.sharing import SharedSteps, common_steps, step_names
 
@@ -48,11 +49,11 @@ class Descriptors:
 
     def data(self) -> set[int]:
         """Those that the process keeps."""
-        return {self.result, self.dataset, *self.folds.values()}
+        return {self.result, self.dataset, self.stdout, self.stderr, *self.folds.values()}
 
 
-def run_fits(start: Start, keeper_pid: int, fds: Descriptors, marker: bytes) -> NoReturn:
-    """Be the process of these fits: run one after the other and end. Never returns."""
+def run_fits(start: Start, keeper_pid: int, fds: Descriptors, began_s: float) -> NoReturn:
+    """Be the process of these fits, forked at ``began_s``: run each and end. Never returns."""
     code = 70  # ended without a report
     try:
         os.setsid()  # signals to its group stay with it
@@ -61,7 +62,7 @@ def run_fits(start: Start, keeper_pid: int, fds: Descriptors, marker: bytes) -> 
         os.dup2(fds.stderr, 2)
         close_other_descriptors(fds.data())
         become_ordinary(start.sys_path, start.specs[0].threads)
-        _Turns(start.specs, fds, marker).run()
+        _Turns(start.specs, fds).run(time.monotonic() - began_s)
         code = 0
     finally:
         _flush()
@@ -71,14 +72,14 @@ def run_fits(start: Start, keeper_pid: int, fds: Descriptors, marker: bytes) -> 
 class _Turns:
     """The fits of a process, one after the other."""
 
-    def __init__(self, specs: Sequence[AttemptSpec], fds: Descriptors, marker: bytes) -> None:
+    def __init__(self, specs: Sequence[AttemptSpec], fds: Descriptors) -> None:
         self._specs = specs
         self._fds = fds
-        self._marker = marker
         self._shared: SharedSteps | None = None
         self._next: tuple[Job, Any, list[str]] | None = None  # made already, to see what is shared
 
-    def run(self) -> None:
+    def run(self, start_s: float) -> None:
+        """Run them; starting the process took `start_s`, which the first one pays for all."""
         at = FIRST_REPORT
         state = ProcessState.now(self._specs[0].threads) if len(self._specs) > 1 else None
         for turn in range(len(self._specs)):
@@ -86,26 +87,28 @@ class _Turns:
                 if left_behind():
                     return  # what it left could harm or bother the others: they get a new process
                 state.restore()
-                _flush()
-                os.write(1, self._marker)
-                os.write(2, self._marker)
-                begin_turn(self._fds.result, turn, time.monotonic_ns())
+                begin_turn(
+                    self._fds.result,
+                    Turn(turn, time.monotonic(), size(self._fds.stdout), size(self._fds.stderr)),
+                )
                 reset_peak()
             used_s = _cpu_s()
             caught: list[str] = []
             report = _reported(lambda turn=turn: self._fit(turn), caught)  # type: ignore[misc]
-            report = replace(
-                report,
-                ended_s=time.monotonic(),
-                cpu_s=_cpu_s() - used_s,
-                peak_memory_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
-            )
+            _flush()
+            cost: dict[str, Any] = {
+                "cpu_s": _cpu_s() - used_s,
+                "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+                "stdout_end": size(self._fds.stdout),
+                "stderr_end": size(self._fds.stderr),
+            }
+            report = replace(report, ended_s=time.monotonic(), **cost)
+            if turn and report.fitted is not None:
+                report.fitted.shared_s += start_s
             try:
                 at = append_report(self._fds.result, at, report)
             except BaseException as error:  # a result that can't be pickled
-                failed = _failure(error, caught)
-                failed = replace(failed, ended_s=time.monotonic(), cpu_s=report.cpu_s)
-                failed = replace(failed, peak_memory_bytes=report.peak_memory_bytes)
+                failed = replace(_failure(error, caught), ended_s=time.monotonic(), **cost)
                 at = append_report(self._fds.result, at, failed)
 
     def _fit(self, turn: int) -> Fitted:

@@ -149,11 +149,9 @@ def _users_modules_by_value() -> Iterator[None]:
     with _by_value_lock:  # cloudpickle's registry is global
         known = cloudpickle.list_registry_pickle_by_value()
         fresh = []
-        for name, module in list(sys.modules.items()):
-            file = getattr(module, "__file__", None) if isinstance(module, ModuleType) else None
-            if not isinstance(file, str) or name != getattr(module, "__name__", None):
-                continue
-            if name not in known and _is_users(name, file):
+        for name in _users_modules(frozenset(sys.modules)):
+            module = sys.modules.get(name)
+            if isinstance(module, ModuleType) and name not in known:
                 cloudpickle.register_pickle_by_value(module)
                 fresh.append(module)
         try:
@@ -161,6 +159,19 @@ def _users_modules_by_value() -> Iterator[None]:
         finally:
             for module in fresh:
                 cloudpickle.unregister_pickle_by_value(module)
+
+
+@lru_cache(maxsize=1)
+def _users_modules(loaded: frozenset[str]) -> tuple[str, ...]:
+    found = []
+    for name in loaded:
+        module = sys.modules.get(name)
+        file = getattr(module, "__file__", None) if isinstance(module, ModuleType) else None
+        if not isinstance(file, str) or name != getattr(module, "__name__", None):
+            continue
+        if _is_users(name, file):
+            found.append(name)
+    return tuple(found)
 
 
 @lru_cache(maxsize=10_000)

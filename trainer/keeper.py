@@ -30,7 +30,7 @@ from fitcast.trainer.messages import (
     receive_message,
     send_message,
 )
-from fitcast.trainer.output_tail import OutputTail
+from fitcast.trainer.output_files import LARGE_BYTES, shorten, size
 from fitcast.trainer.process_tree import (
     adopt_orphans,
     close_other_descriptors,
@@ -40,7 +40,7 @@ from fitcast.trainer.process_tree import (
     proportional_bytes,
     resident_bytes,
 )
-from fitcast.trainer.result_block import current_turn
+from fitcast.trainer.result_block import Turn, current_turn
 
 _LONGEST_TICK_S = 0.100
 _SHORTEST_TICK_S = 0.004
@@ -56,7 +56,7 @@ def keep(connection: socket.socket, fds: Sequence[int]) -> NoReturn:
     connection
         To the runner.
     fds
-        Result block, ledger, dataset block, and the folds' blocks that the runner names.
+        Result block, ledger, stdout, stderr, dataset block, and the folds' blocks that the runner names.
     """
     try:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)  # it ends when its fits have
@@ -76,9 +76,10 @@ class _Watch:
     """A process of fits from fork to ending."""
 
     def __init__(self, connection: socket.socket, start: Start, fds: Sequence[int]) -> None:
-        result_fd, ledger_fd, dataset_fd, *fold_fds = fds
+        result_fd, ledger_fd, out_fd, err_fd, dataset_fd, *fold_fds = fds
         self._connection = connection
         self._result_fd = result_fd
+        self._outputs = {out_fd: 0, err_fd: 0}  # and up to where they were shortened
         self._ledger = LedgerView(ledger_fd, start.ledger_slot)
         self._specs = start.specs
         self._limit = start.specs[0].memory_limit_bytes
@@ -88,21 +89,17 @@ class _Watch:
         self._children_bytes = 0
         self._next_tree_look = 0.0
         self._kernel_kills = kernel_kills()
-        marker = os.urandom(16)
-        out, out_end = os.pipe2(os.O_CLOEXEC)
-        err, err_end = os.pipe2(os.O_CLOEXEC)
-        self._output = {out: OutputTail(out, marker), err: OutputTail(err, marker)}
         self._started_at = datetime.now(UTC)
         self._start_s = time.monotonic()
         keeper_pid = os.getpid()
         self._fit = os.fork()
         if self._fit == 0:
             folds = dict(zip(start.block_folds, fold_fds, strict=True))
-            theirs = Descriptors(result_fd, dataset_fd, folds, out_end, err_end)
-            run_fits(start, keeper_pid, theirs, marker)
+            theirs = Descriptors(result_fd, dataset_fd, folds, out_fd, err_fd)
+            run_fits(start, keeper_pid, theirs, self._start_s)
         self._base = resident_bytes(self._fit)
         self._ledger.enter(self._fit)
-        for fd in (out_end, err_end, dataset_fd, *fold_fds):
+        for fd in (dataset_fd, *fold_fds):
             os.close(fd)
         # our own child, not reaped yet: its number can't belong to another process
         self._handle = os.pidfd_open(self._fit)
@@ -111,14 +108,9 @@ class _Watch:
         poller = select.poll()
         poller.register(self._connection, select.POLLIN)
         poller.register(self._handle, select.POLLIN)
-        for fd in self._output:
-            poller.register(fd, select.POLLIN)
         tick_s = _SHORTEST_TICK_S
         while True:
             ready = {fd for fd, _ in poller.poll(tick_s * 1000)}
-            for fd in ready & self._output.keys():
-                if not self._output[fd].drain():
-                    poller.unregister(fd)
             if self._handle in ready:
                 break
             if self._connection.fileno() in ready and not self._heard():
@@ -138,7 +130,7 @@ class _Watch:
     def _look(self) -> float:
         """Compare memory and time with their limits; return how long to wait for the next look."""
         now = time.monotonic()
-        turn, began_s = self._turn()
+        turn = self._turn()
         used = resident_bytes(self._fit)
         if now >= self._next_tree_look:
             self._next_tree_look = now + _TREE_EVERY_S
@@ -150,23 +142,31 @@ class _Watch:
                 self._next_tree_look = now + max(_TREE_EVERY_S, 10 * (time.monotonic() - now))
         if self._children_bytes:
             used += self._children_bytes
-            self._tree_peaks[turn] = max(self._tree_peaks.get(turn, 0), used)
-        deadline_s = self._specs[turn].deadline_s
+            self._tree_peaks[turn.number] = max(self._tree_peaks.get(turn.number, 0), used)
+        deadline_s = self._specs[turn.number].deadline_s
         must_go, room = self._ledger.look()
         if used > self._limit:
-            self._kill("memory", turn)
+            self._kill("memory", turn.number)
         elif must_go:
-            self._kill("room", turn)
-        elif deadline_s is not None and now - began_s > deadline_s:
-            self._kill("deadline", turn)
+            self._kill("room", turn.number)
+        elif deadline_s is not None and now - turn.began_s > deadline_s:
+            self._kill("deadline", turn.number)
+        self._shorten(turn)
         # Looks cost a core's time: none is needed before a limit can have been reached.
         soonest_s = min(self._limit - used, room) / _FASTEST_BYTES_PER_S
         return min(max(soonest_s, _SHORTEST_TICK_S), _LONGEST_TICK_S)
 
-    def _turn(self) -> tuple[int, float]:
-        """Return whose turn it is and since when."""
-        turn, began_s = current_turn(self._result_fd) or (0, self._start_s)
-        return min(turn, len(self._specs) - 1), began_s if turn else self._start_s
+    def _turn(self) -> Turn:
+        turn = current_turn(self._result_fd)
+        return turn if turn.number else Turn(0, self._start_s, 0, 0)
+
+    def _shorten(self, turn: Turn) -> None:
+        """Give back what a fit wrote but for its end, so that it can't fill the memory."""
+        for fd, at in zip(self._outputs, (turn.stdout_at, turn.stderr_at), strict=True):
+            start, end = max(at, self._outputs[fd]), size(fd)
+            if end - start > LARGE_BYTES:
+                shorten(fd, start, end)
+                self._outputs[fd] = end - LARGE_BYTES
 
     def _kill(self, reason: str, turn: int | None = None) -> None:
         if not self._killed_for:
@@ -180,9 +180,6 @@ class _Watch:
         code = os.waitstatus_to_exitcode(status)
         kills = kernel_kills()
         cpu_s = usage.ru_utime + usage.ru_stime + kill_descendants()
-        for tail in self._output.values():
-            tail.drain()
-        stdout, stderr = (tail.texts() for tail in self._output.values())
         return Ending(
             killed_for=self._killed_for,
             killed_turn=self._killed_turn,
@@ -196,8 +193,6 @@ class _Watch:
             peak_memory_bytes=max(usage.ru_maxrss * 1024, self._base),
             base_memory_bytes=self._base,
             started_at=self._started_at,
-            last_turn=self._turn()[0],
+            last_turn=self._turn().number,
             tree_peaks=self._tree_peaks,
-            stdout=stdout,
-            stderr=stderr,
         )

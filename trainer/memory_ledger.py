@@ -18,7 +18,6 @@ import mmap
 import os
 import struct
 import threading
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -29,7 +28,6 @@ _HEAD = struct.Struct("<QQQ")  # the worker's memory (0: no bound), blocks of ro
 _SLOT = struct.Struct("<QQQ")  # process (0: free), share, bytes of its children
 SLOTS = 256
 _SIZE = _HEAD.size + SLOTS * _SLOT.size
-_REPEAT_AFTER = 10.0  # the costly look again after so many times what it took
 
 
 class MemoryLedger:
@@ -104,8 +102,6 @@ class LedgerView:
         The keeper's own.
     resident, private : callable
         Bytes of a process, quickly and exactly; None while a process is ending.
-    clock : callable
-        Seconds.
     """
 
     def __init__(
@@ -115,17 +111,14 @@ class LedgerView:
         *,
         resident: Callable[[int], int] = resident_bytes,
         private: Callable[[int], int | None] = private_bytes,
-        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._map = mmap.mmap(fd, _SIZE)
         os.close(fd)
         self._slot = slot
         self._resident = resident
         self._private = private
-        self._clock = clock
         self._pid = 0
         self._shared: dict[int, int] = {}  # of processes: resident bytes that aren't their own
-        self._next_exact_s = 0.0
 
     def enter(self, pid: int) -> None:
         """Say which process the slot is of."""
@@ -152,11 +145,8 @@ class LedgerView:
             return False, float("inf")
         entries = self._entries(slots)
         room = bound - blocks - self._held(entries)
-        if room < 0 and self._clock() >= self._next_exact_s:
-            began_s = self._clock()
-            self._look_closely(entries)
-            took_s = self._clock() - began_s
-            self._next_exact_s = began_s + _REPEAT_AFTER * took_s
+        if room < 0:
+            self._look_closely(entries)  # what is found to be shared counts from now on
             room = bound - blocks - self._held(entries)
             if room < 0:
                 goes = max(entries, key=lambda one: (one.used_bytes - one.share_bytes, -one.slot))

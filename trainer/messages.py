@@ -13,7 +13,7 @@ from typing import Any
 from fitcast.trainer.attempts import AttemptSpec
 from fitcast.trainer.fitting import Fitted
 
-ATTEMPT = b"attempt"  # with: connection, result block, ledger, dataset block, folds' blocks
+ATTEMPT = b"attempt"  # with: connection, result block, ledger, outputs, dataset, folds' blocks
 LOAD = b"load"  # with: connection, block to fill
 CUT = b"cut"  # with: connection, dataset block, block to fill
 READY = b"ready"
@@ -80,6 +80,8 @@ class Report:
     ended_s: float = 0.0  # monotonic
     cpu_s: float = 0.0
     peak_memory_bytes: int = 0
+    stdout_end: int = 0  # where its text ends in the process's output
+    stderr_end: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,8 +100,6 @@ class Ending:
     started_at: datetime
     last_turn: int = 0
     tree_peaks: dict[int, int]  # highest memory seen by turn, where a fit had processes of its own
-    stdout: tuple[str, ...] = ("",)  # by turn
-    stderr: tuple[str, ...] = ("",)
 
 
 class ConnectionLostError(Exception):

@@ -15,7 +15,10 @@ from fitcast.trainer.result_block import UnreadableReport
 
 
 def judge(
-    ending: Ending, reports: Sequence[Report | UnreadableReport], count: int = 1
+    ending: Ending,
+    reports: Sequence[Report | UnreadableReport],
+    count: int = 1,
+    texts: Sequence[tuple[str, str]] = (),
 ) -> list[Measured | None]:
     """Say what became of the attempts of a process.
 
@@ -27,6 +30,8 @@ def judge(
         What its fits wrote at their ends, in order; those that didn't get there are missing.
     count
         How many fits it was given.
+    texts
+        What each wrote to stdout and stderr, in order.
 
     Returns
     -------
@@ -47,7 +52,16 @@ def judge(
         began_s = _ended_s(reports, turn - 1, ending.began_s)
         ended_s = ending.ended_s if turn == last else _ended_s(reports, turn, ending.ended_s)
         measured.append(
-            _judged(ending, report, turn, began_s, ended_s, turn == last, alone=count == 1)
+            _judged(
+                ending,
+                report,
+                turn,
+                began_s,
+                ended_s,
+                turn == last,
+                alone=count == 1,
+                texts=texts[turn] if turn < len(texts) else ("", ""),
+            )
         )
     return measured
 
@@ -71,6 +85,7 @@ def _judged(
     is_last: bool,
     *,
     alone: bool,
+    texts: tuple[str, str],
 ) -> Measured:
     runtime_s = max(0.0, ended_s - began_s)
     whole = report if isinstance(report, Report) else None
@@ -98,8 +113,8 @@ def _judged(
         train_scores=fitted.train_scores if fitted else {},
         predictions=fitted.predictions if fitted else None,
         model=fitted.model if fitted else None,
-        stdout=_of_turn(ending.stdout, turn),
-        stderr=_of_turn(ending.stderr, turn),
+        stdout=texts[0],
+        stderr=texts[1],
         warnings=whole.warnings if whole else (),
         error_type=kind,
         error_message=message,
@@ -144,10 +159,6 @@ def _outcome(
         said = "the kernel ended the fit because the worker's memory was used up"
         return *out_of_memory, said
     return Outcome.FAILED, "ProcessDied", _death(ending.exit_code)
-
-
-def _of_turn(texts: Sequence[str], turn: int) -> str:
-    return texts[turn] if turn < len(texts) else ""
 
 
 def without_process(outcome: Outcome, kind: str = "", message: str = "") -> Measured:

@@ -14,11 +14,21 @@ from dataclasses import dataclass
 
 from fitcast.trainer.messages import Report
 
-_TURN = struct.Struct("<QQ")  # number of the turn, nanoseconds of the monotonic clock
+_TURN = struct.Struct("<QQQQ")  # number, monotonic ns, where its stdout and its stderr begin
 _LENGTH = struct.Struct("<Q")
 
 FIRST_REPORT = _TURN.size
 """Where the first report goes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """Which fit of a process runs."""
+
+    number: int
+    began_s: float  # monotonic
+    stdout_at: int
+    stderr_at: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,18 +38,19 @@ class UnreadableReport:
     error: Exception
 
 
-def begin_turn(fd: int, turn: int, began_ns: int) -> None:
-    """Say that the fit of this number begins."""
-    os.pwrite(fd, _TURN.pack(turn, began_ns), 0)
+def begin_turn(fd: int, turn: Turn) -> None:
+    """Say that a fit begins."""
+    at_ns = round(turn.began_s * 1e9)
+    os.pwrite(fd, _TURN.pack(turn.number, at_ns, turn.stdout_at, turn.stderr_at), 0)
 
 
-def current_turn(fd: int) -> tuple[int, float] | None:
-    """Return which fit has its turn and since when (monotonic s); None before anyone said so."""
+def current_turn(fd: int) -> Turn:
+    """Return which fit has its turn."""
     data = os.pread(fd, _TURN.size, 0)
     if len(data) < _TURN.size:
-        return None
-    turn, began_ns = _TURN.unpack(data)
-    return turn, began_ns / 1e9
+        return Turn(0, 0.0, 0, 0)  # nobody said so yet
+    number, at_ns, stdout_at, stderr_at = _TURN.unpack(data)
+    return Turn(number, at_ns / 1e9, stdout_at, stderr_at)
 
 
 def append_report(fd: int, at: int, report: Report) -> int:

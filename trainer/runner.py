@@ -31,14 +31,16 @@ from fitcast.trainer.messages import (
     Ending,
     Load,
     Loaded,
+    Report,
     Start,
     receive_exactly,
     receive_message,
     send_message,
 )
 from fitcast.trainer.outcomes import judge
+from fitcast.trainer.output_files import new_output, read_text, size
 from fitcast.trainer.process_tree import children, descendants
-from fitcast.trainer.result_block import read_reports
+from fitcast.trainer.result_block import UnreadableReport, read_reports
 from fitcast.trainer.running_batch import RunningBatch
 from fitcast.trainer.server_process import ServerProcess
 from fitcast.trainer.shared_memory import freeze, new_block
@@ -262,10 +264,13 @@ class AttemptRunner:
                 return batch.without_process(Outcome.WORKER_LOST, "ForkServerDied", str(error))
             result_fd = new_block("fitcast-result")
             stack.callback(os.close, result_fd)
+            outputs = [new_output("fitcast-stdout"), new_output("fitcast-stderr")]
+            for fd in outputs:
+                stack.callback(os.close, fd)
             slot = self._ledger.take(first.share_bytes or first.memory_limit_bytes)
             stack.callback(self._ledger.clear, slot)
             connection = server.request(
-                ATTEMPT, result_fd, self._ledger.fd, dataset_fd, *folds.values()
+                ATTEMPT, result_fd, self._ledger.fd, *outputs, dataset_fd, *folds.values()
             )
             stack.callback(server.finished, connection)
             batch.connect(connection)
@@ -287,7 +292,8 @@ class AttemptRunner:
                     "KeeperDied",
                     "the processes that run fits on this worker were ended from outside",
                 )
-            return judge(ending, read_reports(result_fd), len(batch.specs))
+            reports = read_reports(result_fd)
+            return judge(ending, reports, len(batch.specs), _texts(reports, *outputs))
 
     def _count_blocks(self) -> None:
         if not self._closed:
@@ -353,4 +359,20 @@ class AttemptRunner:
 def _folds(specs: Sequence[AttemptSpec]) -> list[int]:
     """Return the folds whose rows are wanted in blocks, as many as can be sent."""
     folds = dict.fromkeys(spec.fold for spec in specs if spec.fold != REFIT_FOLD)
-    return list(folds)[: MOST_DESCRIPTORS - 4]
+    return list(folds)[: MOST_DESCRIPTORS - 6]
+
+
+def _texts(
+    reports: Sequence[Report | UnreadableReport], stdout_fd: int, stderr_fd: int
+) -> list[tuple[str, str]]:
+    """Return what the fits of a process wrote, and the one that left no report as the last."""
+    texts = []
+    out_at = err_at = 0
+    ends = [(r.stdout_end, r.stderr_end) for r in reports if isinstance(r, Report)]
+    for out_end, err_end in (*ends, (size(stdout_fd), size(stderr_fd))):
+        texts.append((read_text(stdout_fd, out_at, out_end), read_text(stderr_fd, err_at, err_end)))
+        out_at, err_at = out_end, err_end
+    for turn, report in enumerate(reports):
+        if not isinstance(report, Report):
+            texts.insert(turn, ("", ""))
+    return texts

@@ -31,7 +31,6 @@ class Machine:
                 self.ledger.take(share),
                 resident=lambda pid: self.resident.get(pid, 0),
                 private=lambda pid: self.private.get(pid),
-                clock=lambda: 0.0,
             )
             view.enter(number + 1)
             self.views.append(view)
