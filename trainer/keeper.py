@@ -56,7 +56,7 @@ def keep(connection: socket.socket, fds: Sequence[int]) -> NoReturn:
     connection
         To the runner.
     fds
-        Result block, ledger, stdout, stderr, dataset block, and the folds' blocks that the runner names.
+        Blocks: result, ledger, stdout, stderr, dataset, and the folds that the runner names.
     """
     try:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)  # it ends when its fits have

@@ -139,7 +139,7 @@ def _limit_threads(threads: int) -> None:
 def _reseed() -> None:
     import numpy as np
 
-    np.random.seed()
+    np.random.seed(int.from_bytes(os.urandom(4), "little"))  # seeding without a number is slow
 
 
 def _text(fd: int) -> io.TextIOWrapper:
