@@ -18,7 +18,7 @@ from fitcast.scheduler.plan_state import THREADS_START_S, FitState, PlanState
 LEAST_PARALLEL_FRACTION = 0.3
 """Below this, a second core for a fit is better left idle."""
 
-LOOKED_AT = 48
+LOOKED_AT = 12
 """Of more long fits every second, third … stands for its neighbours."""
 
 _HALVINGS = 20
