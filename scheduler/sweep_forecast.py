@@ -30,7 +30,7 @@ REFITS_FORECAST = 100
 """Of how many candidates the refit is forecast; of more, evenly spaced ones in grid order."""
 
 QUICK_PLAYS = 2
-"""How often the plan is played for each of many choices of workers; once from `MANY_FITS` on."""
+"""How often the plan is played for each of many choices of workers."""
 
 OVERHEAD_S = 0.03
 """Seconds that a slot stays idle between attempts before any were seen: fork and round trip."""
@@ -206,9 +206,27 @@ class SweepForecast:
         return self._eta(workers, submitted).later(ready_in_s), placed
 
     def quick_eta(self, workers: Sequence[WorkerSize]) -> Eta:
-        """Return the ETA on idle workers from playing the plan once or twice."""
-        plays = QUICK_PLAYS if len(self.estimates) < MANY_FITS else 1
-        return self._eta(workers, self.submission(_THIS), plays)
+        """Return the ETA on idle workers from playing the plan once or twice.
+
+        Of very many fits every second, third … is played, on as much fewer workers, and what the
+        others add is told by the bounds: all work on all cores, or the longest fit.
+        """
+        submitted = self.submission(_THIS)
+        step = len(self.estimates) // MANY_FITS
+        if step < 2:
+            return self._eta(workers, submitted, QUICK_PLAYS)
+        fewer = [group[0] for group in _in_groups(workers, step)]
+        some = dict(list(self.estimates.items())[::step])
+        eta = self._eta(fewer, replace(submitted, estimates=some), QUICK_PLAYS)
+        ratio = self._bound_s(workers, self.estimates) / self._bound_s(fewer, some)
+        longer_s = (ratio - 1.0) * eta.p50_s
+        finish_at = eta.later(longer_s).finish_at
+        return Eta(ratio * eta.p10_s, ratio * eta.p50_s, ratio * eta.p90_s, finish_at)
+
+    def _bound_s(self, workers: Sequence[WorkerSize], estimates: Mapping[str, Estimate]) -> float:
+        runtimes = [one.runtime_s_p50 + OVERHEAD_S for one in estimates.values()]
+        final_s = 0.0 if self.final is None else self.final.runtime_s_p50
+        return max(sum(runtimes) / sum(w.cpus for w in workers), max(runtimes)) + final_s
 
     def _eta(
         self, workers: Sequence[WorkerSize], submitted: Submitted, plays: int | None = None
@@ -266,6 +284,18 @@ class SweepForecast:
             share = max(threads / pool.cpus, share_bytes / pool.memory_bytes)
             total += took_s / 3600.0 * min(1.0, share) * (pool.price_per_hour or 0.0)
         return total
+
+
+def _in_groups(workers: Sequence[WorkerSize], size: int) -> list[list[WorkerSize]]:
+    """Return the workers of each pool in groups of up to so many, full ones if there is any."""
+    by_pool: dict[str, list[WorkerSize]] = {}
+    for worker in workers:
+        by_pool.setdefault(worker.pool, []).append(worker)
+    return [
+        own[at : at + size]
+        for own in by_pool.values()
+        for at in range(0, max(1, round(len(own) / size)) * size, size)
+    ]
 
 
 def forecast_sweep(

@@ -11,7 +11,7 @@ is done, idle ones included: that is what the bill says where the workers are th
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pandas as pd
 
@@ -29,9 +29,9 @@ LEAST_HELP = 0.02
 """Workers are added until twice as many end the sweep less than this share sooner, or until
 there are as many as fits: a fit runs on one."""
 
-MANY_FITS = 500
+MANY_FITS = 750
 """From here on only every second number of workers is looked at, until half of what they could
-do is idle: each takes a second or more to look at."""
+do is idle."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,13 +202,23 @@ def curve(asked: Asked, eta_on: Callable[[Sequence[WorkerSize]], Eta]) -> list[C
     list of Choice
         All pools grown together, then each alone if there are several and it holds every fit.
     """
+    quick = eta_on(planned_workers(asked.pools)).later(asked.ready_in_s)
+    # All rows off by what the quick one of the given workers is off: they tell the same story.
+    off = [now / then for now, then in zip(_quantiles(asked.eta), _quantiles(quick), strict=True)]
+
+    def aligned(workers: Sequence[WorkerSize]) -> Eta:
+        eta = eta_on(workers).later(asked.ready_in_s)
+        p10, p50, p90 = (q * by for q, by in zip(_quantiles(eta), off, strict=True))
+        p10, p90 = min(p10, p50), max(p50, p90)
+        return Eta(p10, p50, p90, eta.finish_at + timedelta(seconds=p50 - eta.p50_s))
+
     divisor = math.gcd(*(pool.workers for pool in asked.pools))
     together = [replace(pool, workers=pool.workers // divisor) for pool in asked.pools]
-    choices = list(_grown(asked, together, divisor, eta_on))
+    choices = list(_grown(asked, together, divisor, aligned))
     if len(asked.pools) > 1:
         for pool in asked.pools:
             if pool.memory_bytes >= asked.least_bytes:
-                choices += _grown(asked, [replace(pool, workers=1)], 0, eta_on)
+                choices += _grown(asked, [replace(pool, workers=1)], 0, aligned)
     return choices
 
 
@@ -225,10 +235,7 @@ def _grown(
         if size * times > MOST_WORKERS:
             return
         pools = tuple(replace(pool, workers=pool.workers * times) for pool in base)
-        if times == given:
-            eta = asked.eta
-        else:
-            eta = eta_on(planned_workers(pools)).later(asked.ready_in_s)
+        eta = asked.eta if times == given else eta_on(planned_workers(pools))
         cpus = sum(pool.cpus * pool.workers for pool in pools)
         busy = min(1.0, asked.work_s / max(cpus * eta.p50_s, 1e-9))
         yield Choice(pools, eta, Cost.of(pools, eta), busy, times == given)
@@ -238,6 +245,10 @@ def _grown(
         idle = asked.fits >= MANY_FITS and busy < 0.5
         if times >= given and (not helped or idle or size * times >= asked.fits):
             return
+
+
+def _quantiles(eta: Eta) -> tuple[float, float, float]:
+    return max(eta.p10_s, 1e-9), max(eta.p50_s, 1e-9), max(eta.p90_s, 1e-9)
 
 
 def _steps(given: int, coarse: bool) -> Iterator[int]:

@@ -2,6 +2,7 @@
 
 import math
 import time
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -125,14 +126,18 @@ def test_a_cost_needs_prices():
         estimate(Pool("free", 1, GIB)).what_if(cost_at_most=10)
 
 
-def test_a_thousand_fits_take_seconds():
-    many = Sweep(
-        (RandomForestClassifier(), {"n_estimators": list(range(100, 300))}), X, Y, cv=5, refit=False
-    )
+def test_thousands_of_fits_take_seconds_and_end_as_if_all_were_played():
+    grid = {"n_estimators": list(range(100, 900))}
+    many = Sweep((RandomForestClassifier(), grid), X, Y, cv=5, refit=False)
+    forecast = estimate(SMALL, sweep=many)
     began_s = time.process_time()
-    table = estimate(SMALL, sweep=many).what_if()
+    table = forecast.what_if()
     assert time.process_time() - began_s < 20.0
     assert list(table["workers"])[:4] == [1, 2, 4, 8]
+    sixteen = table[table["workers"] == 16].iloc[0]
+    played = estimate(replace(SMALL, workers=16), sweep=many).eta
+    assert sixteen["eta_s_p50"] == pytest.approx(played.p50_s, rel=0.05)
+    assert sixteen["eta_s_p90"] == pytest.approx(played.p90_s, rel=0.15)
 
 
 BAD_POOLS = [
