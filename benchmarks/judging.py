@@ -45,6 +45,7 @@ COLUMNS: Final = {
     "bound s": "{:,.0f}",
     "makespan s": "{:,.0f}",
     "over bound": "{:.2f} ×",
+    "99.9 % done": "{:.2f} ×",
     "cores busy": "{:.0%}",
     "memory used": "{:.0%}",
     "wasted GB·h": "{:,.0f}",
