@@ -41,6 +41,17 @@ COLUMNS: Final = {
     "P90 s": "{:.1f}",
     "ETA off by": "{:+.0%}",
     "within": "{:.0f}",
+    "workers": "{:,.0f}",
+    "bound s": "{:,.0f}",
+    "makespan s": "{:,.0f}",
+    "over bound": "{:.2f} ×",
+    "99.9 % done": "{:.2f} ×",
+    "cores busy": "{:.0%}",
+    "memory used": "{:.0%}",
+    "wasted GB·h": "{:,.0f}",
+    "attempts": "{:,.0f}",
+    "planner s": "{:.1f}",
+    "per event µs": "{:.0f}",
 } | {
     f"{event}: {what}": "{:.0%}"
     for event in ("out of memory", "out of time", "error of its own")

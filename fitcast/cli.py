@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fitcast.errors import FitcastError, InvalidSweepError
+from fitcast.errors import FitcastError, InvalidPoolError, InvalidSweepError
 from fitcast.version import __version__
 
 if TYPE_CHECKING:
+    from fitcast.scheduler.pools import Pool
     from fitcast.trainer.sweep import Sweep
 
 app = typer.Typer(
@@ -78,16 +79,31 @@ def estimate(
     probe: Annotated[
         bool, typer.Option(help="Try a few fits on a sample first, where that pays.")
     ] = False,
+    pool: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Other workers, NAME:CPUS:GIB[:WORKERS[:PRICE_PER_HOUR]]; may be given again."
+        ),
+    ] = None,
+    within: Annotated[
+        float | None, typer.Option(help="Hours after which it should be done.")
+    ] = None,
+    cost: Annotated[float | None, typer.Option(help="What it may cost.")] = None,
 ) -> None:
-    """Forecast the sweep that a Python file defines; run nothing."""
+    """Forecast the sweep that a Python file defines, on fewer and more workers too; run nothing."""
     from rich.console import Console
 
-    from fitcast.reports import print_estimate
+    from fitcast.reports import print_estimate, print_what_if
     from fitcast.scheduler.client import Client
 
+    pools = [_pool_of(one) for one in pool] if pool else None
     sweep = _sweep_of(file)
+    console = Console()
     with Client() as client:
-        print_estimate(Console(), client.estimate(sweep, probe=probe))
+        forecast = client.estimate(sweep, pools=pools, probe=probe)
+        print_estimate(console, forecast)
+        within_s = None if within is None else 3600.0 * within
+        print_what_if(console, forecast, done_within_s=within_s, cost_at_most=cost)
 
 
 @app.command()
@@ -190,6 +206,29 @@ def ui(
     os.execve(  # noqa: S606 (the server takes this process's place)
         sys.executable, [*command, "--host", "127.0.0.1", "--port", str(port)], environment
     )
+
+
+def _pool_of(written: str) -> "Pool":
+    from fitcast.scheduler.pools import Pool
+
+    parts = written.split(":")
+    try:
+        name, cpus, gib, *more = parts
+        workers, price = more + ["1", ""][len(more) :]
+        return Pool(
+            name,
+            cpus=int(cpus),
+            memory_bytes=int(float(gib) * 2**30),
+            workers=int(workers),
+            price_per_hour=float(price) if price else None,
+        )
+    except (ValueError, OverflowError) as error:
+        if isinstance(error, InvalidPoolError):
+            raise
+        raise InvalidPoolError(
+            f"--pool {written!r} can't be read; write NAME:CPUS:GIB[:WORKERS[:PRICE_PER_HOUR]], "
+            "for example big:8:32:4:0.40"
+        ) from error
 
 
 def _sweep_of(file: Path) -> "Sweep":

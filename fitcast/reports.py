@@ -46,6 +46,46 @@ def print_estimate(console: Console, estimate: "SweepEstimate") -> None:
     where = f" in pool {pools.pop()}" if len(pools) == 1 else ""
     console.print(f"Whole workflow, {len(estimate.fits)} fits{where}: {_eta(estimate.eta)}")
     console.print(f"One after the other the fits would take {span(estimate.sequential_s)}.")
+    if estimate.cost is not None:
+        cost = estimate.cost
+        console.print(
+            f"The workers cost {cost.p50:,.2f} until then, most likely between {cost.p10:,.2f} and "
+            f"{cost.p90:,.2f}; the fits use {cost.used_p50:,.2f} of that."
+        )
+
+
+def print_what_if(
+    console: Console,
+    estimate: "SweepEstimate",
+    *,
+    done_within_s: float | None = None,
+    cost_at_most: float | None = None,
+) -> None:
+    """Print what fewer and more workers would change, and which are the cheapest to do."""
+    choices = estimate.what_if(done_within_s=done_within_s, cost_at_most=cost_at_most)
+    wished = done_within_s is not None or cost_at_most is not None
+    table = _table("What if there were fewer or more workers")
+    table.add_column("workers", overflow="fold")
+    priced = ["cost", "P90"] if estimate.cost else []
+    for name in ("CPUs", "done in", "P10 to P90", "busy", *priced):
+        table.add_column(name, justify="right")
+    table.add_column("")
+    for row in choices.to_dict("records"):
+        costs = (f"{row['cost_p50']:,.2f}", f"{row['cost_p90']:,.2f}") if priced else ()
+        said = "these" if row["given"] else ""
+        table.add_row(
+            row["choice"],
+            str(row["cpus"]),
+            span(row["eta_s_p50"]),
+            f"{span(row['eta_s_p10'])} to {span(row['eta_s_p90'])}",
+            f"{row['busy_share']:.0%}",
+            *costs,
+            "cheapest that does" if wished and row["best"] else said,
+        )
+    console.print(table)
+    if wished:
+        answer = choices.attrs["answer"]
+        console.print(answer[0].upper() + answer[1:])
 
 
 def print_result(console: Console, result: "Result") -> None:

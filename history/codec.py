@@ -10,9 +10,10 @@ written: whole numbers beyond 64 bits, half a surrogate pair in a text.
 import json
 import logging
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import MISSING, Field, fields
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
@@ -124,13 +125,24 @@ def record_to_row(record: Record) -> dict[str, Any]:
 
     Times stay ``datetime`` (UTC); everything else is a plain JSON value.
     """
-    row = {name: _plain(name, getattr(record, name)) for name in _RECORD_TYPES}
-    for name in _REQUEST_TYPES:
-        row[_REQUEST + name] = _plain(_REQUEST + name, getattr(record.request, name))
-    for name in _ESTIMATE_TYPES:
-        value = None if record.estimate is None else getattr(record.estimate, name)
-        row[_ESTIMATE + name] = _plain(_ESTIMATE + name, value)
+    row: dict[str, Any] = {}
+    parts = {"": record, _REQUEST: record.request, _ESTIMATE: record.estimate}
+    for column, prefix, name, write in _columns():
+        part = parts[prefix]
+        value = None if part is None else getattr(part, name)
+        row[column] = None if value is None else write(value)
     return row
+
+
+@cache
+def _columns() -> tuple[tuple[str, str, str, Callable[[Any], Any]], ...]:
+    """Return column, prefix, field and the way to write it, of every column."""
+    kinds = {"": _RECORD_TYPES, _REQUEST: _REQUEST_TYPES, _ESTIMATE: _ESTIMATE_TYPES}
+    return tuple(
+        (prefix + name, prefix, name, _writer_of(prefix + name))
+        for prefix, names in kinds.items()
+        for name in names
+    )
 
 
 def row_to_record(row: Mapping[str, Any]) -> Record | None:
@@ -182,22 +194,25 @@ def to_utc(time: datetime) -> datetime:
     return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
 
 
-def _plain(column: str, value: Any) -> Any:
-    if value is None:
-        return None
-    if column in _JSON_FIELDS:
-        value = dict(value) if isinstance(value, Mapping) else list(value)
-        return _text(json.dumps(value, default=_json_default))
+def _json(value: Any) -> str:
+    value = dict(value) if isinstance(value, Mapping) else list(value)
+    return _text(json.dumps(value, default=_json_default))
+
+
+def _writer_of(column: str) -> Callable[[Any], Any]:
+    """Return what turns a value into a plain one of its column."""
     kind = _KINDS[column]
+    if column in _JSON_FIELDS:
+        return _json
     if kind == _TIME:
-        return to_utc(value)
+        return to_utc
     if pa.types.is_boolean(kind):
-        return bool(value)
+        return bool
     if pa.types.is_integer(kind):
-        return _whole(value)
+        return _whole
     if pa.types.is_floating(kind):
-        return float(value)
-    return _text(str(value))
+        return float
+    return lambda value: _text(str(value))
 
 
 def _whole(value: Any) -> int:

@@ -11,7 +11,14 @@ from fitcast.scheduler.plan_state import FitState, PlanState, WorkflowState
 from fitcast.sizing.prior import process_start_s
 
 TINY_S = 0.1
-"""Fits forecast to take less share a process."""
+"""Fits forecast to take less share a process ..."""
+
+SURE_RATIO = 2.5
+"""... if their P90 is at most this many times their median: others wait for them."""
+
+LATE_FACTOR = 3.0
+LATE_S = 1.0
+"""A batch that takes longer than so many times its forecast, and this, gives back what is left."""
 
 MOST_FITS = 400
 LEAST_TINY_BATCH_S = 0.15
@@ -93,7 +100,8 @@ def _within(fit: FitState, others: list[FitState], limit_s: float) -> list[FitSt
 
 def _is_tiny(fit: FitState) -> bool:
     estimate = fit.estimate
-    return estimate.runtime_s_p50 < TINY_S and estimate.runtime_s_p90 < 5.0 * TINY_S
+    median_s = estimate.runtime_s_p50
+    return median_s < TINY_S and estimate.runtime_s_p90 <= SURE_RATIO * median_s
 
 
 def _shares(fit: FitState) -> bool:

@@ -131,7 +131,7 @@ class Client:
         sweep : Sweep
             What would be submitted.
         pools : sequence of Pool, optional
-            Other workers than this client's, to see what they would change.
+            Other workers than this client's, to see what they would change; they need not exist.
         probe : bool
             Whether a few fits may be tried on a sample of the rows first, where the forecast is
             unsure and the sweep long enough: it takes about 3 % of what the sweep does.
@@ -139,12 +139,14 @@ class Client:
         Raises
         ------
         InvalidInputError
-            The sweep can't be run as it is.
+            The sweep can't be run as it is; `InvalidPoolError` if the pools contradict themselves,
+            `FitTooLargeError` if no worker could hold a fit.
         """
-        workers = self._backend.workers() if pools is None else planned_workers(check_pools(pools))
+        there = self._backend.pools if pools is None else check_pools(pools)
         ready_in_s = self._dispatcher.ready_in_s() if pools is None else 0.0
         model = self._probed(sweep) if probe else self._model()
-        return forecast_sweep(model, sweep, workers).estimate(workers, ready_in_s)
+        cast = forecast_sweep(model, sweep, planned_workers(there))
+        return cast.estimate(there, ready_in_s)
 
     def submit(self, sweep: "Sweep", *, probe: bool = False) -> Workflow:
         """Start a sweep and return at once with a handle on it.

@@ -5,6 +5,7 @@ One task is one process of fits: a leader and those that follow it. Not in: what
 (:mod:`fitcast.scheduler.dispatcher`), the worker's side (:mod:`fitcast.scheduler.worker_plugin`).
 """
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -29,6 +30,7 @@ class Member:
     attempt: int
     fit: Fit
     deadline_s: float
+    begin_within_s: float = math.inf
 
 
 @dataclass(slots=True)
@@ -132,7 +134,8 @@ class DaskAttempts:
 def _members(run: Run, start: events.Start) -> Iterator[Member]:
     yield Member(start.key, start.attempt, run.rows[start.key.fit_id].fit, start.deadline_s)
     for one in start.followers:
-        yield Member(one.key, one.attempt, run.rows[one.key.fit_id].fit, one.deadline_s)
+        fit = run.rows[one.key.fit_id].fit
+        yield Member(one.key, one.attempt, fit, one.deadline_s, one.begin_within_s)
 
 
 def _spec(run: Run, start: events.Start, member: Member) -> AttemptSpec:
@@ -148,6 +151,7 @@ def _spec(run: Run, start: events.Start, member: Member) -> AttemptSpec:
         memory_limit_bytes=start.memory_limit_bytes,
         deadline_s=member.deadline_s,
         share_bytes=start.share_bytes,
+        begin_within_s=member.begin_within_s,
         shared_work=run.shared_work.get(member.key.fit_id, ""),
     )
 

@@ -122,6 +122,7 @@ def forecast(
     now_s: float = 0.0,
     overhead_s: float = 0.0,
     samples: int | None = None,
+    plays: int | None = None,
     seed: int = 0,
 ) -> dict[str, Eta]:
     """Forecast when each workflow of a plan will be done.
@@ -140,6 +141,8 @@ def forecast(
         Seconds that a slot stays idle between two attempts.
     samples : int, optional
         How many draws are made; by default as many as a fixed effort allows.
+    plays : int, optional
+        For how many of them the plan is played at most; the others scale its bound.
     seed : int
         Seed of the draws; the same plan and seed give the same forecast.
 
@@ -152,7 +155,9 @@ def forecast(
     affordable = FIT_EVENTS_PER_FORECAST // open_fits
     if samples is None:
         samples = max(FEWEST_SAMPLES, min(MOST_SAMPLES, affordable))
-    plays = min(samples, max(FEWEST_PLAYS, affordable))
+    if plays is None:
+        plays = max(FEWEST_PLAYS, affordable)
+    plays = min(samples, plays)
     rng = np.random.default_rng(seed)
     draws = Draws(decisions, groups, finals or {}, now_s)
     remaining: dict[str, list[float]] = {workflow_id: [] for workflow_id in decisions.workflows}

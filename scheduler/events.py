@@ -4,6 +4,7 @@ Events go in, actions come out (:mod:`fitcast.scheduler.decisions`). Both are fr
 same for real Dask workers and for the simulator.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple, TypeAlias
@@ -33,6 +34,7 @@ class Follower(NamedTuple):
     attempt: int
     deadline_s: float  # from its own beginning
     saved_s: float = 0.0  # forecast of the work that is done for it already
+    begin_within_s: float = math.inf  # its turn comes so soon after the leader's, or never
 
 
 @dataclass(frozen=True, slots=True)

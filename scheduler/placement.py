@@ -23,7 +23,7 @@ import math
 from dataclasses import dataclass
 from itertools import islice
 
-from fitcast.scheduler.batching import followers_of, follows_in_s
+from fitcast.scheduler.batching import LATE_FACTOR, LATE_S, followers_of, follows_in_s
 from fitcast.scheduler.events import FitKey, Follower, Start
 from fitcast.scheduler.memory_load import Demand
 from fitcast.scheduler.plan_state import (
@@ -314,13 +314,15 @@ def _start(
         memory_limit_bytes=need if bounded else max(need, worker.memory_bytes),
         share_bytes=need,
         deadline_s=workflow.attempt_deadline_s(fit),
-        followers=tuple(
-            Follower(
-                FitKey(*one.key),
-                one.attempt,
-                workflow.attempt_deadline_s(one),
-                one.estimate.runtime_s_p50 - follows_in_s(one),
-            )
-            for one in following
-        ),
+        followers=tuple(_follower(workflow, one, took_s) for one in following),
+    )
+
+
+def _follower(workflow: WorkflowState, fit: FitState, batch_s: float) -> Follower:
+    return Follower(
+        FitKey(*fit.key),
+        fit.attempt,
+        workflow.attempt_deadline_s(fit),
+        fit.estimate.runtime_s_p50 - follows_in_s(fit),
+        LATE_S + LATE_FACTOR * batch_s,
     )

@@ -10,6 +10,9 @@ from dataclasses import dataclass
 
 from fitcast.errors import InvalidPoolError
 
+MOST_WORKERS = 100_000
+"""Of all pools together; more is taken for a mistake, and would only fill the memory."""
+
 BYTES_PER_CPU = 4 * 2**30
 """Memory that counts as much as one CPU where a pool has no price; the usual size of a node."""
 
@@ -94,16 +97,39 @@ def check_pools(pools: Iterable[Pool]) -> tuple[Pool, ...]:
     Raises
     ------
     InvalidPoolError
-        If there is none or two share a name.
+        If there is none, one is no `Pool`, two share a name, or they have too many workers.
     """
+    if isinstance(pools, Pool) or not isinstance(pools, Iterable):
+        raise InvalidPoolError(
+            f"pools is {pools!r}; give a list of them, for example [Pool('small', 2, 4 * 2**30)]"
+        )
     checked = tuple(pools)
     if not checked:
         raise InvalidPoolError("no pool given; leave `pools` out to use this whole machine")
+    for pool in checked:
+        if not isinstance(pool, Pool):
+            raise InvalidPoolError(
+                f"{pool!r} is no pool; make one with Pool(name, cpus=…, memory_bytes=…)"
+            )
     names = [pool.name for pool in checked]
     for name in names:
         if names.count(name) > 1:
             raise InvalidPoolError(f"two pools are called {name!r}; give each its own name")
+    if (workers := sum(pool.workers for pool in checked)) > MOST_WORKERS:
+        raise InvalidPoolError(
+            f"the pools have {workers:,} workers together; give at most {MOST_WORKERS:,}"
+        )
     return checked
+
+
+def price_per_hour(pools: Iterable[Pool]) -> float | None:
+    """Return what all workers cost per hour together; None unless every pool has a price."""
+    total = 0.0
+    for pool in pools:
+        if pool.price_per_hour is None:
+            return None
+        total += pool.workers * pool.price_per_hour
+    return total
 
 
 def planned_workers(pools: Sequence[Pool]) -> list[WorkerSize]:

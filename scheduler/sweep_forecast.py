@@ -1,11 +1,14 @@
 """A sweep forecast before it runs: estimates, ETA, and where the plan would put each fit.
 
 In: what `Client.estimate` answers and what `Client.submit` starts from. Not in: forecasts of what
-is running (:mod:`fitcast.scheduler.live_eta`), the sizing itself (:mod:`fitcast.sizing`).
+is running (:mod:`fitcast.scheduler.live_eta`), other numbers of workers and what they would cost
+(:mod:`fitcast.scheduler.what_if`), the sizing itself (:mod:`fitcast.sizing`).
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import NamedTuple
 
 import pandas as pd
 
@@ -15,9 +18,10 @@ from fitcast.scheduler.backends.simulated import SimulatedBackend
 from fitcast.scheduler.draws import Groups
 from fitcast.scheduler.eta import Eta, forecast, plan_for
 from fitcast.scheduler.events import FitKey, Submitted
-from fitcast.scheduler.pools import WorkerSize
+from fitcast.scheduler.pools import Pool, WorkerSize, planned_workers
 from fitcast.scheduler.runs import forecast_cells
 from fitcast.scheduler.shared_work import shared_work
+from fitcast.scheduler.what_if import MANY_FITS, Asked, Choice, Cost, Wish, curve, table
 from fitcast.sizing.correction import SweepCorrection
 from fitcast.sizing.model import SizingModel
 from fitcast.sizing.risk import risk_of
@@ -26,8 +30,13 @@ from fitcast.trainer.sweep import Fit, PreparedSweep, Sweep
 REFITS_FORECAST = 100
 """Of how many candidates the refit is forecast; of more, evenly spaced ones in grid order."""
 
+QUICK_PLAYS = 2
+"""How often the plan is played for each of many choices of workers."""
+
 OVERHEAD_S = 0.03
 """Seconds that a slot stays idle between attempts before any were seen: fork and round trip."""
+
+_THIS = "this"
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,11 +53,91 @@ class SweepEstimate:
         When it would be done, submitted now to idle workers.
     sequential_s : float
         How long the fits would take one after the other, in seconds.
+    cost : Cost or None
+        What the workers cost from now to the end of the workflow, and which share of that its
+        fits use; None unless every pool has a price.
+    pools : tuple of Pool
+        The workers that all this is for.
     """
 
     fits: pd.DataFrame
     eta: Eta
     sequential_s: float
+    cost: Cost | None
+    pools: tuple[Pool, ...]
+    _forecast: "SweepForecast" = field(repr=False)
+    _ready_in_s: float = field(default=0.0, repr=False)
+
+    def what_if(
+        self,
+        *,
+        done_within_s: float | None = None,
+        done_by: datetime | None = None,
+        cost_at_most: float | None = None,
+    ) -> pd.DataFrame:
+        """Forecast the sweep on fewer and on more workers of the same pools; nothing is run.
+
+        Parameters
+        ----------
+        done_within_s : float, optional
+            The seconds after which it should be done.
+        done_by : datetime, optional
+            The time of day by which it should be done; local time unless it says otherwise.
+        cost_at_most : float, optional
+            What it may cost, in the currency of the pools' prices.
+
+        Returns
+        -------
+        DataFrame
+            A row per choice of workers: all pools grown together, then each pool alone if there
+            are several; in steps until twice as many end it less than 2 % sooner. Columns:
+            ``choice`` (its name), ``pools`` (to be given to a backend or to `Client.estimate`),
+            ``workers``, ``cpus``, ``eta_s_p10/p50/p90``, ``finish_at``, ``cost_p10/p50/p90`` (NaN
+            without prices), ``busy_share`` of the cores, ``given`` (whether they are those of this
+            estimate), ``meets`` (whether nine times in ten the wishes are met) and ``best`` (the
+            cheapest of those, marked once). ``attrs["answer"]`` says the best in words, or why
+            there is none.
+
+        Raises
+        ------
+        InvalidInputError
+            If a wish can't be one: not a number above 0, a time in the past, a cost without
+            prices.
+        """
+        wish = Wish.of(self.pools, done_within_s, done_by, cost_at_most)
+        return table(self._curve(), wish)
+
+    def cheapest(
+        self,
+        *,
+        done_within_s: float | None = None,
+        done_by: datetime | None = None,
+        cost_at_most: float | None = None,
+    ) -> Choice:
+        """Return the cheapest choice of workers that meets the wishes nine times in ten.
+
+        Parameters are those of `what_if`. Without prices a worker counts a unit per CPU and per
+        4 GiB.
+
+        Raises
+        ------
+        InvalidInputError
+            If a wish can't be one, or no choice meets them all; it says what comes nearest.
+        """
+        wish = Wish.of(self.pools, done_within_s, done_by, cost_at_most)
+        return wish.cheapest(self._curve())
+
+    def _curve(self) -> list[Choice]:
+        cast = self._forecast
+        asked = Asked(
+            self.pools,
+            self.eta,
+            self._ready_in_s,
+            len(self.fits),
+            self.sequential_s,
+            max(cast.least_bytes(fit) for fit in cast.prepared.fits),
+        )
+        return curve(asked, cast.quick_eta)
 
     @property
     def candidates(self) -> pd.DataFrame:
@@ -74,6 +163,14 @@ class SweepEstimate:
         )
 
 
+class Placed(NamedTuple):
+    """Where the median plan puts a fit."""
+
+    threads: int
+    pool: str
+    share_bytes: int
+
+
 @dataclass(frozen=True, slots=True)
 class SweepForecast:
     """A sweep's forecasts, as submission and estimate both need them."""
@@ -83,36 +180,75 @@ class SweepForecast:
     estimates: dict[str, Estimate]  # by fit
     final: Estimate | None  # what the refit is expected to cost
 
+    def least_bytes(self, fit: Fit) -> int:
+        """Return what a worker must have at least for a fit, the dataset included."""
+        bound = self.prepared.sweep.memory_bytes
+        return self.prepared.dataset_bytes + (
+            bound or self.estimates[fit.fit_id].peak_memory_bytes_p50
+        )
+
     def submission(self, workflow_id: str) -> Submitted:
         """Return what the plan is told of the sweep."""
         return submission(workflow_id, self.prepared, self.estimates)
 
     def plan(
         self, workers: Sequence[WorkerSize], ready_in_s: float = 0.0
-    ) -> tuple[Eta, dict[str, tuple[int, str]]]:
-        """Return the ETA on idle workers, and threads and pool of each fit in the median plan."""
-        workflow_id = "this"
-        submitted = self.submission(workflow_id)
-        etas = forecast(
-            plan_for(workers, submitted),
-            groups_of(workflow_id, self.prepared.fits),
-            finals={} if self.final is None else {workflow_id: self.final},
-            overhead_s=OVERHEAD_S,
-        )
+    ) -> tuple[Eta, dict[str, Placed]]:
+        """Return the ETA on idle workers, and where the median plan puts each fit."""
+        submitted = self.submission(_THIS)
         plan = plan_for(workers, replace(submitted, final=False))
         median = SimulatedBackend(plan, lambda key, threads: plan.state.fit(key).runtime_s(threads))
         median.carry_out(plan.place(0.0))
         median.run()
-        placed = {start.key.fit_id: (start.threads, start.pool) for _, start in median.starts}
-        return etas[workflow_id].later(ready_in_s), placed
+        placed = {}
+        for _, start in median.starts:
+            for key in (start.key, *(one.key for one in start.followers)):
+                placed[key.fit_id] = Placed(start.threads, start.pool, start.share_bytes)
+        return self._eta(workers, submitted).later(ready_in_s), placed
 
-    def estimate(self, workers: Sequence[WorkerSize], ready_in_s: float = 0.0) -> SweepEstimate:
+    def quick_eta(self, workers: Sequence[WorkerSize]) -> Eta:
+        """Return the ETA on idle workers from playing the plan once or twice.
+
+        Of very many fits every second, third … is played, on as much fewer workers, and what the
+        others add is told by the bounds: all work on all cores, or the longest fit.
+        """
+        submitted = self.submission(_THIS)
+        step = len(self.estimates) // MANY_FITS
+        if step < 2:
+            return self._eta(workers, submitted, QUICK_PLAYS)
+        fewer = [group[0] for group in _in_groups(workers, step)]
+        some = dict(list(self.estimates.items())[::step])
+        eta = self._eta(fewer, replace(submitted, estimates=some), QUICK_PLAYS)
+        ratio = self._bound_s(workers, self.estimates) / self._bound_s(fewer, some)
+        longer_s = (ratio - 1.0) * eta.p50_s
+        finish_at = eta.later(longer_s).finish_at
+        return Eta(ratio * eta.p10_s, ratio * eta.p50_s, ratio * eta.p90_s, finish_at)
+
+    def _bound_s(self, workers: Sequence[WorkerSize], estimates: Mapping[str, Estimate]) -> float:
+        runtimes = [one.runtime_s_p50 + OVERHEAD_S for one in estimates.values()]
+        final_s = 0.0 if self.final is None else self.final.runtime_s_p50
+        return max(sum(runtimes) / sum(w.cpus for w in workers), max(runtimes)) + final_s
+
+    def _eta(
+        self, workers: Sequence[WorkerSize], submitted: Submitted, plays: int | None = None
+    ) -> Eta:
+        etas = forecast(
+            plan_for(workers, submitted),
+            groups_of(_THIS, self.prepared.fits),
+            finals={} if self.final is None else {_THIS: self.final},
+            overhead_s=OVERHEAD_S,
+            plays=plays,
+        )
+        return etas[_THIS]
+
+    def estimate(self, pools: Sequence[Pool], ready_in_s: float = 0.0) -> SweepEstimate:
         """Return what a user is told who only asks."""
+        workers = planned_workers(pools)
         eta, placed = self.plan(workers, ready_in_s)
         most = max(worker.memory_bytes for worker in workers) - self.prepared.dataset_bytes
         rows = []
         for fit in self.prepared.fits:
-            threads, pool = placed.get(fit.fit_id, (1, workers[0].pool))
+            threads, pool, _ = placed.get(fit.fit_id, Placed(1, workers[0].pool, 0))
             one = self.estimates[fit.fit_id]
             risk = risk_of(
                 one, memory_bytes=max(0, most), deadline_s=self.prepared.sweep.deadline_s
@@ -132,7 +268,35 @@ class SweepForecast:
             )
         fits = pd.DataFrame(rows)
         final_s = 0.0 if self.final is None else self.final.runtime_s_p50
-        return SweepEstimate(fits, eta, float(fits["runtime_s_p50"].sum()) + final_s)
+        cost = Cost.of(pools, eta)
+        if cost is not None:
+            cost = replace(cost, used_p50=self._used(pools, placed))
+        sequential_s = float(fits["runtime_s_p50"].sum()) + final_s
+        return SweepEstimate(fits, eta, sequential_s, cost, tuple(pools), self, ready_in_s)
+
+    def _used(self, pools: Sequence[Pool], placed: Mapping[str, Placed]) -> float:
+        """Return what the workers' shares cost that fits use while they run; the refit not."""
+        by_name = {pool.name: pool for pool in pools}
+        total = 0.0
+        for fit_id, (threads, name, share_bytes) in placed.items():
+            pool, one = by_name[name], self.estimates[fit_id]
+            fraction = one.parallel_fraction
+            took_s = one.runtime_s_p50 * (1.0 - fraction + fraction / threads)
+            share = max(threads / pool.cpus, share_bytes / pool.memory_bytes)
+            total += took_s / 3600.0 * min(1.0, share) * (pool.price_per_hour or 0.0)
+        return total
+
+
+def _in_groups(workers: Sequence[WorkerSize], size: int) -> list[list[WorkerSize]]:
+    """Return the workers of each pool in groups of up to so many, full ones if there is any."""
+    by_pool: dict[str, list[WorkerSize]] = {}
+    for worker in workers:
+        by_pool.setdefault(worker.pool, []).append(worker)
+    return [
+        own[at : at + size]
+        for own in by_pool.values()
+        for at in range(0, max(1, round(len(own) / size)) * size, size)
+    ]
 
 
 def forecast_sweep(
@@ -154,15 +318,16 @@ def forecast_sweep(
     )
     estimates = correction.estimates()
     most = max(worker.memory_bytes for worker in workers)
+    cast = SweepForecast(prepared, correction, estimates, _final_estimate(model, prepared))
     for fit in prepared.fits:
-        need = sweep.memory_bytes or estimates[fit.fit_id].peak_memory_bytes_p50
-        if need + prepared.dataset_bytes > most:
+        if (least := cast.least_bytes(fit)) > most:
+            need = least - prepared.dataset_bytes
             raise FitTooLargeError(
                 f"{fit.candidate.label!r} needs about {need / 2**30:.2f} GiB beside a dataset "
                 f"of {prepared.dataset_bytes / 2**30:.2f} GiB; the largest worker has "
                 f"{most / 2**30:.2f} GiB. Give a larger pool, or a smaller dataset or model."
             )
-    return SweepForecast(prepared, correction, estimates, _final_estimate(model, prepared))
+    return cast
 
 
 def submission(

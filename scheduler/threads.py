@@ -11,10 +11,15 @@ of two-phase scheduling of moldable jobs (Ludwig and Tiwari, SODA 1994): find th
 fit on the cores for ``L``.
 """
 
-from fitcast.scheduler.plan_state import FitState, PlanState
+import math
+
+from fitcast.scheduler.plan_state import THREADS_START_S, FitState, PlanState
 
 LEAST_PARALLEL_FRACTION = 0.3
 """Below this, a second core for a fit is better left idle."""
+
+LOOKED_AT = 12
+"""Of more long fits every second, third … stands for its neighbours."""
 
 _HALVINGS = 20
 
@@ -49,10 +54,12 @@ def best_threads(state: PlanState, fit: FitState, most: int, now_s: float) -> in
         for workflow, waiting in queues
         for fit_id in waiting.longer_than(left_s / cpus, cpus)
     ]
+    stands_for = 1 + (len(long) - 1) // LOOKED_AT
+    long = long[::stands_for]
     low, high = left_s / cpus, max(one.runtime_s(1) for one in [fit, *long])
     for _ in range(_HALVINGS):
         middle = 0.5 * (low + high)
-        if _area_s(long, left_s, middle, most) <= middle * cpus:
+        if _area_s(long, stands_for, left_s, middle, most) <= middle * cpus:
             high = middle
         else:
             low = middle
@@ -63,21 +70,24 @@ def _fewest(fit: FitState, within_s: float, most: int) -> int:
     """Return the fewest threads that end a fit within a time, else those that end it soonest."""
     if fit.estimate.parallel_fraction < LEAST_PARALLEL_FRACTION:
         return 1
-    soonest = 1
-    for threads in range(1, most + 1):
-        if fit.runtime_s(threads) <= within_s:
-            return threads
-        if fit.runtime_s(threads) < fit.runtime_s(soonest):
-            soonest = threads
-    return soonest
+    alone_s, fraction = fit.estimate.runtime_s_p50, fit.estimate.parallel_fraction
+    if alone_s <= within_s or most <= 1:
+        return 1
+    # More threads are never slower than two: Amdahl's law solved for their number.
+    share = (within_s - THREADS_START_S) / max(alone_s, 1e-9) - (1.0 - fraction)
+    if share * most >= fraction:
+        return min(most, max(2, math.ceil(fraction / share - 1e-9)))
+    return most if fit.runtime_s(most) < alone_s else 1
 
 
-def _area_s(long: list[FitState], left_s: float, within_s: float, most: int) -> float:
+def _area_s(
+    long: list[FitState], stands_for: int, left_s: float, within_s: float, most: int
+) -> float:
     area_s = left_s
     for fit in long:
         threads = _fewest(fit, within_s, most)
         took_s = fit.runtime_s(threads)
         if took_s > within_s * 1.0001:
             return float("inf")
-        area_s += threads * took_s - fit.runtime_s(1)
+        area_s += stands_for * (threads * took_s - fit.runtime_s(1))
     return area_s

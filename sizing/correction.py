@@ -22,7 +22,7 @@ from fitcast.sizing.points import Array
 from fitcast.sizing.prior import Cost, cost_of
 from fitcast.sizing.quantities import Quantity, chance_variance
 
-_MAX_JOINT = 1500  # candidates in one Gaussian; more are split
+_MAX_JOINT = 400  # candidates in one Gaussian: what each fit tells costs the square of it
 _SURPRISE = 3.0  # standard deviations, beyond which one fit counts for less
 
 _Place = tuple[str, int, int]  # algorithm, candidate, key of what it costs

@@ -4,6 +4,7 @@ Only data: the process that runs it is in :mod:`fitcast.trainer.keeper`, the way
 :mod:`fitcast.trainer.runner`.
 """
 
+import math
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -43,6 +44,7 @@ class AttemptSpec:
     memory_limit_bytes: int
     deadline_s: float | None  # from its own beginning
     share_bytes: int = 0  # what the plan counts it with on its worker; 0 for the limit
+    begin_within_s: float = math.inf  # of its process; a later turn is given back
     shared_work: str = ""  # equal for fits that begin with the same steps on the same rows
 
 

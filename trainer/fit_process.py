@@ -62,7 +62,7 @@ def run_fits(start: Start, keeper_pid: int, fds: Descriptors, began_s: float) ->
         os.dup2(fds.stderr, 2)
         close_other_descriptors(fds.data())
         become_ordinary(start.sys_path, start.specs[0].threads)
-        _Turns(start.specs, fds).run(time.monotonic() - began_s)
+        _Turns(start.specs, fds).run(began_s)
         code = 0
     finally:
         _flush()
@@ -78,14 +78,18 @@ class _Turns:
         self._shared: SharedSteps | None = None
         self._next: tuple[Job, Any, list[str]] | None = None  # made already, to see what is shared
 
-    def run(self, start_s: float) -> None:
-        """Run them; starting the process took `start_s`, which the first one pays for all."""
+    def run(self, began_s: float) -> None:
+        """Run them; the process was forked at `began_s`, its start is paid by the first."""
+        start_s = time.monotonic() - began_s
         at = FIRST_REPORT
         state = ProcessState.now(self._specs[0].threads) if len(self._specs) > 1 else None
         for turn in range(len(self._specs)):
             if turn and state is not None:
-                if left_behind():
-                    return  # what it left could harm or bother the others: they get a new process
+                # What a fit left could harm or bother the others: they get a new process. Those
+                # whose turn comes much later than planned are given back: cores may idle.
+                late = time.monotonic() - began_s > self._specs[turn].begin_within_s
+                if late or left_behind():
+                    return
                 state.restore()
                 begin_turn(
                     self._fds.result,

@@ -25,6 +25,7 @@ from fitcast.trainer.splits import make_splits
 
 __all__ = ["Candidate", "Fit", "PreparedSweep", "Sweep"]
 
+_KEPT_JOB_BYTES = 32_768  # of a candidate: made to see that it can be sent
 _NAME_LENGTH = 60
 
 
@@ -54,6 +55,7 @@ class PreparedSweep:
     sweep: "Sweep"
     _params: tuple[dict[str, ParamValue], ...] = field(repr=False)  # of requests, per candidate
     _shape: Shape = field(repr=False)
+    _jobs: dict[int, bytes] = field(repr=False, default_factory=dict)
 
     def job(self, candidate: Candidate, *, return_model: bool = False) -> bytes:
         """Return the pickled job of a candidate, for any of its folds.
@@ -65,6 +67,9 @@ class PreparedSweep:
         return_model
             Whether the worker sends the fitted estimator back.
         """
+        made = self._jobs.get(candidate.index)
+        if made is not None and not return_model:
+            return made
         sweep = self.sweep
         job = make_job(
             candidate,
@@ -75,7 +80,10 @@ class PreparedSweep:
             return_train_score=sweep.return_train_score,
             return_model=return_model,
         )
-        return dump(job, candidate.label)
+        data = dump(job, candidate.label)
+        if not return_model and len(data) <= _KEPT_JOB_BYTES:
+            self._jobs[candidate.index] = data
+        return data
 
     def refit_fit(self, candidate: Candidate) -> Fit:
         """Return the fit of a candidate on all rows."""

@@ -1,8 +1,11 @@
 """Estimators that behave as users' code sometimes does."""
 
+import os
+import signal
 import time
 
 import numpy as np
+import psutil
 from sklearn.base import BaseEstimator, ClassifierMixin
 
 
@@ -26,3 +29,13 @@ class Majority(ClassifierMixin, BaseEstimator):
 
     def predict(self, X):
         return np.full(len(X), self.most_)
+
+
+class WorkerKiller(Majority):
+    """Takes its Dask worker down with it: its process, the keeper, the fork server, the worker."""
+
+    def fit(self, X, y):
+        time.sleep(self.sleep_s)
+        os.kill(psutil.Process().parents()[2].pid, signal.SIGKILL)
+        time.sleep(60.0)
+        return self

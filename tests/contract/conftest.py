@@ -1,6 +1,11 @@
+import sys
+from pathlib import Path
+
 import pytest
 
 from fitcast.history.mlflow_store import MlflowHistory
+
+sys.path.insert(0, str(Path(__file__).parent))  # for what this folder's tests share
 
 
 @pytest.fixture(scope="session")
