@@ -265,7 +265,7 @@ def _quietest(
     for _ in range(_TRIES):
         _wait_for_quiet(one.request.threads)
         before_s = _busy_s()
-        measured = runner.run(
+        measured = runner.run_one(
             AttemptSpec(
                 workflow_id=prepared.name,
                 fit_id=one.fit.fit_id,

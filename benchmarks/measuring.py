@@ -62,7 +62,7 @@ def measure(
 def _run(
     runner: AttemptRunner, prepared: PreparedSweep, fit: Fit, dataset_id: str, deadline_s: float
 ) -> Record:
-    measured = runner.run(
+    measured = runner.run_one(
         AttemptSpec(
             workflow_id=prepared.name,
             fit_id=fit.fit_id,

@@ -109,8 +109,9 @@ class Decisions:
         for key in sorted(worker.running):
             workflow = self.workflows[key.workflow_id]
             fit = workflow.fits[key.fit_id]
+            follows = fit.follows is not None
             self.state.vacate(workflow, fit)
-            if event.preempted:
+            if event.preempted or follows:  # only the leader of a process can be to blame
                 actions += self._again(workflow, fit)
             else:
                 fit.workers_lost += 1

@@ -10,7 +10,6 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -20,24 +19,15 @@ from fitcast.errors import FitcastError, SealError, WorkflowCancelledError, Work
 from fitcast.history.records import Outcome, Record
 from fitcast.scheduler import events
 from fitcast.scheduler.backends.local import START_S, LocalBackend
+from fitcast.scheduler.dask_attempts import DaskAttempts, Member, Sent
 from fitcast.scheduler.decisions import Decisions
-from fitcast.scheduler.events import FitKey
 from fitcast.scheduler.live_eta import LiveEta
 from fitcast.scheduler.runs import FitRow, Run, record_of
 from fitcast.scheduler.sweep_forecast import OVERHEAD_S, submission
-from fitcast.trainer.attempts import AttemptSpec, Measured
+from fitcast.trainer.attempts import Measured
 from fitcast.trainer.results import best_candidate, tabulate
-from fitcast.trainer.sweep import Fit
 
 _STOP = object()
-
-
-@dataclass(slots=True)
-class _Running:
-    start: events.Start
-    fit: Fit
-    future: Any
-    sent_s: float
 
 
 class Dispatcher:
@@ -73,8 +63,7 @@ class Dispatcher:
         self._events: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._runs: dict[str, Run] = {}
         self._over: list[Run] = []  # whose end is still to be told
-        self._running: dict[tuple[FitKey, int], _Running] = {}
-        self._dask: Any = None
+        self._attempts = DaskAttempts(self._events.put)
         self._failure: FitcastError | None = None
         self._began_s = time.monotonic()
         self._host = socket.gethostname()
@@ -110,7 +99,7 @@ class Dispatcher:
 
     def _loop(self) -> None:
         try:
-            self._dask = self._backend.start(self._key_dir, self._on_change)
+            self._attempts.dask = self._backend.start(self._key_dir, self._on_change)
             self._on_change()
         except FitcastError as error:
             self._failure = error
@@ -125,9 +114,9 @@ class Dispatcher:
         for workflow_id in list(self._runs):
             self._act(events.CancelRequested(workflow_id))
         self._close_runs()
-        if self._dask is not None:
+        if self._attempts.dask is not None:
             with suppress(Exception):
-                self._dask.close(timeout=5)
+                self._attempts.dask.close(timeout=5)
         with suppress(Exception):
             self._backend.close()
 
@@ -139,8 +128,8 @@ class Dispatcher:
             self._admit(event)
         elif event == "workers":
             self._compare_workers()
-        elif isinstance(event, tuple) and len(event) == 3 and event[0] == "ended":
-            self._ended(event[1], event[2])
+        elif isinstance(event, Sent):
+            self._ended(event)
         else:
             self._act(event)
 
@@ -154,23 +143,19 @@ class Dispatcher:
             return
         self._runs[run.workflow_id] = run
         estimates = {fit_id: row.estimate for fit_id, row in run.rows.items()}
-        self._act(submission(run.workflow_id, run.prepared, estimates))
+        submitted = submission(run.workflow_id, run.prepared, estimates)
+        run.shared_work = {fit_id: work.name for fit_id, work in submitted.shared.items()}
+        self._act(submitted)
 
     def _compare_workers(self) -> None:
-        if self._dask is None:
+        if self._attempts.dask is None:
             return
-        present = {size.address: size for size in self._backend.present(self._dask)}
+        present = {size.address: size for size in self._backend.present(self._attempts.dask)}
         for address in set(self.decisions.workers) - set(present):
-            for (key, attempt), running in list(self._running.items()):
-                if running.start.worker == address:
-                    self._forget(key, attempt, running)
+            self._attempts.forget(address)
             self._act(events.WorkerLeft(address))
         for address in set(present) - set(self.decisions.workers):
             self._act(events.WorkerJoined(present[address]))
-
-    def _forget(self, key: FitKey, attempt: int, running: _Running) -> None:
-        self._running.pop((key, attempt), None)
-        running.future.release()
 
     def _act(self, event: events.Event) -> None:
         pending: list[events.Event] = [event]
@@ -182,7 +167,7 @@ class Dispatcher:
                     case events.Start():
                         self._start(action)
                     case events.Kill():
-                        self._kill(action)
+                        self._attempts.kill(action)
                     case events.Settle():
                         self._settle(action)
                     case events.ChooseFinal():
@@ -192,98 +177,70 @@ class Dispatcher:
         self._live_eta.change()
 
     def _start(self, start: events.Start) -> None:
-        from fitcast.scheduler.worker_plugin import run_attempt
-
         run = self._runs[start.key.workflow_id]
-        row = run.rows[start.key.fit_id]
-        assert run.sealed is not None
-        spec = AttemptSpec(
-            workflow_id=run.workflow_id,
-            fit_id=start.key.fit_id,
-            attempt=start.attempt,
-            dataset_id=run.sealed.dataset_id,
-            job=run.job(row.fit),
-            fold=row.fit.fold,
-            threads=start.threads,
-            memory_limit_bytes=start.memory_limit_bytes,
-            deadline_s=start.deadline_s,
-        )
+        sent = self._attempts.send(run, start)
         with run.lock:
             if run.state == "preparing":
                 run.state = "running"
-            row.state, row.attempts, row.pool = "running", start.attempt, start.pool
-            row.worker, row.threads, row.started_at = start.worker, start.threads, _now()
-        future = self._dask.submit(
-            run_attempt,
-            spec,
-            workers=[start.worker],
-            pure=False,
-            key=f"fit-{run.workflow_id}-{start.key.fit_id}-{start.attempt}",
-        )
-        self._running[start.key, start.attempt] = _Running(start, row.fit, future, time.monotonic())
-        key, attempt = start.key, start.attempt
-        future.add_done_callback(lambda done: self._events.put(("ended", (key, attempt), done)))
+            for member in sent.members:
+                row = run.rows[member.key.fit_id]
+                row.state, row.attempts, row.pool = "running", member.attempt, start.pool
+                row.worker, row.threads, row.started_at = start.worker, start.threads, _now()
 
-    def _ended(self, which: tuple[FitKey, int], future: Any) -> None:
-        running = self._running.pop(which, None)
-        if running is None:
+    def _ended(self, sent: Sent) -> None:
+        """Take in the end of a process: of its followers first, who go with their leader."""
+        if not self._attempts.take(sent):
             return
-        key, attempt = which
-        run = self._runs.get(key.workflow_id)
+        run = self._runs.get(sent.start.key.workflow_id)
         try:
-            measured: Measured = future.result(timeout=30)
+            measured = sent.measured()
         except SealError as error:
-            self._abort(key.workflow_id, error)
+            self._abort(sent.start.key.workflow_id, error)
             return
-        except Exception as error:
-            measured = _lost(running, error)
-        finally:
-            future.release()
         if run is None:
             return
-        if measured.outcome is Outcome.SUCCEEDED:
-            idle_s = time.monotonic() - running.sent_s - measured.runtime_s
+        busy_s = sum(one.runtime_s for one in measured if one is not None)
+        if measured[0] is not None and measured[0].outcome is Outcome.SUCCEEDED:
+            idle_s = time.monotonic() - sent.sent_s - busy_s
             self.overhead_s += 0.05 * (min(max(idle_s, 0.0), 1.0) - self.overhead_s)
-        start = running.start
+        for member, one in reversed(list(zip(sent.members, measured, strict=True))):
+            if one is None:
+                with run.lock:
+                    run.rows[member.key.fit_id].state = "waiting"
+                self._act(events.AttemptEnded(member.key, member.attempt, Outcome.PREEMPTED, 0))
+            else:
+                self._attempt_ended(run, sent.start, member, one)
+
+    def _attempt_ended(
+        self, run: Run, start: events.Start, member: Member, measured: Measured
+    ) -> None:
         record = record_of(
             run,
-            running.fit,
-            attempt,
+            member.fit,
+            member.attempt,
             measured,
             pool=start.pool,
             worker=start.worker,
             host=self._host,
             threads=start.threads,
-            memory_limit_bytes=start.memory_limit_bytes,
-            deadline_s=start.deadline_s,
+            memory_limit_bytes=start.share_bytes,
+            deadline_s=member.deadline_s,
             versions=self._versions,
             machine_speed=self.machine_speed,
         )
-        row = run.rows[key.fit_id]
+        row = run.rows[member.key.fit_id]
         with run.lock:
             row.measured, row.ended_at, row.state = measured, measured.ended_at, "waiting"
             row.error = f"{measured.error_type}: {measured.error_message}".strip(": ")
             run.records.append(record)
             if measured.model is not None:
                 run.model = measured.model
-        self._act(events.AttemptEnded(key, attempt, measured.outcome, measured.peak_memory_bytes))
-        self._on_attempt(run, record, measured)
-
-    def _kill(self, kill: events.Kill) -> None:
-        from fitcast.scheduler.worker_plugin import cancel_attempt
-
-        running = self._running.pop((kill.key, kill.attempt), None)
-        if running is None:
-            return
-        with suppress(Exception):
-            self._dask.run(
-                cancel_attempt,
-                kill.key.workflow_id,
-                kill.key.fit_id,
-                kill.attempt,
-                workers=[kill.worker],
-                wait=False,
+        self._act(
+            events.AttemptEnded(
+                member.key, member.attempt, measured.outcome, measured.peak_memory_bytes
             )
+        )
+        self._on_attempt(run, record, measured)
 
     def _settle(self, settle: events.Settle) -> None:
         run = self._runs[settle.key.workflow_id]
@@ -325,11 +282,11 @@ class Dispatcher:
             errors = [row.error for row in run.rows.values() if row.error]
             said = f", for example: {errors[0]}" if errors else ""
             run.end("failed", WorkflowFailedError(f"no fit succeeded{said}"))
-        if self._dask is not None and run.sealed is not None:
+        if self._attempts.dask is not None and run.sealed is not None:
             from fitcast.scheduler.worker_plugin import close_dataset
 
             with suppress(Exception):
-                self._dask.run(close_dataset, run.sealed.dataset_id, wait=False)
+                self._attempts.dask.run(close_dataset, run.sealed.dataset_id, wait=False)
         self._on_close(run)
 
     def _abort(self, workflow_id: str, error: FitcastError) -> None:
@@ -348,22 +305,6 @@ class Dispatcher:
     def _snapshot(self) -> tuple[Decisions, dict[str, Run], float]:
         with self._plan_lock:
             return self.decisions.copy(), dict(self._runs), self.overhead_s
-
-
-def _lost(running: _Running, error: BaseException) -> Measured:
-    now = _now()
-    known = isinstance(error, FitcastError)
-    return Measured(
-        outcome=Outcome.WORKER_LOST,
-        runtime_s=time.monotonic() - running.sent_s,
-        cpu_s=0.0,
-        peak_memory_bytes=0,
-        base_memory_bytes=0,
-        started_at=now,
-        ended_at=now,
-        error_type=type(error).__name__,
-        error_message=str(error) if known else f"the worker was lost ({error!r:.200})",
-    )
 
 
 def _versions() -> dict[str, str]:

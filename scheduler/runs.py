@@ -90,6 +90,7 @@ class Run:
     model: bytes | None = None
     error: FitcastError | None = None
     jobs: dict[int, bytes] = field(default_factory=dict)
+    shared_work: dict[str, str] = field(default_factory=dict)  # by fit_id, where there is any
     ended_at: datetime | None = None
     done: threading.Event = field(default_factory=threading.Event)
     noted: threading.Event = field(default_factory=threading.Event)  # its end, for the history

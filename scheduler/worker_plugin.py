@@ -30,13 +30,18 @@ class FitWorker(WorkerPlugin):  # type: ignore[misc]
         the workflow's owner alone. Keys never travel as task arguments.
     cpus : tuple of int
         CPUs that the worker and all its fits are held to; empty for no such bound.
+    memory_bytes : int, optional
+        What all its fits and their rows may hold together.
     """
 
     name = PLUGIN_NAME
 
-    def __init__(self, key_dir: str, cpus: tuple[int, ...] = ()) -> None:
+    def __init__(
+        self, key_dir: str, cpus: tuple[int, ...] = (), memory_bytes: int | None = None
+    ) -> None:
         self.key_dir = key_dir
         self.cpus = cpus
+        self.memory_bytes = memory_bytes
         self.runner: AttemptRunner | None = None
 
     def setup(self, worker: Any) -> None:
@@ -46,24 +51,25 @@ class FitWorker(WorkerPlugin):  # type: ignore[misc]
             signal.signal(signal.SIGINT, signal.SIG_IGN)
         if self.cpus:
             os.sched_setaffinity(0, self.cpus)
-        self.runner = AttemptRunner()
+        self.runner = AttemptRunner(self.memory_bytes)
 
     def teardown(self, worker: Any) -> None:
         """End every attempt and the fork server."""
         if self.runner is not None:
             self.runner.close()
 
-    def run(self, spec: AttemptSpec) -> Measured:
-        """Open the dataset if it isn't yet, and run the attempt."""
+    def run(self, specs: tuple[AttemptSpec, ...]) -> list[Measured | None]:
+        """Open the dataset if it isn't yet, and run the attempts in one process."""
         if self.runner is None:
             raise BackendError("this worker wasn't set up for fits")
         keys = Path(self.key_dir)
-        uri_file = keys / f"{spec.dataset_id}.uri"
+        dataset_id = specs[0].dataset_id
+        uri_file = keys / f"{dataset_id}.uri"
         if not uri_file.exists():
             raise BackendError("the workflow's dataset was removed")
         uri = uri_file.read_text(encoding="utf-8")
-        self.runner.open_dataset(spec.dataset_id, uri, keys / f"{spec.dataset_id}.key")
-        return self.runner.run(spec)
+        self.runner.open_dataset(dataset_id, uri, keys / f"{dataset_id}.key")
+        return self.runner.run(specs)
 
 
 def _plugin(worker: Any) -> FitWorker:
@@ -71,9 +77,9 @@ def _plugin(worker: Any) -> FitWorker:
     return plugin
 
 
-def run_attempt(spec: AttemptSpec) -> Measured:
-    """Run an attempt; the task that Dask carries to the worker."""
-    return _plugin(get_worker()).run(spec)
+def run_attempts(specs: tuple[AttemptSpec, ...]) -> list[Measured | None]:
+    """Run attempts one after another; the task that Dask carries to the worker."""
+    return _plugin(get_worker()).run(specs)
 
 
 async def cancel_attempt(

@@ -41,7 +41,9 @@ class AttemptSpec:
     fold: int
     threads: int
     memory_limit_bytes: int
-    deadline_s: float | None
+    deadline_s: float | None  # from its own beginning
+    share_bytes: int = 0  # what the plan counts it with on its worker; 0 for the limit
+    shared_work: str = ""  # equal for fits that begin with the same steps on the same rows
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

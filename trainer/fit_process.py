@@ -1,169 +1,192 @@
-"""What the process of one fit does: get ready, run the fit, write its report.
+"""What the process of one or several fits does: get ready, run each in turn, write its report.
 
 In: everything between the fork and the end of that process. Not in: limits, killing and measuring
-from outside (:mod:`fitcast.trainer.keeper`), the fit's own steps (:mod:`fitcast.trainer.fitting`).
+from outside (:mod:`fitcast.trainer.keeper`), the fit's own steps (:mod:`fitcast.trainer.fitting`),
+what a fit may have changed in the process (:mod:`fitcast.trainer.process_state`).
 """
 
-import faulthandler
-import io
 import os
-import pickle
 import resource
-import signal
-import struct
 import sys
+import time
 import traceback
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import Any, NoReturn
 
 from fitcast.errors import InvalidSweepError
 from fitcast.history.records import REFIT_FOLD
 from fitcast.trainer.attempts import AttemptSpec, Job
 from fitcast.trainer.fitting import Fitted, Split, configured, cut, fit_split
-from fitcast.trainer.messages import Report, Start
+from fitcast.trainer.messages import MAX_TEXT_CHARS, Report, Start
+from fitcast.trainer.process_state import (
+    ProcessState,
+    become_ordinary,
+    left_behind,
+    reset_peak,
+)
 from fitcast.trainer.process_tree import close_other_descriptors, die_with, flush_c_streams
+from fitcast.trainer.result_block import FIRST_REPORT, append_report, begin_turn
 from fitcast.trainer.shared_memory import map_object
+from fitcast.trainer.sharing import SharedSteps, common_steps, step_names
 
-_LENGTH = struct.Struct("<Q")
 _MAX_WARNINGS = 100
 _MAX_WARNING_CHARS = 2_000
-MAX_TEXT_CHARS = 65_536
-"""Longest message, traceback, stdout or stderr that is kept of a fit; the end is what counts."""
-
-_THREAD_VARIABLES = (
-    "OMP_NUM_THREADS",
-    "OPENBLAS_NUM_THREADS",
-    "MKL_NUM_THREADS",
-    "BLIS_NUM_THREADS",
-    "NUMEXPR_NUM_THREADS",
-    "RAYON_NUM_THREADS",
-    "POLARS_MAX_THREADS",
-    "TF_NUM_INTRAOP_THREADS",
-    "LOKY_MAX_CPU_COUNT",  # what n_jobs=-1 means to joblib
-)
-_libraries: Any = None  # threadpoolctl's view of the BLAS and OpenMP libraries, made before forking
 
 
-def find_thread_libraries() -> None:
-    """Look up the BLAS and OpenMP libraries once, in the fork server."""
-    global _libraries
-    from threadpoolctl import ThreadpoolController
+@dataclass(frozen=True, slots=True)
+class Descriptors:
+    """What a fit's process is given by its keeper."""
 
-    _libraries = ThreadpoolController()
+    result: int
+    dataset: int
+    folds: Mapping[int, int]  # blocks with the rows of these folds
+    stdout: int
+    stderr: int
+
+    def data(self) -> set[int]:
+        """Those that the process keeps."""
+        return {self.result, self.dataset, *self.folds.values()}
 
 
-def run_fit(
-    start: Start,
-    keeper_pid: int,
-    result_fd: int,
-    dataset_fd: int,
-    split_fd: int | None,
-    stdout_fd: int,
-    stderr_fd: int,
-) -> NoReturn:
-    """Be the process of a fit: run it, write the report, end. Never returns."""
+def run_fits(start: Start, keeper_pid: int, fds: Descriptors, marker: bytes) -> NoReturn:
+    """Be the process of these fits: run one after the other and end. Never returns."""
     code = 70  # ended without a report
     try:
         os.setsid()  # signals to its group stay with it
         die_with(keeper_pid)
-        os.dup2(stdout_fd, 1)
-        os.dup2(stderr_fd, 2)
-        data_fds = {dataset_fd} if split_fd is None else {dataset_fd, split_fd}
-        close_other_descriptors({result_fd, *data_fds})
-        _become_ordinary(start)
-        caught: list[str] = []
-        report = _reported(lambda: _fit(start.spec, dataset_fd, split_fd), caught)
-        try:
-            _write_report(result_fd, report)
-        except BaseException as error:  # a result that can't be pickled
-            _write_report(result_fd, _failure(error, caught))
+        os.dup2(fds.stdout, 1)
+        os.dup2(fds.stderr, 2)
+        close_other_descriptors(fds.data())
+        become_ordinary(start.sys_path, start.specs[0].threads)
+        _Turns(start.specs, fds, marker).run()
         code = 0
     finally:
-        with suppress(BaseException):
-            sys.stdout.flush()
-        with suppress(BaseException):
-            sys.stderr.flush()
-        with suppress(BaseException):
-            flush_c_streams()
+        _flush()
         os._exit(code)
 
 
-def read_report(fd: int) -> Report | None:
-    """Return the report in a result block; None if the fit didn't get to write it whole."""
-    head = os.pread(fd, _LENGTH.size, 0)
-    if len(head) < _LENGTH.size:
-        return None
-    (length,) = _LENGTH.unpack(head)
-    if length == 0 or os.fstat(fd).st_size < _LENGTH.size + length:
-        return None
-    with os.fdopen(os.dup(fd), "rb") as file:
-        file.seek(_LENGTH.size)
-        report = pickle.load(file)  # noqa: S301 - written by our own code, from this user's fit
-    return report if isinstance(report, Report) else None
+class _Turns:
+    """The fits of a process, one after the other."""
+
+    def __init__(self, specs: Sequence[AttemptSpec], fds: Descriptors, marker: bytes) -> None:
+        self._specs = specs
+        self._fds = fds
+        self._marker = marker
+        self._shared: SharedSteps | None = None
+        self._next: tuple[Job, Any, list[str]] | None = None  # made already, to see what is shared
+
+    def run(self) -> None:
+        at = FIRST_REPORT
+        state = ProcessState.now(self._specs[0].threads) if len(self._specs) > 1 else None
+        for turn in range(len(self._specs)):
+            if turn and state is not None:
+                if left_behind():
+                    return  # what it left could harm or bother the others: they get a new process
+                state.restore()
+                _flush()
+                os.write(1, self._marker)
+                os.write(2, self._marker)
+                begin_turn(self._fds.result, turn, time.monotonic_ns())
+                reset_peak()
+            used_s = _cpu_s()
+            caught: list[str] = []
+            report = _reported(lambda turn=turn: self._fit(turn), caught)  # type: ignore[misc]
+            report = replace(
+                report,
+                ended_s=time.monotonic(),
+                cpu_s=_cpu_s() - used_s,
+                peak_memory_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+            )
+            try:
+                at = append_report(self._fds.result, at, report)
+            except BaseException as error:  # a result that can't be pickled
+                failed = _failure(error, caught)
+                failed = replace(failed, ended_s=time.monotonic(), cpu_s=report.cpu_s)
+                failed = replace(failed, peak_memory_bytes=report.peak_memory_bytes)
+                at = append_report(self._fds.result, at, failed)
+
+    def _fit(self, turn: int) -> Fitted:
+        from joblib import parallel_config
+
+        spec = self._specs[turn]
+        made, self._next = self._next, None
+        job, estimator, names = made or self._made(turn)
+        before, self._shared = self._shared, None
+        shared = self._steps(turn, names, before)
+        del before
+
+        def rows() -> Split:
+            fold_fd = self._fds.folds.get(spec.fold)
+            if fold_fd is not None and spec.fold != REFIT_FOLD:
+                # mapped anew for each fit: one that writes to its rows writes to a copy of its own
+                mapped: Any = map_object(fold_fd)
+                return mapped  # type: ignore[no-any-return]
+            content: Any = map_object(self._fds.dataset)
+            return cut(content, spec.fold, estimator)
+
+        # threads, not processes: joblib's would each hold a copy and cost a second to start
+        with parallel_config(backend="threading"):
+            try:
+                fitted = fit_split(job, estimator, rows, spec.fold, shared)
+                self._shared = shared
+                return fitted
+            except Exception:
+                if shared is None or not shared.gave_something:
+                    raise
+                # perhaps because it wanted to write to what is shared
+                return fit_split(job, configured(job, spec.threads), rows, spec.fold)
+
+    def _steps(self, turn: int, names: list[str], before: SharedSteps | None) -> SharedSteps | None:
+        """Return what the fit shares with the one before it and the one after it."""
+        if not names:
+            return None
+        keep = 0
+        if self._shares(turn, turn + 1):
+            with suppress(Exception):  # what is wrong with it is met in its own turn
+                self._next = self._made(turn + 1)
+                keep = common_steps(names, self._next[2])
+        return SharedSteps(names, keep, before)
+
+    def _made(self, turn: int) -> tuple[Job, Any, list[str]]:
+        import cloudpickle
+
+        spec = self._specs[turn]
+        job: Job = cloudpickle.loads(spec.job)
+        estimator = configured(job, spec.threads)
+        names: list[str] = []
+        neighbour = self._shares(turn, turn - 1) or self._shares(turn, turn + 1)
+        if neighbour and not job.fit_params and not job.return_model:
+            names = step_names(estimator, spec.fold)
+        return job, estimator, names
+
+    def _shares(self, turn: int, other: int) -> bool:
+        if not 0 <= other < len(self._specs):
+            return False
+        one, two = self._specs[turn], self._specs[other]
+        return bool(one.shared_work) and one.shared_work == two.shared_work and one.fold == two.fold
 
 
-def _write_report(fd: int, report: Report) -> None:
-    os.ftruncate(fd, 0)
-    os.lseek(fd, _LENGTH.size, os.SEEK_SET)
-    with open(fd, "wb", closefd=False) as file:
-        pickle.dump(report, file, protocol=5)
-        file.flush()
-        length = file.tell() - _LENGTH.size
-    os.pwrite(fd, _LENGTH.pack(length), 0)  # last: only a whole report has a length
+def _cpu_s() -> float:
+    own = resource.getrusage(resource.RUSAGE_SELF)
+    ended = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return own.ru_utime + own.ru_stime + ended.ru_utime + ended.ru_stime
 
 
-def _become_ordinary(start: Start) -> None:
-    """Make the process look to user code like a plain Python process with its threads."""
-    for name in (signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD):
-        signal.signal(name, signal.SIG_DFL)
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    # a core file would put the dataset on a disk; 1 also keeps core-pattern programs from starting
-    with suppress(ValueError, OSError):
-        resource.setrlimit(resource.RLIMIT_CORE, (1, 1))
-    with suppress(OSError):
-        Path("/proc/self/oom_score_adj").write_text(
-            "600"
-        )  # if the kernel must kill, then a fit and not the worker
-    sys.stdout = _text(1)
-    sys.stderr = _text(2)
-    with suppress(Exception):
-        faulthandler.enable(file=sys.stderr)
-    for entry in start.sys_path:
-        if entry not in sys.path:
-            sys.path.append(entry)
-    threads = str(start.spec.threads)
-    os.environ.update(dict.fromkeys(_THREAD_VARIABLES, threads))
-    if _libraries is not None:
-        _libraries.limit(limits=start.spec.threads)
-    import numpy as np
-
-    np.random.seed()
+def _flush() -> None:
+    for flush in (_flush_stdout, _flush_stderr, flush_c_streams):
+        with suppress(BaseException):
+            flush()
 
 
-def _text(fd: int) -> io.TextIOWrapper:
-    return open(fd, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False)
+def _flush_stdout() -> None:
+    sys.stdout.flush()
 
 
-def _fit(spec: AttemptSpec, dataset_fd: int, split_fd: int | None) -> Fitted:
-    import cloudpickle
-    from joblib import parallel_config
-
-    job: Job = cloudpickle.loads(spec.job)
-    estimator = configured(job, spec.threads)
-
-    def rows() -> Split:
-        if split_fd is not None and spec.fold != REFIT_FOLD:
-            shared: Any = map_object(split_fd)
-            return shared  # type: ignore[no-any-return]
-        content: Any = map_object(dataset_fd)
-        return cut(content, spec.fold, estimator)
-
-    # threads, not processes: joblib's processes would each hold a copy and cost a second to start
-    with parallel_config(backend="threading"):
-        return fit_split(job, estimator, rows, spec.fold)
+def _flush_stderr() -> None:
+    sys.stderr.flush()
 
 
 def _reported(fit: Callable[[], Fitted], caught: list[str]) -> Report:

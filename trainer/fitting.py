@@ -20,6 +20,7 @@ import numpy.typing as npt
 from fitcast.errors import InvalidSweepError
 from fitcast.history.records import REFIT_FOLD
 from fitcast.trainer.attempts import Job
+from fitcast.trainer.sharing import SharedSteps
 
 _CLASS_COLUMNS = {"predict_proba": 0.0, "predict_log_proba": None, "decision_function": None}
 """Methods with a column per class, and what a class unseen in training gets (None: lowest)."""
@@ -57,6 +58,7 @@ class Fitted:
     train_scores: dict[str, float] = field(default_factory=dict)
     predictions: npt.NDArray[Any] | None = None  # one row per test row
     model: bytes | None = None  # cloudpickle of the fitted estimator
+    shared_s: float = 0.0  # what it would have taken longer without work done by another fit
 
 
 def cut(content: Content, fold: int, estimator: Any = None) -> Split:
@@ -138,9 +140,16 @@ def configured(job: Job, threads: int) -> Any:
     return estimator
 
 
-def fit_split(job: Job, estimator: Any, split: Any, fold: int) -> Fitted:
-    """Fit, score and predict; ``split`` is called for the rows when the clock runs."""
+def fit_split(
+    job: Job, estimator: Any, split: Any, fold: int, shared: SharedSteps | None = None
+) -> Fitted:
+    """Fit, score and predict; ``split`` is called for the rows when the clock runs.
+
+    With ``shared``, steps of the pipeline that the fit before had too are taken from it.
+    """
     start = time.perf_counter()
+    if shared is not None:
+        estimator.memory = shared
     rows: Split = split()
     fit_params = {keyword: rows.columns[column] for keyword, column in job.fit_params}
     if rows.y_train is None:
@@ -149,8 +158,13 @@ def fit_split(job: Job, estimator: Any, split: Any, fold: int) -> Fitted:
         estimator.fit(rows.X_train, rows.y_train, **fit_params)
     fitted = Fitted(fit_time_s=time.perf_counter() - start)
     if fold != REFIT_FOLD:
+        if shared is not None:
+            shared.apply_once(estimator, rows.X_test)
         with _answers_kept(estimator, rows.X_test):
             _score_and_predict(job, estimator, rows, fitted)
+    if shared is not None:
+        shared.end(estimator)
+        fitted.shared_s = shared.saved_s
     if job.return_model:
         fitted.model = _model_bytes(job, estimator)
     return fitted

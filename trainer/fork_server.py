@@ -1,4 +1,4 @@
-"""The fork server: has everything imported, has one thread, forks a keeper per attempt.
+"""The fork server: has everything imported, has one thread, forks a keeper per process of fits.
 
 In: ``python -m fitcast.trainer.fork_server FD``, where FD is a socket from the runner; requests
 come over it with the descriptors that belong to them. Not in: what the forked processes do.
@@ -18,10 +18,10 @@ import time
 from contextlib import suppress
 from typing import NoReturn
 
-from fitcast.trainer import fit_process
+from fitcast.trainer import process_state
 from fitcast.trainer.keeper import keep
 from fitcast.trainer.loader import cut_out, load
-from fitcast.trainer.messages import ATTEMPT, CUT, LOAD, READY
+from fitcast.trainer.messages import ATTEMPT, CUT, LOAD, MOST_DESCRIPTORS, READY
 from fitcast.trainer.process_tree import adopt_orphans, children, kill_descendants, parent
 
 _PRELOADED = (
@@ -84,7 +84,9 @@ class _Server:
 
     def _request(self) -> int | None:
         """Fork for one request; return the pidfd of the child."""
-        kind, fds, _, _ = socket.recv_fds(self._control, 64, 8, socket.MSG_CMSG_CLOEXEC)
+        kind, fds, _, _ = socket.recv_fds(
+            self._control, 64, MOST_DESCRIPTORS, socket.MSG_CMSG_CLOEXEC
+        )
         if not kind:
             self._end = True
             return None
@@ -120,7 +122,7 @@ def _be(kind: bytes, fds: list[int]) -> NoReturn:
         connection = socket.socket(fileno=fds[0])
         connection.setblocking(True)
         if kind == ATTEMPT:
-            keep(connection, fds[1], fds[2], fds[3] if len(fds) > 3 else None)
+            keep(connection, fds[1:])
         elif kind == LOAD:
             load(connection, fds[1])
         elif kind == CUT:
@@ -134,7 +136,7 @@ def _preload() -> None:
         # what isn't installed or doesn't import is met by the fit that needs it, with a traceback
         with suppress(Exception):
             importlib.import_module(name)
-    fit_process.find_thread_libraries()
+    process_state.find_thread_libraries()
     gc.collect()
     gc.freeze()  # the collector then leaves shared pages alone
 

@@ -13,22 +13,30 @@ from typing import Any
 from fitcast.trainer.attempts import AttemptSpec
 from fitcast.trainer.fitting import Fitted
 
-ATTEMPT = b"attempt"  # with: connection, result block, dataset block, perhaps the fold's block
+ATTEMPT = b"attempt"  # with: connection, result block, ledger, dataset block, folds' blocks
 LOAD = b"load"  # with: connection, block to fill
 CUT = b"cut"  # with: connection, dataset block, block to fill
 READY = b"ready"
 STARTED = b"S"  # keeper → runner: I have the attempt
 CANCEL = b"C"  # runner → keeper
 
+MAX_TEXT_CHARS = 65_536
+"""Longest message, traceback, stdout or stderr that is kept of a fit; the end is what counts."""
+
+MOST_DESCRIPTORS = 64
+"""How many go with a request."""
+
 _LENGTH = struct.Struct("<Q")
 
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """Runner → keeper: the attempt, and where modules are looked for."""
+    """Runner → keeper: the attempts of a process in order, and where modules are looked for."""
 
-    spec: AttemptSpec
+    specs: tuple[AttemptSpec, ...]
     sys_path: tuple[str, ...]
+    block_folds: tuple[int, ...]  # whose rows are in the blocks that come with it, in order
+    ledger_slot: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +69,7 @@ class Loaded:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """Fit → runner, through the result block: how the code of the fit ended."""
+    """Fit → runner, through the result block: how the code of the fit ended, and its cost."""
 
     fitted: Fitted | None = None
     warnings: tuple[str, ...] = ()
@@ -69,23 +77,29 @@ class Report:
     error_type: str = ""
     error_message: str = ""
     traceback: str = ""
+    ended_s: float = 0.0  # monotonic
+    cpu_s: float = 0.0
+    peak_memory_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ending:
-    """Keeper → runner: how the process of the fit ended and what it cost."""
+    """Keeper → runner: how the process of the fits ended and what it cost."""
 
-    killed_for: str = ""  # "memory", "deadline", "cancel"; "" if the keeper didn't kill it
+    killed_for: str = ""  # "memory", "room", "deadline", "cancel"; "" if the keeper didn't kill it
+    killed_turn: int | None = None  # whose turn it was when its limit was passed
     exit_code: int = 0  # negative: minus the number of the signal
     kernel_out_of_memory: bool = False  # the kernel killed for memory in our group meanwhile
-    runtime_s: float
+    began_s: float  # monotonic
+    ended_s: float
     cpu_s: float
-    peak_memory_bytes: int
+    peak_memory_bytes: int  # since the last turn began
     base_memory_bytes: int
     started_at: datetime
-    ended_at: datetime
-    stdout: str = ""
-    stderr: str = ""
+    last_turn: int = 0
+    tree_peaks: dict[int, int]  # highest memory seen by turn, where a fit had processes of its own
+    stdout: tuple[str, ...] = ("",)  # by turn
+    stderr: tuple[str, ...] = ("",)
 
 
 class ConnectionLostError(Exception):

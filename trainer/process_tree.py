@@ -100,6 +100,22 @@ def proportional_bytes(pid: int) -> int:
     return 0
 
 
+def private_bytes(pid: int) -> int | None:
+    """Return what a process adds to the machine's memory beside blocks of shared memory.
+
+    Its own pages, and its part of what it shares with others through forks and files. None if it
+    is gone, or can't be looked at.
+    """
+    try:
+        text = _read(f"/proc/{pid}/smaps_rollup")
+    except OSError:
+        return None
+    parts = {line.split(":")[0]: line.split()[1] for line in text.splitlines()[1:]}
+    if "Pss" not in parts:
+        return None
+    return (int(parts["Pss"]) - int(parts.get("Pss_Shmem", 0))) * 1024
+
+
 def kill_descendants(timeout_s: float = 10.0) -> float:
     """Kill and reap everything below this process, however it resists.
 

@@ -8,23 +8,23 @@ blocks, so a fork server that died is replaced without loading anything again.
 """
 
 import os
-import socket
 import sys
 import threading
 import time
-from contextlib import ExitStack, suppress
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 
 from fitcast.errors import BackendError, SealError
 from fitcast.history.records import REFIT_FOLD, Outcome
 from fitcast.trainer.attempts import AttemptSpec, Measured
-from fitcast.trainer.fit_process import read_report
+from fitcast.trainer.memory_ledger import MemoryLedger
 from fitcast.trainer.messages import (
     ATTEMPT,
-    CANCEL,
     CUT,
     LOAD,
+    MOST_DESCRIPTORS,
     STARTED,
     ConnectionLostError,
     Cut,
@@ -36,8 +36,10 @@ from fitcast.trainer.messages import (
     receive_message,
     send_message,
 )
-from fitcast.trainer.outcomes import judge, without_process
+from fitcast.trainer.outcomes import judge
 from fitcast.trainer.process_tree import children, descendants
+from fitcast.trainer.result_block import read_reports
+from fitcast.trainer.running_batch import RunningBatch
 from fitcast.trainer.server_process import ServerProcess
 from fitcast.trainer.shared_memory import freeze, new_block
 from fitcast.trainer.split_blocks import SplitBlocks
@@ -52,53 +54,27 @@ class _Dataset:
     shareable: bool
 
 
-class _Attempt:
-    """A running attempt, as far as cancelling it needs."""
-
-    def __init__(self, spec: AttemptSpec) -> None:
-        self.spec = spec
-        self.cancelled = threading.Event()
-        self._lock = threading.Lock()
-        self._connection: socket.socket | None = None
-        self._started = False
-
-    def connect(self, connection: socket.socket | None) -> None:
-        with self._lock:
-            self._connection = connection
-            self._started = False
-            if connection is not None and self.cancelled.is_set():
-                connection.shutdown(socket.SHUT_RDWR)
-
-    def started(self) -> None:
-        with self._lock:
-            self._started = True
-
-    def cancel(self) -> None:
-        with self._lock:
-            self.cancelled.set()
-            if self._connection is None:
-                return
-            with suppress(OSError):
-                if self._started:
-                    self._connection.send(CANCEL)  # the keeper ends the fit and says what it cost
-                else:
-                    self._connection.shutdown(socket.SHUT_RDWR)
-
-
 class AttemptRunner:
-    """Runs attempts in child processes of their own, from any number of threads.
+    """Runs attempts in child processes, from any number of threads.
 
     Starts its fork server at once and doesn't wait for it; call early, it takes seconds.
+
+    Parameters
+    ----------
+    memory_bytes : int, optional
+        What all fits and blocks of rows may hold together. If they are about to hold more, the fit
+        that is furthest above its share is ended, out of memory.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, memory_bytes: int | None = None) -> None:
         self._lock = threading.Lock()
         self._closed = False
         self._failed_starts = 0
         self._server = ServerProcess()
         self._datasets: dict[str, _Dataset] = {}
         self._opening: dict[str, threading.Lock] = {}
-        self._attempts: list[_Attempt] = []
+        self._batches: list[RunningBatch] = []
+        self._ledger = MemoryLedger(memory_bytes)
         self._splits = SplitBlocks(self._cut)
 
     def wait_ready(self, timeout_s: float = 60.0) -> None:
@@ -151,6 +127,7 @@ class AttemptRunner:
                 if not self._closed:
                     dataset = _Dataset(fd, loaded.held_bytes, loaded.shareable)
                     self._datasets[dataset_id] = dataset
+                    self._count_blocks()
                     return loaded.held_bytes
             os.close(fd)
             raise BackendError("the runner was closed while a dataset was opened")
@@ -163,37 +140,61 @@ class AttemptRunner:
             if dataset is not None:
                 os.close(dataset.fd)
         self._splits.close_dataset(dataset_id)
+        with self._lock:
+            self._count_blocks()
 
-    def run(self, spec: AttemptSpec) -> Measured:
-        """Run one attempt and wait for its end; whatever the fit does comes back as data.
+    def run(self, specs: Sequence[AttemptSpec]) -> list[Measured | None]:
+        """Run attempts one after another in one process, and wait for their end.
+
+        Whatever the fits do comes back as data.
+
+        Parameters
+        ----------
+        specs
+            Attempts of one workflow with equal dataset, threads and memory limit.
+
+        Returns
+        -------
+        list of Measured or None
+            In their order. None for one whose turn never came, because the process had ended
+            before: by another's fault, or cancelled.
 
         Raises
         ------
         BackendError
-            Its dataset isn't open, or the runner is closed.
+            Their dataset isn't open, or the runner is closed.
         """
-        attempt = _Attempt(spec)
+        batch = RunningBatch(tuple(specs))
+        dataset_id = batch.specs[0].dataset_id
         with self._lock:
             self._check_open()
-            if spec.dataset_id not in self._datasets:
+            if dataset_id not in self._datasets:
                 raise BackendError(
-                    f"dataset {spec.dataset_id!r} isn't open on this worker: call open_dataset"
+                    f"dataset {dataset_id!r} isn't open on this worker: call open_dataset"
                 )
-            self._attempts.append(attempt)
+            self._batches.append(batch)
         try:
             for _ in range(3):
-                measured = self._run_once(attempt)
+                measured = self._run_once(batch)
                 if measured is not None:
                     return measured
         finally:
             with self._lock:
-                self._attempts.remove(attempt)
-        return without_process(
+                self._batches.remove(batch)
+        return batch.without_process(
             Outcome.WORKER_LOST, "ForkServerDied", "the fork server died again and again"
         )
 
+    def run_one(self, spec: AttemptSpec) -> Measured:
+        """Run one attempt in a process of its own, as :meth:`run` does."""
+        (measured,) = self.run((spec,))
+        assert measured is not None
+        return measured
+
     def cancel(self, fit_id: str, attempt: int, workflow_id: str | None = None) -> bool:
-        """End an attempt; its ``run`` then returns it as cancelled. False if it isn't running.
+        """End the process of an attempt; False if there is none.
+
+        Its ``run`` then returns the fit whose turn it was as cancelled, and None for later ones.
 
         Parameters
         ----------
@@ -204,10 +205,13 @@ class AttemptRunner:
         """
         with self._lock:
             found = [
-                a
-                for a in self._attempts
-                if (a.spec.fit_id, a.spec.attempt) == (fit_id, attempt)
-                and workflow_id in (None, a.spec.workflow_id)
+                batch
+                for batch in self._batches
+                if any(
+                    (spec.fit_id, spec.attempt) == (fit_id, attempt)
+                    and workflow_id in (None, spec.workflow_id)
+                    for spec in batch.specs
+                )
             ]
         for one in found:
             one.cancel()
@@ -217,63 +221,78 @@ class AttemptRunner:
         """End all attempts, the fork server and everything below it; let go of all datasets."""
         with self._lock:
             self._closed = True
-            running = list(self._attempts)
+            running = list(self._batches)
             datasets = list(self._datasets)
-        for attempt in running:
-            attempt.cancel()
+        for batch in running:
+            batch.cancel()
         end = time.monotonic() + 2.0
-        while self._attempts and time.monotonic() < end:
+        while self._batches and time.monotonic() < end:
             time.sleep(0.005)
         self._server.close()
         for dataset_id in datasets:
             self.close_dataset(dataset_id)
+        if not self._batches:  # else a thread still clears its slot: it goes with the process
+            self._ledger.close()
 
-    def _run_once(self, attempt: _Attempt) -> Measured | None:
-        """Try to run an attempt; None if it didn't begin because the server had died."""
-        spec = attempt.spec
+    def _run_once(self, batch: RunningBatch) -> list[Measured | None] | None:
+        """Try to run attempts; None if they didn't begin because the server had died."""
+        first = batch.specs[0]
         with ExitStack() as stack:
             with self._lock:
-                dataset = self._datasets.get(spec.dataset_id)
+                dataset = self._datasets.get(first.dataset_id)
                 if dataset is None:  # closed meanwhile: nobody wants the result
-                    return without_process(Outcome.CANCELLED)
+                    return batch.without_process(Outcome.CANCELLED)
                 # a descriptor of our own: the dataset may be closed while we still send it
                 dataset_fd = os.dup(dataset.fd)
             stack.callback(os.close, dataset_fd)
-            fds = [dataset_fd]
-            if dataset.shareable and spec.fold != REFIT_FOLD:
-                borrow = self._splits.borrowed(spec.dataset_id, spec.fold, attempt.cancelled)
-                split_fd = stack.enter_context(borrow)
-                if split_fd is not None:
-                    fds.append(split_fd)
-            if attempt.cancelled.is_set():
-                return without_process(Outcome.CANCELLED)
+            folds: dict[int, int] = {}
+            if dataset.shareable:
+                for fold in _folds(batch.specs):
+                    borrow = self._splits.borrowed(first.dataset_id, fold, batch.cancelled)
+                    split_fd = stack.enter_context(borrow)
+                    if split_fd is not None:
+                        folds[fold] = split_fd
+            if batch.cancelled.is_set():
+                return batch.without_process(Outcome.CANCELLED)
+            with self._lock:
+                self._count_blocks()
             try:
                 server = self._live_server()
             except BackendError as error:
-                return without_process(Outcome.WORKER_LOST, "ForkServerDied", str(error))
+                return batch.without_process(Outcome.WORKER_LOST, "ForkServerDied", str(error))
             result_fd = new_block("fitcast-result")
             stack.callback(os.close, result_fd)
-            connection = server.request(ATTEMPT, result_fd, *fds)
+            slot = self._ledger.take(first.share_bytes or first.memory_limit_bytes)
+            stack.callback(self._ledger.clear, slot)
+            connection = server.request(
+                ATTEMPT, result_fd, self._ledger.fd, dataset_fd, *folds.values()
+            )
             stack.callback(server.finished, connection)
-            attempt.connect(connection)
-            stack.callback(attempt.connect, None)
+            batch.connect(connection)
+            stack.callback(batch.connect, None)
             began = False
             try:
-                send_message(connection, Start(spec, tuple(sys.path)))
+                start = Start(batch.specs, tuple(sys.path), tuple(folds), slot)
+                send_message(connection, start)
                 began = receive_exactly(connection, len(STARTED)) == STARTED
-                attempt.started()
+                batch.started()
                 ending: Ending = receive_message(connection)
             except ConnectionLostError:
-                if attempt.cancelled.is_set():
-                    return without_process(Outcome.CANCELLED)
+                if batch.cancelled.is_set():
+                    return batch.without_process(Outcome.CANCELLED)
                 if not began and server.dead:
                     return None
-                return without_process(
+                return batch.without_process(
                     Outcome.WORKER_LOST,
                     "KeeperDied",
                     "the processes that run fits on this worker were ended from outside",
                 )
-            return _judged(ending, result_fd)
+            return judge(ending, read_reports(result_fd), len(batch.specs))
+
+    def _count_blocks(self) -> None:
+        if not self._closed:
+            datasets = sum(dataset.held_bytes for dataset in self._datasets.values())
+            self._ledger.blocks(datasets + self._splits.held_bytes())
 
     def _live_server(self) -> ServerProcess:
         with self._lock:
@@ -331,14 +350,7 @@ class AttemptRunner:
         return block, loaded
 
 
-def _judged(ending: Ending, result_fd: int) -> Measured:
-    try:
-        report = read_report(result_fd)
-    except Exception as error:  # what a fit wrote may not come back: its own classes, or damage
-        return replace(
-            judge(ending, None),
-            outcome=Outcome.FAILED,
-            error_type=type(error).__name__,
-            error_message=f"the result of the fit can't be read: {error}",
-        )
-    return judge(ending, report)
+def _folds(specs: Sequence[AttemptSpec]) -> list[int]:
+    """Return the folds whose rows are wanted in blocks, as many as can be sent."""
+    folds = dict.fromkeys(spec.fold for spec in specs if spec.fold != REFIT_FOLD)
+    return list(folds)[: MOST_DESCRIPTORS - 4]

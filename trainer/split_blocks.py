@@ -81,6 +81,12 @@ class SplitBlocks:
         with self._lock:
             return len(self._blocks)
 
+    def held_bytes(self) -> int:
+        """Return how much memory the blocks take."""
+        with self._lock:
+            fds = [block.fd for block in self._blocks.values() if block.fd is not None]
+            return sum(os.fstat(fd).st_size for fd in fds)
+
     def _fill(self, key: Key, block: _Block) -> None:
         fd = None
         try:

@@ -115,7 +115,11 @@ class LocalBackend:
                             "dashboard": False,
                             "env": {"PYTHONWARNINGS": "ignore"},
                             "config": _CONFIG,
-                            "plugins": (FitWorker(str(key_dir), self._held_to(size, offset)),),
+                            "plugins": (
+                                FitWorker(
+                                    str(key_dir), self._held_to(size, offset), size.memory_bytes
+                                ),
+                            ),
                         },
                     }
                     for size in self.workers()

@@ -58,6 +58,8 @@ class Opened:
         deadline_s: float | None = 60.0,
         scoring: Any = None,
         attempt: int = 1,
+        share_bytes: int = 0,
+        shared_work: str = "",
         **job: Any,
     ) -> AttemptSpec:
         self.numbers[0] += 1
@@ -77,6 +79,8 @@ class Opened:
             threads=threads,
             memory_limit_bytes=memory_limit_bytes,
             deadline_s=deadline_s,
+            share_bytes=share_bytes,
+            shared_work=shared_work,
         )
 
 
@@ -95,7 +99,14 @@ def by_value(thing: Any) -> bytes:
             cloudpickle.unregister_pickle_by_value(module)
 
 
-_TEST_MODULES = {"running", "test_runner", "test_runner_ends", "test_runner_harm"}
+_TEST_MODULES = {
+    "running",
+    "test_memory_guard",
+    "test_runner",
+    "test_runner_batches",
+    "test_runner_ends",
+    "test_runner_harm",
+}
 
 
 def small_content(rows: int = 400, columns: int = 6) -> DatasetContent:

@@ -55,7 +55,7 @@ def test_a_fit_gives_what_scikit_learn_gives(small):
     search.fit(content.X, content.y)
     for fold in range(5):
         spec = small.spec(LogisticRegression(), params={"C": 0.5}, fold=fold)
-        measured = small.runner.run(spec)
+        measured = small.runner.run_one(spec)
         assert measured.outcome is Outcome.SUCCEEDED, measured.traceback
         assert measured.scores["score"] == search.cv_results_[f"split{fold}_test_score"][0]
         assert len(measured.predictions) == len(content.splits[fold][1])
@@ -69,7 +69,7 @@ def test_cost_is_measured(small):
             pass
         return block.sum()
 
-    measured = small.runner.run(small.spec(Does(work)))
+    measured = small.runner.run_one(small.spec(Does(work)))
     assert measured.outcome is Outcome.SUCCEEDED, measured.traceback
     assert 0.3 < measured.cpu_s < 1.0
     assert measured.cpu_s <= measured.runtime_s + 0.05
@@ -85,7 +85,7 @@ def test_peak_is_exact_even_if_it_is_short(small):
         block = np.ones(300 * 2**17)
         del block
 
-    measured = small.runner.run(small.spec(Does(brief)))
+    measured = small.runner.run_one(small.spec(Does(brief)))
     assert measured.peak_memory_bytes - measured.base_memory_bytes > 300 * 2**20
 
 
@@ -99,7 +99,7 @@ def test_output_warnings_and_c_output_are_kept(small):
         os.system("echo from a shell")
         warnings.warn("mind the gap", UserWarning, stacklevel=1)
 
-    measured = small.runner.run(small.spec(Does(talk)))
+    measured = small.runner.run_one(small.spec(Does(talk)))
     assert "from python" in measured.stdout
     assert "from C" in measured.stdout
     assert "from a shell" in measured.stdout
@@ -111,7 +111,7 @@ def test_an_exception_fails_the_fit_with_its_traceback(small):
     def break_it():
         raise ValueError("no such luck")
 
-    measured = small.runner.run(small.spec(Does(break_it)))
+    measured = small.runner.run_one(small.spec(Does(break_it)))
     assert measured.outcome is Outcome.FAILED
     assert (measured.error_type, measured.error_message) == ("ValueError", "no such luck")
     assert "in break_it" in measured.traceback
@@ -128,7 +128,7 @@ def test_threads_are_what_the_plan_gave(small):
         print(os.environ["OMP_NUM_THREADS"], found, joblib.effective_n_jobs(-1))
 
     for given_threads in (1, 2):
-        measured = small.runner.run(small.spec(Does(threads), threads=given_threads))
+        measured = small.runner.run_one(small.spec(Does(threads), threads=given_threads))
         expected = f"{given_threads} [{given_threads}] {min(given_threads, os.cpu_count())}\n"
         assert measured.stdout == expected, measured.traceback
 
@@ -145,7 +145,7 @@ def test_openmp_regions_work_in_the_fit(small):
     ):
         named = ("n_jobs",) if "n_jobs" in model.get_params() else ()
         spec = small.spec(model, threads=2, thread_params=named, deadline_s=30)
-        measured = small.runner.run(spec)
+        measured = small.runner.run_one(spec)
         assert measured.outcome is Outcome.SUCCEEDED, measured.error_message
         assert measured.scores["score"] > 0.7
 
@@ -155,7 +155,7 @@ def test_refit_sends_the_model_with_the_users_own_threads(small):
     spec = small.spec(
         forest, fold=REFIT_FOLD, threads=2, thread_params=("n_jobs",), return_model=True
     )
-    measured = small.runner.run(spec)
+    measured = small.runner.run_one(spec)
     assert measured.outcome is Outcome.SUCCEEDED, measured.traceback
     assert measured.scores == {}
     assert measured.predictions is None
@@ -171,12 +171,12 @@ def test_fits_do_not_draw_the_same_random_numbers(small):
     def draw():
         print(np.random.rand())
 
-    drawn = {small.runner.run(small.spec(Does(draw))).stdout for _ in range(3)}
+    drawn = {small.runner.run_one(small.spec(Does(draw))).stdout for _ in range(3)}
     assert len(drawn) == 3
 
 
 def test_a_missing_predict_method_is_said(small):
-    measured = small.runner.run(small.spec(Does(), predict_method="predict_proba"))
+    measured = small.runner.run_one(small.spec(Does(), predict_method="predict_proba"))
     assert measured.outcome is Outcome.FAILED
     assert "no method 'predict_proba'" in measured.error_message
 
@@ -186,7 +186,7 @@ def test_precomputed_kernel(runner, tmp_path):
     kernel = base.X @ base.X.T  # 11 MB: large enough that its fold would be shared
     content = DatasetContent(X=kernel, y=base.y, columns={}, splits=base.splits)
     data = opened(runner, content, tmp_path)
-    measured = runner.run(data.spec(SVC(kernel="precomputed"), fold=2))
+    measured = runner.run_one(data.spec(SVC(kernel="precomputed"), fold=2))
     search = GridSearchCV(SVC(kernel="precomputed"), {"C": [1.0]}, cv=content.splits)
     search.fit(kernel, content.y)
     assert measured.outcome is Outcome.SUCCEEDED, measured.traceback
@@ -227,7 +227,7 @@ def test_shared_rows_of_frames_and_sparse_data(runner, tmp_path, content, model)
     made = content()
     data = opened(runner, made, tmp_path)
     assert data.held_bytes > 8 * 2**20  # large enough to be shared
-    measured = runner.run(data.spec(model(), fold=1))
+    measured = runner.run_one(data.spec(model(), fold=1))
     search = GridSearchCV(model(), {}, cv=made.splits).fit(made.X, made.y)
     assert measured.outcome is Outcome.SUCCEEDED, measured.traceback
     assert measured.scores["score"] == search.cv_results_["split1_test_score"][0]
@@ -244,7 +244,7 @@ def test_sample_weights_are_cut_with_the_rows(runner, tmp_path):
     data = opened(runner, content, tmp_path)
     forest = RandomForestClassifier(5, random_state=0)
     spec = data.spec(forest, fold=1, fit_params=(("sample_weight", "sample_weight"),))
-    measured = runner.run(spec)
+    measured = runner.run_one(spec)
     train, test = base.splits[1]
     forest.fit(base.X[train], base.y[train], sample_weight=weights[train])
     assert measured.outcome is Outcome.SUCCEEDED, measured.traceback
@@ -273,7 +273,7 @@ def test_four_fits_of_a_fold_share_one_copy(runner, tmp_path):
 
     specs = [data.spec(ReadsAll()) for _ in range(4)]
     with ThreadPoolExecutor(4) as pool:
-        runs = [pool.submit(runner.run, spec) for spec in specs]
+        runs = [pool.submit(runner.run_one, spec) for spec in specs]
         deadline = time.monotonic() + 30
         held = 0
         while time.monotonic() < deadline:
@@ -302,9 +302,9 @@ def test_a_fit_that_writes_to_its_rows_harms_no_other(runner, tmp_path):
             y[:] = 1
             return super().fit(X, y)
 
-    clean = runner.run(data.spec(LogisticRegression(C=0.01)))
-    spoiled = runner.run(data.spec(Vandal()))
-    again = runner.run(data.spec(LogisticRegression(C=0.01)))
+    clean = runner.run_one(data.spec(LogisticRegression(C=0.01)))
+    spoiled = runner.run_one(data.spec(Vandal()))
+    again = runner.run_one(data.spec(LogisticRegression(C=0.01)))
     assert spoiled.outcome is Outcome.SUCCEEDED, spoiled.traceback
     assert clean.scores == again.scores
     runner.close_dataset(data.sealed.dataset_id)
@@ -313,7 +313,7 @@ def test_a_fit_that_writes_to_its_rows_harms_no_other(runner, tmp_path):
 def test_small_blocks_are_kept_until_their_dataset_is_closed(runner, tmp_path):
     data = opened(runner, small_content(3000, 500), tmp_path)
     for fold in range(5):
-        assert runner.run(data.spec(Does(), fold=fold)).outcome is Outcome.SUCCEEDED
+        assert runner.run_one(data.spec(Does(), fold=fold)).outcome is Outcome.SUCCEEDED
     assert runner._splits.count() == 5
     runner.close_dataset(data.sealed.dataset_id)
     assert runner._splits.count() == 0
@@ -351,7 +351,7 @@ def test_an_unopened_dataset_is_said(small):
     spec = small.spec(Does())
     other = type(spec)(**{n: getattr(spec, n) for n in spec.__slots__} | {"dataset_id": "unknown"})
     with pytest.raises(BackendError, match="call open_dataset"):
-        small.runner.run(other)
+        small.runner.run_one(other)
 
 
 def test_no_connection_reaches_a_fit(small):
@@ -364,7 +364,7 @@ def test_no_connection_reaches_a_fit(small):
 
     with ThreadPoolExecutor(3) as pool:
         specs = [small.spec(Does(look)) for _ in range(6)]
-        for measured in pool.map(small.runner.run, specs):
+        for measured in pool.map(small.runner.run_one, specs):
             assert "sockets 0" in measured.stdout, measured
 
 
@@ -372,11 +372,11 @@ def test_no_descriptor_is_leaked(small):
     def count():
         return len(os.listdir("/proc/self/fd")), psutil.Process(small.runner.server_pid).num_fds()
 
-    small.runner.run(small.spec(Does()))
+    small.runner.run_one(small.spec(Does()))
     assert nothing_below(small.runner)
     before = count()
     with ThreadPoolExecutor(4) as pool:
-        list(pool.map(small.runner.run, [small.spec(Does()) for _ in range(20)]))
+        list(pool.map(small.runner.run_one, [small.spec(Does()) for _ in range(20)]))
     assert nothing_below(small.runner)
     time.sleep(0.05)
     assert count() == before
@@ -387,7 +387,7 @@ def test_a_trivial_attempt_is_quick(small):
     seen = []
     for _ in range(20):
         start = time.perf_counter()
-        assert small.runner.run(spec).outcome is Outcome.SUCCEEDED
+        assert small.runner.run_one(spec).outcome is Outcome.SUCCEEDED
         seen.append(time.perf_counter() - start)
     print(f"trivial attempt: median {sorted(seen)[10] * 1e3:.1f} ms, best {min(seen) * 1e3:.1f} ms")
     assert min(seen) < 0.3  # 0.03 s on an idle machine; this one may be busy

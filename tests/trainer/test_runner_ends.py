@@ -27,7 +27,7 @@ def test_fork_server_restarts_and_running_attempts_are_lost(tmp_path):
         data = opened(runner, small_content(), tmp_path)
         spec = data.spec(Does(lambda: time.sleep(60)))
         with ThreadPoolExecutor(1) as pool:
-            run = pool.submit(runner.run, spec)
+            run = pool.submit(runner.run_one, spec)
             while not runner.pids()["fits"]:
                 time.sleep(0.01)
             fits = [psutil.Process(p) for p in runner.pids()["fits"]]
@@ -35,7 +35,7 @@ def test_fork_server_restarts_and_running_attempts_are_lost(tmp_path):
             assert run.result(timeout=5).outcome is Outcome.WORKER_LOST
         psutil.wait_procs(fits, timeout=3)
         assert not any(p.is_running() and p.status() != "zombie" for p in fits)
-        assert runner.run(data.spec(LogisticRegression())).outcome is Outcome.SUCCEEDED
+        assert runner.run_one(data.spec(LogisticRegression())).outcome is Outcome.SUCCEEDED
     finally:
         runner.close()
 
@@ -55,7 +55,8 @@ def test_a_killed_worker_leaves_nothing(tmp_path):
         "    import subprocess, time\n"
         f"    subprocess.Popen(['sleep', {mark!r}], start_new_session=True)\n"
         "    time.sleep(60)\n"
-        "threading.Thread(target=runner.run, args=(data.spec(Does(deed)),), daemon=True).start()\n"
+        "spec = data.spec(Does(deed))\n"
+        "threading.Thread(target=runner.run_one, args=(spec,), daemon=True).start()\n"
         f"wait_for(lambda: marked({mark!r}))\n"
         "print(*[p.pid for p in below(runner)], runner.server_pid, flush=True)\n"
         "time.sleep(60)\n"
@@ -75,7 +76,7 @@ def test_close_leaves_nothing(tmp_path):
     before = set(os.listdir("/proc/self/fd"))
     runner = AttemptRunner()
     data = opened(runner, small_content(), tmp_path)
-    run = threading.Thread(target=runner.run, args=(data.spec(Does(lambda: time.sleep(60))),))
+    run = threading.Thread(target=runner.run_one, args=(data.spec(Does(lambda: time.sleep(60))),))
     run.start()
     while not runner.pids()["fits"]:
         time.sleep(0.01)
@@ -88,5 +89,5 @@ def test_close_leaves_nothing(tmp_path):
     assert not any(p.is_running() for p in seen)
     assert len(os.listdir("/proc/self/fd")) == len(before)
     with pytest.raises(BackendError, match="closed"):
-        runner.run(data.spec(Does()))
+        runner.run_one(data.spec(Does()))
     runner.close()

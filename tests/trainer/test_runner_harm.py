@@ -37,11 +37,11 @@ def _nothing_left(runner, data):
     yield
     assert nothing_below(runner)
     # and the next fit is none the worse
-    assert runner.run(data.spec(Does())).outcome is Outcome.SUCCEEDED
+    assert runner.run_one(data.spec(Does())).outcome is Outcome.SUCCEEDED
 
 
 def run(data, deed, **more):
-    return data.runner.run(data.spec(Does(deed), **more))
+    return data.runner.run_one(data.spec(Does(deed), **more))
 
 
 def test_segfault(data):
@@ -276,7 +276,7 @@ def test_an_exception_that_cannot_be_pickled_or_shown(data):
 def test_a_job_that_cannot_be_opened(data):
     spec = data.spec(Does())
     broken = type(spec)(**{n: getattr(spec, n) for n in spec.__slots__} | {"job": b"rubbish"})
-    measured = data.runner.run(broken)
+    measured = data.runner.run_one(broken)
     assert measured.outcome is Outcome.FAILED
     assert measured.traceback
 
@@ -289,7 +289,7 @@ def test_predictions_that_cannot_come_back(data):
     def scorer(estimator, X, y):
         return 1.0
 
-    measured = data.runner.run(data.spec(Odd(), scoring=scorer))
+    measured = data.runner.run_one(data.spec(Odd(), scoring=scorer))
     assert measured.outcome is Outcome.FAILED
     assert "pickle" in measured.error_message
 
@@ -302,7 +302,7 @@ def test_cancel(data):
 
     spec = data.spec(Does(resist))
     with ThreadPoolExecutor(1) as pool:
-        running = pool.submit(data.runner.run, spec)
+        running = pool.submit(data.runner.run_one, spec)
         assert wait_for(lambda: len(below(data.runner)) == 3)
         assert not data.runner.cancel(spec.fit_id, 2)
         assert not data.runner.cancel(spec.fit_id, 1, workflow_id="other")
@@ -325,7 +325,7 @@ def test_cancel_before_the_server_is_ready(tmp_path):
         while not runner._server.dead:
             time.sleep(0.01)
         with ThreadPoolExecutor(1) as pool:
-            running = pool.submit(runner.run, spec)
+            running = pool.submit(runner.run_one, spec)
             time.sleep(0.2)  # the new server is still importing
             start = time.monotonic()
             while not runner.cancel(spec.fit_id, 1):
@@ -346,6 +346,6 @@ def test_neighbours_are_not_harmed(data):
     ]
     specs = [data.spec(Does(deeds[i % 4])) for i in range(16)]
     with ThreadPoolExecutor(4) as pool:
-        outcomes = [m.outcome for m in pool.map(data.runner.run, specs)]
+        outcomes = [m.outcome for m in pool.map(data.runner.run_one, specs)]
     expected = [Outcome.FAILED, Outcome.FAILED, Outcome.OUT_OF_MEMORY, Outcome.SUCCEEDED]
     assert outcomes == expected * 4

@@ -1,0 +1,168 @@
+"""Attempts as Dask tasks: sent to a worker, given up, and what came back of each.
+
+One task is one process of fits: a leader and those that follow it. Not in: what to send
+(:mod:`fitcast.scheduler.decisions`), what an end means for a workflow
+(:mod:`fitcast.scheduler.dispatcher`), the worker's side (:mod:`fitcast.scheduler.worker_plugin`).
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from fitcast.errors import FitcastError, SealError
+from fitcast.history.records import Outcome
+from fitcast.scheduler import events
+from fitcast.scheduler.events import FitKey
+from fitcast.scheduler.runs import Run
+from fitcast.trainer.attempts import AttemptSpec, Measured
+from fitcast.trainer.sweep import Fit
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """An attempt of a process."""
+
+    key: FitKey
+    attempt: int
+    fit: Fit
+    deadline_s: float
+
+
+@dataclass(slots=True)
+class Sent:
+    """A process of fits that a worker was given."""
+
+    start: events.Start
+    members: tuple[Member, ...]  # in order; the first one leads
+    future: Any
+    sent_s: float
+
+    def measured(self) -> list[Measured | None]:
+        """Return what became of the members, in order; None for one whose turn never came.
+
+        Raises
+        ------
+        SealError
+            The dataset isn't what was sealed.
+        """
+        try:
+            given: list[Measured | None] = self.future.result(timeout=30)
+            return given
+        except SealError:
+            raise
+        except Exception as error:
+            return [_lost(self.sent_s, error), *[None] * (len(self.members) - 1)]
+        finally:
+            self.future.release()
+
+
+class DaskAttempts:
+    """What is under way on workers.
+
+    Parameters
+    ----------
+    tell : callable
+        ``tell(sent)``, from any thread, when a process has come to its end.
+    """
+
+    def __init__(self, tell: Callable[[Sent], None]) -> None:
+        self.dask: Any = None  # a connected distributed.Client
+        self._tell = tell
+        self._sent: dict[tuple[FitKey, int], Sent] = {}  # by every member
+
+    def send(self, run: Run, start: events.Start) -> Sent:
+        """Send an attempt and its followers to a worker."""
+        from fitcast.scheduler.worker_plugin import run_attempts
+
+        members = tuple(_members(run, start))
+        specs = tuple(_spec(run, start, member) for member in members)
+        future = self.dask.submit(
+            run_attempts,
+            specs,
+            workers=[start.worker],
+            pure=False,
+            key=f"fit-{run.workflow_id}-{start.key.fit_id}-{start.attempt}",
+        )
+        sent = Sent(start, members, future, time.monotonic())
+        for member in members:
+            self._sent[member.key, member.attempt] = sent
+        future.add_done_callback(lambda _: self._tell(sent))
+        return sent
+
+    def take(self, sent: Sent) -> bool:
+        """Take a process that ended from what is under way; False if it was given up before."""
+        known = self._sent.get((sent.start.key, sent.start.attempt)) is sent
+        self._drop(sent)
+        return known
+
+    def kill(self, kill: events.Kill) -> None:
+        """End the process of an attempt; nothing more is heard of any of its members."""
+        from fitcast.scheduler.worker_plugin import cancel_attempt
+
+        sent = self._sent.get((kill.key, kill.attempt))
+        if sent is None:
+            return
+        self._drop(sent)
+        with suppress(Exception):
+            self.dask.run(
+                cancel_attempt,
+                kill.key.workflow_id,
+                kill.key.fit_id,
+                kill.attempt,
+                workers=[kill.worker],
+                wait=False,
+            )
+
+    def forget(self, worker: str) -> None:
+        """Forget what was on a worker that is gone."""
+        for sent in list(self._sent.values()):
+            if sent.start.worker == worker:
+                self._drop(sent)
+                sent.future.release()
+
+    def _drop(self, sent: Sent) -> None:
+        for member in sent.members:
+            if self._sent.get((member.key, member.attempt)) is sent:
+                del self._sent[member.key, member.attempt]
+
+
+def _members(run: Run, start: events.Start) -> Iterator[Member]:
+    yield Member(start.key, start.attempt, run.rows[start.key.fit_id].fit, start.deadline_s)
+    for one in start.followers:
+        yield Member(one.key, one.attempt, run.rows[one.key.fit_id].fit, one.deadline_s)
+
+
+def _spec(run: Run, start: events.Start, member: Member) -> AttemptSpec:
+    assert run.sealed is not None
+    return AttemptSpec(
+        workflow_id=run.workflow_id,
+        fit_id=member.key.fit_id,
+        attempt=member.attempt,
+        dataset_id=run.sealed.dataset_id,
+        job=run.job(member.fit),
+        fold=member.fit.fold,
+        threads=start.threads,
+        memory_limit_bytes=start.memory_limit_bytes,
+        deadline_s=member.deadline_s,
+        share_bytes=start.share_bytes,
+        shared_work=run.shared_work.get(member.key.fit_id, ""),
+    )
+
+
+def _lost(sent_s: float, error: BaseException) -> Measured:
+    now = datetime.now(UTC)
+    known = isinstance(error, FitcastError)
+    return Measured(
+        outcome=Outcome.WORKER_LOST,
+        runtime_s=time.monotonic() - sent_s,
+        cpu_s=0.0,
+        peak_memory_bytes=0,
+        base_memory_bytes=0,
+        started_at=now,
+        ended_at=now,
+        error_type=type(error).__name__,
+        error_message=str(error) if known else f"the worker was lost ({error!r:.200})",
+    )
