@@ -39,7 +39,7 @@ from fitcast.scheduler.backends.machine import usable_cpus
 from fitcast.scheduler.pools import Pool
 from fitcast.scheduler.workflow import Workflow
 
-ROWS = 20_000
+ROWS = 40_000
 FOLDS = 3
 REPEATS = 3
 COMPONENTS = (100, 200, 400, 800, 1_600, 2_400, 3_200, 4_000)
@@ -49,8 +49,8 @@ WARM = f"{OURS}, warm"
 
 
 def task(quick: bool) -> peers.Task:
-    """Return the candidates; a fifth of the rows if it must be quick."""
-    X, y = make_classification(ROWS // 5 if quick else ROWS, 20, n_informative=8, random_state=0)
+    """Return the candidates; a tenth of the rows if it must be quick."""
+    X, y = make_classification(ROWS // 10 if quick else ROWS, 20, n_informative=8, random_state=0)
     pipeline = make_pipeline(
         StandardScaler(),
         RBFSampler(gamma=0.05, random_state=0),
