@@ -13,10 +13,12 @@ import sys
 import time
 import traceback
 from collections.abc import Sequence
+from contextlib import nullcontext
 from importlib import import_module
 from pathlib import Path
 from typing import Final
 
+from benchmarks.kept_open import kept_open
 from benchmarks.report import Report, machine, machine_text, write_json
 
 BENCHMARKS: Final = {
@@ -44,6 +46,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(f"there is no benchmark {unknown[0]!r}; there are {', '.join(BENCHMARKS)}")
     # Neither they nor we tell anybody that they were used.
     os.environ.update(MLFLOW_DISABLE_TELEMETRY="true", RAY_USAGE_STATS_ENABLED="0")
+    with kept_open() if given.quick else nullcontext():
+        return _run(given)
+
+
+def _run(given: argparse.Namespace) -> int:
     told = machine()
     print(machine_text(told), flush=True)
     reports: dict[str, Report] = {}

@@ -27,6 +27,7 @@ from sklearn.ensemble import RandomForestClassifier
 from sklearn.model_selection import GridSearchCV, ParameterGrid
 from sklearn.pipeline import Pipeline
 
+from benchmarks.kept_open import opened as opened_or_kept
 from benchmarks.side_by_side import OURS, Told, Way, Work
 from fitcast.errors import FitcastError
 from fitcast.history.records import Outcome
@@ -151,13 +152,19 @@ def one_after_the_other(task: Task) -> Way:
 @contextmanager
 def loky(task: Task) -> Iterator[None]:
     """Start joblib's processes and let them import what they need; end them afterwards."""
-    try:
-        small = task.small()
-        tasks = [joblib.delayed(_warm_task)(small) for _ in range(3 * usable_cpus())]
-        joblib.Parallel(n_jobs=-1)(tasks)
+
+    @contextmanager
+    def start() -> Iterator[None]:
+        try:
+            small = task.small()
+            tasks = [joblib.delayed(_warm_task)(small) for _ in range(3 * usable_cpus())]
+            joblib.Parallel(n_jobs=-1)(tasks)
+            yield
+        finally:
+            get_reusable_executor().shutdown(wait=True)
+
+    with opened_or_kept("loky", start):
         yield
-    finally:
-        get_reusable_executor().shutdown(wait=True)
 
 
 def grid_search(task: Task, name: str = "GridSearchCV(n_jobs=-1)") -> Way:
@@ -187,7 +194,7 @@ def one_grid_search(task: Task, name: str = "… one search, one thread per fit"
 
 
 @contextmanager
-def dask_cluster(task: Task | None = None, **options: Any) -> Iterator[Any]:
+def dask_cluster(task: Task, **options: Any) -> Iterator[Any]:
     """Start a cluster with a process per core and give its client."""
     from distributed import Client as DaskClient
     from distributed import LocalCluster
@@ -199,9 +206,14 @@ def dask_cluster(task: Task | None = None, **options: Any) -> Iterator[Any]:
         "dashboard_address": None,
         "silence_logs": "CRITICAL",
     }
-    with LocalCluster(**(chosen | options)) as cluster, DaskClient(cluster) as client:
-        if task is not None:
-            client.run(_warm_task, task.small())
+
+    @contextmanager
+    def start() -> Iterator[Any]:
+        with LocalCluster(**(chosen | options)) as cluster, DaskClient(cluster) as client:
+            yield client
+
+    with opened_or_kept(f"dask {options}", start) as client:
+        client.run(_warm_task, task.small())
         yield client
 
 
@@ -260,11 +272,21 @@ def client(
     backend: LocalBackend | None = None, history: HistoryStore | None = None
 ) -> Iterator[Client]:
     """Give a client in an empty home, whose workers have been started by a small other sweep."""
-    with TemporaryDirectory() as home:
-        uri = f"sqlite:///{Path(home) / 'mlflow.db'}"
-        with Client(backend, home=home, tracking_uri=uri, history=history) as opened:
-            finish(opened, _other_sweep())
-            settle(opened)
+
+    @contextmanager
+    def start() -> Iterator[Client]:
+        with TemporaryDirectory() as home:
+            uri = f"sqlite:///{Path(home) / 'mlflow.db'}"
+            with Client(backend, home=home, tracking_uri=uri, history=history) as opened:
+                finish(opened, _other_sweep())
+                settle(opened)
+                yield opened
+
+    if backend is None and history is None:
+        with opened_or_kept("fitcast", start) as opened:
+            yield opened
+    else:
+        with start() as opened:
             yield opened
 
 
@@ -294,7 +316,7 @@ def fitcast(
     task: Task,
     name: str = OURS,
     *,
-    backend: Callable[[], LocalBackend] = LocalBackend,
+    backend: Callable[[], LocalBackend | None] = lambda: None,
     history: Callable[[], HistoryStore | None] = lambda: None,
 ) -> Way:
     """Fitcast with no knowledge of these models, from submit to the end of the last fit."""

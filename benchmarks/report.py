@@ -87,7 +87,7 @@ class Goal:
     @property
     def is_met(self) -> bool:
         """Whether it lies within; a number that couldn't be measured doesn't."""
-        return self.least <= self.measured <= self.most
+        return bool(self.least <= self.measured <= self.most)
 
     def __str__(self) -> str:
         bounds = [

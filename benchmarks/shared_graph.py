@@ -44,7 +44,7 @@ def shared_graph(
         ahead = {k: v for k, v in params.items() if not k.startswith(f"{last}__")}
         behind = {k: v for k, v in params.items() if k not in ahead}
         prefix = clone(pipeline[:-1]).set_params(**ahead)
-        step = Pipeline([pipeline.steps[-1]]).set_params(**behind)
+        step = clone(Pipeline([pipeline.steps[-1]])).set_params(**behind)
         for number, fold in enumerate(folds):
             where = (repr(sorted(ahead.items())), number)
             if where not in prefixes:

@@ -60,7 +60,7 @@ def run(quick: bool) -> Report:
     answers: dict[str, list[Answer]] = {"cold": [], "warm": []}
     rows = []
     with peers.client() as client:
-        for kind, known, sweep in sweeps(KINDS[:1] if quick else KINDS):
+        for kind, known, sweep in sweeps(QUICK if quick else KINDS):
             records = client.learn()
             workflow = client.submit(sweep)
             samples = asked_until_over(workflow, peers.TIMEOUT_S)
@@ -176,7 +176,7 @@ KINDS: Final = (
     ),
     Kind(
         "wide, linear",
-        _classes(6_000, 150),
+        _classes(20_000, 200),
         lambda: {
             "lr": (
                 _scaled(LogisticRegression()),
@@ -204,7 +204,7 @@ KINDS: Final = (
     ),
     Kind(
         "kernel machines",
-        _classes(4_000, 15, seed=2),
+        _classes(9_000, 15, seed=2),
         lambda: {
             "svc": (_scaled(SVC()), {"svc__C": [0.1, 0.3, 1.0, 3.0], "svc__gamma": [0.03, 0.05]}),
         },
@@ -220,7 +220,7 @@ KINDS: Final = (
     ),
     Kind(
         "regression, linear",
-        lambda: make_regression(8_000, 40, noise=5.0, random_state=0),
+        lambda: make_regression(25_000, 60, noise=5.0, random_state=0),
         lambda: {
             "poly": (
                 make_pipeline(PolynomialFeatures(2), StandardScaler(), Ridge()),
@@ -268,7 +268,7 @@ KINDS: Final = (
     ),
     Kind(
         "few long fits",
-        _classes(15_000, 30, seed=4),
+        _classes(40_000, 30, seed=4),
         lambda: {
             "forest": (
                 RandomForestClassifier(random_state=0),
@@ -276,5 +276,13 @@ KINDS: Final = (
             ),
         },
         folds=2,
+    ),
+)
+
+QUICK: Final = (
+    Kind(
+        "trees",
+        _classes(1_000, 12, seed=3),
+        lambda: {"forest": (RandomForestClassifier(), {"max_depth": [6, 7, 8, 9]})},
     ),
 )

@@ -56,7 +56,7 @@ def task(quick: bool) -> peers.Task:
         RBFSampler(gamma=0.05, random_state=0),
         SGDClassifier(max_iter=5, tol=None, random_state=0),
     )
-    components = COMPONENTS[5:] if quick else COMPONENTS
+    components = COMPONENTS[6:] if quick else COMPONENTS
     grid = {"rbfsampler__n_components": list(components)}
     return peers.Task({"rbf": (pipeline, grid)}, X, y, cv=2 if quick else FOLDS)
 
@@ -78,6 +78,8 @@ def run(quick: bool) -> Report:
         fitcast(of, limit_bytes, warm=False),
         fitcast(of, limit_bytes, warm=True),
     ]
+    if quick:  # what starts workers of its own takes its time, and the warm one does all
+        ways = [ways[1], ways[4]]
     taken = side_by_side(ways, 1 if quick else REPEATS)
     rows = [_with_limit(row, limit_bytes) for row in rows_of(taken, CORES)]
     warm = next(one for one in taken if one.way.name == WARM)

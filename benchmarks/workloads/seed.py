@@ -13,7 +13,7 @@ REPEATS = 3
 
 def task(quick: bool) -> peers.Task:
     """Return the demo's candidates, fewer and on fewer flights if it must be quick."""
-    X, y = load_flights(8_000 if quick else ROWS, seed=0)
+    X, y = load_flights(2_000 if quick else ROWS, seed=0)
     models = first_models()
     if quick:
         models = {
