@@ -203,7 +203,7 @@ def dask_cluster(task: Task, **options: Any) -> Iterator[Any]:
         "n_workers": usable_cpus(),
         "threads_per_worker": 1,
         "processes": True,
-        "dashboard_address": None,
+        "dashboard_address": "127.0.0.1:0",
         "silence_logs": "CRITICAL",
     }
 

@@ -142,7 +142,7 @@ class SleepingBackend:
             processes=False,
             n_workers=WORKERS,
             threads_per_worker=1,
-            dashboard_address=None,
+            dashboard_address="127.0.0.1:0",
             memory_limit=0,
             silence_logs="CRITICAL",
             plugins=(SleepingFits(self),),
