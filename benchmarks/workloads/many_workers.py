@@ -17,6 +17,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import dask
 import numpy as np
 from distributed import Client as DaskClient
 from distributed import LocalCluster
@@ -31,6 +32,7 @@ from benchmarks.report import Report
 from fitcast.history.codec import read_parquet
 from fitcast.history.records import Outcome
 from fitcast.history.store import MemoryHistory
+from fitcast.scheduler.backends.local import _CONFIG
 from fitcast.scheduler.client import Client
 from fitcast.scheduler.pools import Pool, WorkerSize, planned_workers
 from fitcast.scheduler.worker_plugin import PLUGIN_NAME
@@ -138,15 +140,16 @@ class SleepingBackend:
 
     def start(self, key_dir: Path, on_change: Callable[[], None]) -> DaskClient:
         """Start scheduler and workers."""
-        self._cluster = LocalCluster(
-            processes=False,
-            n_workers=WORKERS,
-            threads_per_worker=1,
-            dashboard_address="127.0.0.1:0",
-            memory_limit=0,
-            silence_logs="CRITICAL",
-            plugins=(SleepingFits(self),),
-        )
+        with dask.config.set(_CONFIG):  # as the real one: no stealing, little self-observation
+            self._cluster = LocalCluster(
+                processes=False,
+                n_workers=WORKERS,
+                threads_per_worker=1,
+                dashboard_address="127.0.0.1:0",
+                memory_limit=0,
+                silence_logs="CRITICAL",
+                plugins=(SleepingFits(self),),
+            )
         self._cluster.scheduler.add_plugin(_Watch(on_change), name="fitcast-watch")
         return DaskClient(self._cluster, set_as_default=False)
 
