@@ -7,11 +7,13 @@ BIN := $(VENV)/bin
 READY := $(VENV)/ready
 TF_VENV := .venv-tensorflow
 TF_READY := $(TF_VENV)/ready
+BENCH_VENV := .venv-bench
+BENCH_READY := $(BENCH_VENV)/ready
 UV_VENV := build/uv
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
 
-.PHONY: help demo compare bench-sizing test test-tensorflow lint format requirements clean
+.PHONY: help demo compare bench bench-sizing test test-tensorflow lint format requirements clean
 .DELETE_ON_ERROR:
 
 help: ## list what can be made
@@ -22,6 +24,10 @@ demo: $(READY) ## run the seed workload: forecast, run, learn, forecast again
 
 compare: $(READY) ## the same, beside GridSearchCV(n_jobs=-1)
 	@$(BIN)/fitcast demo --compare
+
+bench: $(BENCH_READY) ## run real workloads beside what people use now (docs/benchmarks.md)
+	@mkdir -p build
+	@$(BENCH_VENV)/bin/python -m benchmarks.bench --json build/bench.json
 
 bench-sizing: $(READY) ## judge the forecasts on measured fits, beside others (docs/benchmarks.md)
 	@mkdir -p build
@@ -48,12 +54,14 @@ requirements: $(UV_VENV)/bin/uv ## pin the dependencies of pyproject.toml anew
 	$(LOCK) --extra dev --output-file requirements.txt pyproject.toml
 	$(LOCK) --extra dev --extra tensorflow --constraints requirements.txt \
 	    --output-file requirements-tensorflow.txt pyproject.toml
+	$(LOCK) --extra dev --extra bench --constraints requirements.txt \
+	    --output-file requirements-bench.txt pyproject.toml
 
 LOCK = $(UV_VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 \
     --generate-hashes --no-emit-index-url --no-header --no-annotate $(if $(UPGRADE),--upgrade)
 
 clean: ## remove what was made, virtual environments too
-	rm -rf $(VENV) $(TF_VENV) build dist *.egg-info
+	rm -rf $(VENV) $(TF_VENV) $(BENCH_VENV) build dist *.egg-info
 	rm -rf .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -62,6 +70,9 @@ $(READY): requirements.txt pyproject.toml | $(BIN)/python
 
 $(TF_READY): requirements-tensorflow.txt pyproject.toml | $(TF_VENV)/bin/python
 	$(call install,$(TF_VENV),requirements-tensorflow.txt)
+
+$(BENCH_READY): requirements-bench.txt pyproject.toml | $(BENCH_VENV)/bin/python
+	$(call install,$(BENCH_VENV),requirements-bench.txt)
 
 $(UV_VENV)/bin/uv: | $(UV_VENV)/bin/python
 	$(UV_VENV)/bin/python -m pip install --quiet uv

@@ -4,7 +4,7 @@ In: the metrics of the benchmark, and printing them. Not in: which fits, which m
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -139,11 +139,13 @@ def _attempts(estimate: Estimate, peak_bytes: int) -> list[int]:
     return given
 
 
-def as_table(rows: Sequence[Row], *, markdown: bool = False) -> str:
+def as_table(
+    rows: Sequence[Row], formats: Mapping[str, str] = COLUMNS, *, markdown: bool = False
+) -> str:
     """Return rows as a table for the terminal or for a document, without empty columns."""
-    columns = [name for name in COLUMNS if any(name in row for row in rows)]
+    columns = [name for name in formats if any(name in row for row in rows)]
     cells = [["", *columns]]
-    cells += [[str(row[""]), *(_cell(row, name) for name in columns)] for row in rows]
+    cells += [[str(row[""]), *(_cell(row, name, formats) for name in columns)] for row in rows]
     if markdown:
         lines = ["| " + " | ".join(line) + " |" for line in cells]
         lines.insert(1, "|---" + "|---:" * len(columns) + "|")
@@ -158,8 +160,8 @@ def as_table(rows: Sequence[Row], *, markdown: bool = False) -> str:
     )
 
 
-def _cell(row: Row, name: str) -> str:
+def _cell(row: Row, name: str, formats: Mapping[str, str]) -> str:
     value = row.get(name)
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return "–"
-    return COLUMNS[name].format(value)
+    return formats[name].format(value)
