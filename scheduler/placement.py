@@ -58,15 +58,6 @@ class _Turn:
     open: dict[str, WorkerState]
 
 
-@dataclass(slots=True)
-class _Found:
-    """Where a fit can start, and how."""
-
-    worker: WorkerState
-    threads: int
-    within_s: float  # what it and its followers may take
-
-
 def place(state: PlanState, now_s: float) -> list[Start]:
     """Start what there is room for.
 
@@ -134,7 +125,7 @@ def _next(turn: _Turn, workflow: WorkflowState) -> Start | None:
     """Start the first waiting fit of a workflow that finds room."""
     waiting = workflow.waiting
     if _keeps_folds_together(turn, workflow):
-        for fit_id in waiting.in_order():
+        for fit_id, _ in waiting.in_order():
             fit = workflow.fits[fit_id]
             holding = [worker for worker in turn.open.values() if worker.holds(fit)]
             if holding and (start := _started(turn, workflow, fit, holding)) is not None:
@@ -145,11 +136,29 @@ def _next(turn: _Turn, workflow: WorkflowState) -> Start | None:
         math.inf if not worker.running else worker.memory_bytes - worker.load.mean_bytes()
         for worker in among
     )
-    for fit_id in waiting.in_order(room):
+    # Among fits that the end doesn't wait for, those that leave memory for the cores beside them
+    # go first: three large ones on a worker of four cores would leave the fourth idle.
+    per_cpu = max(
+        (worker.memory_bytes - worker.load.mean_bytes()) / worker.free_cpus for worker in among
+    )
+    long_s = LONG_SHARE * waiting.backlog_s() / max(1, turn.state.cpus)
+    unbalanced: list[FitState] = []
+    for fit_id, is_critical in waiting.in_order(room):
         fit = workflow.fits[fit_id]
+        need = fit.demand().mean_bytes
+        may_wait = not is_critical and fit.estimate.runtime_s_p50 < long_s
+        if may_wait and per_cpu < need <= room and workflow.memory_bytes is None:
+            unbalanced.append(fit)
+            continue
         start = None
-        if fit.demand().mean_bytes <= room or workflow.memory_bytes is not None:
+        if need <= room or workflow.memory_bytes is not None:
             start = _started(turn, workflow, fit, among)
+        if start is not None:
+            return start
+        if turn.state.reservation is None and not unbalanced:
+            _reserve(turn, workflow, fit)
+    for fit in unbalanced:
+        start = _started(turn, workflow, fit, among)
         if start is not None:
             return start
         if turn.state.reservation is None:

@@ -150,22 +150,24 @@ class WaitingFits:
         place = bisect_left(entries, entry)
         return [one.fit_id for one in reversed(entries[max(0, place - most) : place])]
 
-    def in_order(self, room_bytes: float = math.inf) -> Iterator[str]:
+    def in_order(self, room_bytes: float = math.inf) -> Iterator[tuple[str, bool]]:
         """Yield fits in the order in which they should start, some of each class.
 
         Of classes whose fits all need more than `room_bytes` only the longest fit is among them.
+        With each it is told whether the end waits for it more than for others.
         """
         if len(self._classes) == 1:
             (only,) = self._classes.values()
             for place in range(len(only) - 1, max(-1, len(only) - 1 - LOOK_AHEAD), -1):
-                yield only[place].fit_id
+                yield only[place].fit_id, False
             return
         critical, others = self._split()
         for group in filter(None, (critical, others)):
+            is_critical = bool(others) and group is critical
             firsts = [self._first_of(number, room_bytes) for number in group]
             merged = heapq.merge(*firsts, reverse=True) if len(firsts) > 1 else iter(firsts[0])
             for entry in merged:
-                yield entry.fit_id
+                yield entry.fit_id, is_critical
 
     def _first_of(self, number: int, room_bytes: float) -> list[Entry]:
         # The longest of each class may be what a reservation is for, whatever room there is now.

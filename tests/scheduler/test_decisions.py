@@ -7,35 +7,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fitcast.history.records import Estimate, Outcome
+from fitcast.history.records import Outcome
 from fitcast.scheduler import events
 from fitcast.scheduler.backends.simulated import SimulatedBackend
 from fitcast.scheduler.decisions import Decisions
 from fitcast.scheduler.draws import Groups
 from fitcast.scheduler.eta import forecast, plan_for, span
-from fitcast.scheduler.events import FitKey, Submitted, WorkerJoined, WorkerLeft
+from fitcast.scheduler.events import FitKey, WorkerJoined, WorkerLeft
 from fitcast.scheduler.pools import Pool, WorkerSize, planned_workers
-
-MIB = 2**20
-
-
-def estimate(runtime_s=1.0, memory=100 * MIB, *, parallel=0.0, sd=0.1):
-    return Estimate(
-        threads=1,
-        runtime_s_p10=runtime_s * 0.8,
-        runtime_s_p50=runtime_s,
-        runtime_s_p90=runtime_s * 1.2,
-        peak_memory_bytes_p50=memory,
-        peak_memory_bytes_p95=memory,
-        failure_probability=0.01,
-        runtime_log_sd_fit=sd,
-        parallel_fraction=parallel,
-    )
-
-
-def submitted(*estimates, name="w", **kwargs):
-    named = {f"f{number}": one for number, one in enumerate(estimates)}
-    return Submitted(workflow_id=name, estimates=named, **({"dataset_bytes": 0} | kwargs))
+from tests.scheduler.making import MIB, estimate, submitted
 
 
 def started(actions):

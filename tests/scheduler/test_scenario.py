@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fitcast.history.records import Estimate, Outcome
+from fitcast.history.records import Outcome
 from fitcast.scheduler.backends.scenario import (
     Behaviour,
     Cancelled,
@@ -19,30 +19,15 @@ from fitcast.scheduler.backends.scenario import (
 from fitcast.scheduler.backends.simulated import SimulatedBackend
 from fitcast.scheduler.batching import LEAST_OWN_SHARE
 from fitcast.scheduler.decisions import MOST_WORKERS_LOST, Decisions
-from fitcast.scheduler.events import FitKey, Follower, Start, Submitted
+from fitcast.scheduler.events import FitKey, Follower, Start
 from fitcast.scheduler.pools import Pool
 from fitcast.sizing.allocation import attempt_bytes
-
-MIB = 2**20
+from tests.scheduler import making
+from tests.scheduler.making import MIB, submitted
 
 
 def estimate(runtime_s=1.0, memory=100 * MIB, parallel=0.0):
-    return Estimate(
-        threads=1,
-        runtime_s_p10=runtime_s * 0.8,
-        runtime_s_p50=runtime_s,
-        runtime_s_p90=runtime_s * 1.2,
-        peak_memory_bytes_p50=memory,
-        peak_memory_bytes_p95=round(memory * 1.2),
-        failure_probability=0.01,
-        runtime_log_sd_fit=0.1,
-        parallel_fraction=parallel,
-    )
-
-
-def submitted(*estimates, name="w", **kwargs):
-    named = {f"f{number}": one for number, one in enumerate(estimates)}
-    return Submitted(workflow_id=name, estimates=named, **({"dataset_bytes": 0} | kwargs))
+    return making.estimate(runtime_s, memory, parallel=parallel, p95_ratio=1.2)
 
 
 def key(number, name="w"):
