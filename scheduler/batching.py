@@ -25,12 +25,12 @@ LEAST_TINY_BATCH_S = 0.15
 MOST_TINY_BATCH_S = 3.0
 """So long nothing is heard of the fits of a batch: that much may be lost, and no more."""
 
-LEAST_SHARED_FRACTION = 0.05
+LEAST_SHARE = 0.05
 LEAST_SHARED_S = 0.005
 """Work in common that is less is not worth the waiting for each other."""
 
 LEAST_OWN_SHARE = 0.1
-"""At least this part of a fit's runtime stays when it follows another."""
+"""At least this part of what a fit doesn't share stays when it follows another."""
 
 MOST_MEMORY_RATIO = 1.1
 """Fits that need more than this times the first one's memory don't follow it."""
@@ -62,7 +62,9 @@ def followers_of(
         chosen = (workflow.fits[fit_id] for fit_id in found if fit_id != fit.fit_id)
         same = [one for one in chosen if _shares(one)]
         same.sort(key=lambda one: (-one.estimate.runtime_s_p50, one.order))
-        limit_s = min(0.5 * fair_s, within_s)
+        # In parts, each part does the work anew: followers may take a good part of what it costs.
+        together_s = (1.0 + 0.5 * fit.shared.share) * fit.estimate.runtime_s_p50
+        limit_s = min(max(0.5 * fair_s, together_s), within_s)
     elif _is_tiny(fit):
         same = [workflow.fits[fit_id] for fit_id in workflow.waiting.shorter(fit, MOST_FITS)]
         same = [one for one in same if _is_tiny(one)]
@@ -78,9 +80,10 @@ def follows_in_s(fit: FitState) -> float:
 
     Its process is started already, and work in common is done.
     """
-    saved_s = 0.0 if fit.shared is None or not _shares(fit) else fit.shared.runtime_s
+    share = 0.0 if fit.shared is None or not _shares(fit) else fit.shared.share
     alone_s = fit.estimate.runtime_s_p50
-    return max(alone_s - saved_s - process_start_s(), LEAST_OWN_SHARE * alone_s)
+    own_s = (1.0 - share) * alone_s
+    return max(own_s - process_start_s(), LEAST_OWN_SHARE * own_s)
 
 
 def _within(fit: FitState, others: list[FitState], limit_s: float) -> list[FitState]:
@@ -107,5 +110,5 @@ def _is_tiny(fit: FitState) -> bool:
 def _shares(fit: FitState) -> bool:
     if fit.shared is None:
         return False
-    least_s = max(LEAST_SHARED_S, LEAST_SHARED_FRACTION * fit.estimate.runtime_s_p50)
-    return fit.shared.runtime_s >= least_s
+    shared_s = fit.shared.share * fit.estimate.runtime_s_p50
+    return fit.shared.share >= LEAST_SHARE and shared_s >= LEAST_SHARED_S

@@ -140,6 +140,7 @@ def _members(run: Run, start: events.Start) -> Iterator[Member]:
 
 def _spec(run: Run, start: events.Start, member: Member) -> AttemptSpec:
     assert run.sealed is not None
+    shared = run.shared_work.get(member.key.fit_id)
     return AttemptSpec(
         workflow_id=run.workflow_id,
         fit_id=member.key.fit_id,
@@ -152,7 +153,7 @@ def _spec(run: Run, start: events.Start, member: Member) -> AttemptSpec:
         deadline_s=member.deadline_s,
         share_bytes=start.share_bytes,
         begin_within_s=member.begin_within_s,
-        shared_work=run.shared_work.get(member.key.fit_id, ""),
+        shared_work=shared.name if shared is not None else "",
     )
 
 

@@ -154,6 +154,7 @@ class Decisions:
             fit = workflow.fits.get(fit_id)
             if fit is not None and fit.outcome is None:
                 self.state.reforecast(fit, estimate)
+                fit.shared = event.shared.get(fit_id, fit.shared)
         self.state.sort(workflow)
 
     def _choose_final(self, event: FinalChosen) -> list[Action]:

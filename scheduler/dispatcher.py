@@ -70,7 +70,7 @@ class Dispatcher:
         self._versions = _versions()
         self._plan_lock = threading.Lock()
         self._thread = threading.Thread(target=self._loop, name="fitcast-dispatcher", daemon=True)
-        self._live_eta = LiveEta(self._snapshot, self._events.put)
+        self._live_eta = LiveEta(lambda: dict(self._runs), self._snapshot, self._events.put)
         self._thread.start()
 
     # -- asked from other threads --------------------------------------------------------------
@@ -144,7 +144,7 @@ class Dispatcher:
         self._runs[run.workflow_id] = run
         estimates = {fit_id: row.estimate for fit_id, row in run.rows.items()}
         submitted = submission(run.workflow_id, run.prepared, estimates)
-        run.shared_work = {fit_id: work.name for fit_id, work in submitted.shared.items()}
+        run.shared_work = dict(submitted.shared)
         self._act(submitted)
 
     def _compare_workers(self) -> None:

@@ -24,7 +24,7 @@ class SharedWork(NamedTuple):
     """Work that a fit has in common with others: done once if they run in one process."""
 
     name: str  # equal for fits that share it
-    runtime_s: float  # forecast
+    share: float  # of the fit's runtime alone, forecast; 0 to 1
 
 
 class Follower(NamedTuple):
@@ -61,7 +61,7 @@ class Submitted:
     dataset_bytes: int  # held once by every worker while the workflow runs
     folds: Mapping[str, int] = field(default_factory=dict)  # of fits that share a fold's rows
     candidates: Mapping[str, int] = field(default_factory=dict)  # whose folds err together
-    shared: Mapping[str, "SharedWork"] = field(default_factory=dict)
+    shared: Mapping[str, SharedWork] = field(default_factory=dict)
     memory_bytes: int | None = None  # the user's own bound for a fit, instead of the forecast
     deadline_s: float | None = None  # the user's own cap on an attempt
     final: bool = False  # a last fit (the refit) follows when all others are done
@@ -73,6 +73,7 @@ class Reforecast:
 
     workflow_id: str
     estimates: Mapping[str, Estimate]
+    shared: Mapping[str, SharedWork] = field(default_factory=dict)  # where that was corrected too
 
 
 @dataclass(frozen=True, slots=True)

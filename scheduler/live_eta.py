@@ -14,10 +14,14 @@ from fitcast.scheduler.draws import Groups
 from fitcast.scheduler.eta import forecast
 from fitcast.scheduler.events import Event, FitKey, Reforecast
 from fitcast.scheduler.runs import Run
+from fitcast.scheduler.shared_work import corrected
 from fitcast.scheduler.sweep_forecast import groups_of
 
 SHARE_OF_CORE = 0.015
-"""Share of one core that live forecasts may take."""
+"""Share of one core that live ETAs may take."""
+
+SHARE_FOR_ESTIMATES = 0.03
+"""And correcting the estimates, by which the plan goes on."""
 
 SETTLE_S = 0.15
 """Seconds after a change before it is forecast anew: starting the next attempt comes first."""
@@ -35,6 +39,8 @@ class LiveEta:
 
     Parameters
     ----------
+    runs : callable
+        ``runs()`` gives the runs by workflow.
     snapshot : callable
         ``snapshot()`` gives a copy of the plan, the runs by workflow, and the seconds that a slot
         stays idle between two attempts.
@@ -44,10 +50,13 @@ class LiveEta:
 
     def __init__(
         self,
+        runs: Callable[[], Mapping[str, Run]],
         snapshot: Callable[[], tuple[Decisions, Mapping[str, Run], float]],
         post: Callable[[Event], None],
     ) -> None:
+        self._running = runs
         self._snapshot = snapshot
+        self._next_eta_s = 0.0
         self._post = post
         self._changed = threading.Event()
         self._closing = threading.Event()
@@ -73,13 +82,24 @@ class LiveEta:
             began_s = time.monotonic()
             # Without a new forecast the plan goes on all the same; the next event is another try.
             with suppress(Exception):
-                self.renew()
-            took_s = time.monotonic() - began_s
-            if self._closing.wait(max(LEAST_PAUSE_S, took_s / SHARE_OF_CORE)):
+                self.correct()
+            pause_s = (time.monotonic() - began_s) / SHARE_FOR_ESTIMATES
+            if began_s >= self._next_eta_s:
+                with suppress(Exception):
+                    self.renew()
+                now_s = time.monotonic()
+                self._next_eta_s = now_s + (now_s - began_s) / SHARE_OF_CORE
+            if self._closing.wait(max(LEAST_PAUSE_S, pause_s)):
                 return
 
+    def correct(self) -> None:
+        """Correct the estimates by what was seen."""
+        for run in self._running().values():
+            shared = corrected(run.shared_work, run.measured()) if run.shared_work else {}
+            self._post(Reforecast(run.workflow_id, run.correction.estimates(), shared))
+
     def renew(self) -> None:
-        """Correct the estimates by what was seen, and forecast when each workflow is done."""
+        """Forecast when each workflow is done."""
         plan, runs, overhead_s = self._snapshot()
         if not runs or not plan.workers:
             return
@@ -87,7 +107,6 @@ class LiveEta:
         candidate: dict[FitKey, str] = {}
         finals = {}
         for run in runs.values():
-            self._post(Reforecast(run.workflow_id, run.correction.estimates()))
             groups = groups_of(run.workflow_id, [row.fit for row in list(run.rows.values())])
             algorithm |= groups.algorithm
             candidate |= groups.candidate

@@ -13,6 +13,7 @@ from uuid import uuid4
 from fitcast.errors import FitcastError
 from fitcast.history.records import REFIT_FOLD, Estimate, Outcome, Record
 from fitcast.scheduler.eta import Eta
+from fitcast.scheduler.events import SharedWork
 from fitcast.sizing.correction import SweepCorrection
 from fitcast.sizing.families import with_threads
 from fitcast.trainer.attempts import Measured
@@ -91,7 +92,7 @@ class Run:
     model: bytes | None = None
     error: FitcastError | None = None
     jobs: dict[int, bytes] = field(default_factory=dict)
-    shared_work: dict[str, str] = field(default_factory=dict)  # by fit_id, where there is any
+    shared_work: dict[str, SharedWork] = field(default_factory=dict)  # by fit_id, where there is
     ended_at: datetime | None = None
     done: threading.Event = field(default_factory=threading.Event)
     noted: threading.Event = field(default_factory=threading.Event)  # its end, for the history

@@ -6,21 +6,25 @@ Only finds it: whether it pays to run such fits in one process is decided in
 
 from collections import Counter
 from collections.abc import Mapping
+from statistics import median
 
 from sklearn.pipeline import Pipeline
 
-from fitcast.history.records import Estimate
 from fitcast.scheduler.events import SharedWork
 from fitcast.sizing.features import describe
-from fitcast.sizing.prior import steps_share
+from fitcast.sizing.prior import process_start_s, steps_share
+from fitcast.trainer.attempts import Measured
 from fitcast.trainer.jobs import WEIGHTS
 from fitcast.trainer.sharing import step_names
 from fitcast.trainer.sweep import PreparedSweep
 
+ENOUGH_SEEN = 3
+"""So many fits that shared work say how much it is."""
 
-def shared_work(
-    prepared: PreparedSweep, estimates: Mapping[str, Estimate]
-) -> dict[str, SharedWork]:
+_FOLD = " fold "
+
+
+def shared_work(prepared: PreparedSweep) -> dict[str, SharedWork]:
     """Return the work that fits have in common with others, by fit_id, where there is any.
 
     Pipelines whose first steps are equal share them on the same rows: of each pipeline the longest
@@ -43,6 +47,27 @@ def shared_work(
             continue
         if index not in shares:
             shares[index] = steps_share(describe(fit.request), len(common))
-        runtime_s = shares[index] * estimates[fit.fit_id].runtime_s_p50
-        found[fit.fit_id] = SharedWork(f"{common[-1]}-{fit.fold}", runtime_s)
+        found[fit.fit_id] = SharedWork(f"{common[-1]}{_FOLD}{fit.fold}", shares[index])
     return found
+
+
+def corrected(
+    work: Mapping[str, SharedWork], measured: Mapping[str, Measured]
+) -> dict[str, SharedWork]:
+    """Return the work in common with its share as fits have shown it, by fit_id."""
+    seen: dict[str, list[float]] = {}
+    for fit_id, one in measured.items():
+        alone_s = one.runtime_s + one.shared_s - process_start_s()
+        if fit_id in work and one.shared_s > process_start_s() and alone_s > 0:
+            share = (one.shared_s - process_start_s()) / alone_s
+            seen.setdefault(_steps(work[fit_id]), []).append(min(share, 1.0))
+    shares = {name: median(all_of) for name, all_of in seen.items() if len(all_of) >= ENOUGH_SEEN}
+    return {
+        fit_id: SharedWork(one.name, shares[_steps(one)])
+        for fit_id, one in work.items()
+        if _steps(one) in shares
+    }
+
+
+def _steps(work: SharedWork) -> str:
+    return work.name.rpartition(_FOLD)[0]

@@ -57,7 +57,8 @@ class WaitingFits:
         self._least_bytes: dict[int, float] = {}  # that any fit of a class needs
         self._backlog_s: dict[int, float] = {}
         self._class_of: dict[str, tuple[int, Entry]] = {}
-        self._sharing: dict[str, dict[str, None]] = {}  # by shared work, in order of arrival
+        self._sharing: dict[str, dict[str, float]] = {}  # by work: fits, and what it costs them, s
+        self._work_s: dict[str, float] = {}
         self._saved_s = 0.0
 
     def __len__(self) -> int:
@@ -95,12 +96,13 @@ class WaitingFits:
         if not entries:
             del self._classes[number], self._backlog_s[number]
         if fit.shared is not None:
-            sharers = self._sharing[fit.shared.name]
-            del sharers[fit.fit_id]
-            if sharers:
-                self._saved_s -= fit.shared.runtime_s
+            name = fit.shared.name
+            self._saved_s -= self._saved_by(name)
+            self._work_s[name] -= self._sharing[name].pop(fit.fit_id)
+            if self._sharing[name]:
+                self._saved_s += self._saved_by(name)
             else:
-                del self._sharing[fit.shared.name]
+                del self._sharing[name], self._work_s[name]
 
     def clear(self) -> None:
         """Forget all."""
@@ -108,6 +110,7 @@ class WaitingFits:
             held.clear()
         self._class_of.clear()
         self._sharing.clear()
+        self._work_s.clear()
         self._saved_s = 0.0
 
     def _note(self, fit: Waiting, slots: int) -> tuple[int, Entry]:
@@ -120,11 +123,18 @@ class WaitingFits:
         self._class_of[fit.fit_id] = (number, entry)
         self._backlog_s[number] = self._backlog_s.get(number, 0.0) + entry.runtime_s
         if fit.shared is not None:
-            sharers = self._sharing.setdefault(fit.shared.name, {})
-            if sharers:
-                self._saved_s += fit.shared.runtime_s
-            sharers[fit.fit_id] = None
+            name, work_s = fit.shared.name, fit.shared.share * entry.runtime_s
+            sharers = self._sharing.setdefault(name, {})
+            self._saved_s -= self._saved_by(name)
+            sharers[fit.fit_id] = work_s
+            self._work_s[name] = self._work_s.get(name, 0.0) + work_s
+            self._saved_s += self._saved_by(name)
         return number, entry
+
+    def _saved_by(self, name: str) -> float:
+        """Return what doing work in common once saves, in seconds."""
+        count = len(self._sharing[name])
+        return self._work_s[name] * (count - 1) / count if count else 0.0
 
     def backlog_s(self) -> float:
         """Return the forecast runtime of all that wait, in seconds; shared work counts once."""
@@ -194,6 +204,7 @@ class WaitingFits:
         other._backlog_s = dict(self._backlog_s)
         other._class_of = dict(self._class_of)
         other._sharing = {name: dict(sharers) for name, sharers in self._sharing.items()}
+        other._work_s = dict(self._work_s)
         other._saved_s = self._saved_s
         return other
 

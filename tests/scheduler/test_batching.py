@@ -45,7 +45,7 @@ def test_fits_of_which_little_is_known_have_a_process_each():
 
 
 def test_fits_with_work_in_common_follow_each_other():
-    shared = {f"f{n}": SharedWork(f"fold{n % 2}", 2.0) for n in range(40)}
+    shared = {f"f{n}": SharedWork(f"fold{n % 2}", 0.7) for n in range(40)}
     found = starts(*[estimate(3.0)] * 40, shared=shared)
     for one in found:
         names = {shared[member.key.fit_id].name for member in (one, *one.followers)}
@@ -55,7 +55,7 @@ def test_fits_with_work_in_common_follow_each_other():
 
 
 def test_little_work_in_common_is_not_worth_waiting_for():
-    shared = {f"f{n}": SharedWork("fold", 0.02) for n in range(40)}
+    shared = {f"f{n}": SharedWork("fold", 0.01) for n in range(40)}
     assert sizes(starts(*[estimate(3.0)] * 40, shared=shared)) == [1, 1]
 
 

@@ -58,10 +58,10 @@ def test_some_of_each_kind_are_looked_at_however_many_wait():
 
 
 def test_work_in_common_counts_once():
-    work = SharedWork("prefix", 2.0)
+    work = SharedWork("prefix", 0.5)
     fits = [fit(n, 3.0, shared=work) for n in range(4)]
     waiting = filled(*[(one, 4) for one in fits])
-    assert waiting.backlog_s() == 4 * 3.0 - 3 * 2.0
+    assert waiting.backlog_s() == 4 * 3.0 - 3 * 1.5
     assert waiting.sharing("prefix") == ["f0", "f1", "f2", "f3"]
     for one in fits:
         waiting.remove(one)
