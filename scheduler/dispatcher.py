@@ -282,6 +282,8 @@ class Dispatcher:
         row = run.rows[settle.key.fit_id]
         with run.lock:
             row.state, row.outcome = "done", settle.outcome
+            if row.started_at and (row.ended_at is None or row.ended_at < row.started_at):
+                row.ended_at = _now()  # given up: nothing more is heard of it
             if settle.reason:
                 row.error = f"{row.error}; {settle.reason}" if row.error else settle.reason
 
@@ -325,7 +327,7 @@ class Dispatcher:
         run = self._runs.get(workflow_id)
         if run is not None:
             run.error = error
-            self._act(events.CancelRequested(workflow_id))
+            self._act(events.CancelRequested(workflow_id, f"cancelled: {error}"))
 
     def _lose_all(self, error: BackendError) -> None:
         """Give everything up: there will be no workers any more."""
