@@ -17,8 +17,8 @@ def client(tmp_path_factory):
     home = tmp_path_factory.mktemp("home")
     backend = LocalBackend(
         [
-            Pool("first", cpus=1, memory_bytes=600 * MIB),
-            Pool("second", cpus=1, memory_bytes=600 * MIB),
+            Pool("first", cpus=1, memory_bytes=450 * MIB),
+            Pool("second", cpus=1, memory_bytes=450 * MIB),
         ],
         silent_after_s=3.0,
     )

@@ -20,7 +20,7 @@ def victims(client: Client) -> dict[str, list[psutil.Process]]:
     """Return the processes that run this client's fits."""
     cluster = client._backend._cluster
     found: dict[str, list[psutil.Process]] = {kind: [] for kind in KINDS}
-    for nanny in list(cluster.workers.values()):
+    for nanny in [] if cluster is None else list(cluster.workers.values()):
         with suppress(psutil.Error):
             if nanny.pid is None:
                 continue

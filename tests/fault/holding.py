@@ -1,6 +1,7 @@
 """What must hold, whatever was killed: for a workflow, and for what a client leaves behind."""
 
 import math
+import os
 from collections import Counter
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from sklearn.model_selection import StratifiedKFold, cross_val_score
 
 from fitcast import Client
 from fitcast.history.records import Outcome
+from fitcast.scheduler.leases import memory_root
 from fitcast.scheduler.workflow import Workflow
 from tests.fault.estimators import Lingers
 
@@ -73,6 +75,12 @@ def holding_mark(*roots: Path) -> list[Path]:
             except OSError:
                 continue  # gone meanwhile
     return found
+
+
+def leases() -> set[Path]:
+    """Return what clients of this process keep in memory-backed folders."""
+    mine = str(os.getpid())
+    return {path for root in (Path("/dev/shm"), memory_root()) for path in root.glob(f"*{mine}-*")}
 
 
 def our_shared_memory() -> set[str]:

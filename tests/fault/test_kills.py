@@ -47,13 +47,13 @@ def test_a_killed_fit_is_said_to_be_killed_and_the_others_succeed(client):
 
 def test_everything_at_once(client):
     chance = random.Random(2)
-    workflow = submit(client, linger_s=[0.2, 0.25])
+    workflow = submit(client, depth=[2, 3, 4])
     for kind in ("fork server", "keeper", "worker", "fork server"):
         if not harm.until(lambda: bool(harm.victims(client)["fit"]) or workflow._run.is_over):
             break
         harm.strike(client, kind, chance)
     workflow.wait(90)
-    holding.check_whole(client, workflow, 2 * FITS)
+    holding.check_whole(client, workflow, 3 * holding.SPLITS)
 
 
 def test_a_lost_attempt_leaves_a_record_and_a_time_of_its_end(client):
