@@ -147,7 +147,7 @@ class Upkeep:
         cluster.sync(self._begin)
 
     def stop(self) -> None:
-        """Look no more."""
+        """Look no more; end processes that haven't joined: their nannies would wait for them."""
         with suppress(Exception):  # the loop may be over
             self._cluster.sync(self._end, callback_timeout=5)
 
@@ -158,6 +158,12 @@ class Upkeep:
         for task in (self._task, self._replacing):
             if task is not None:
                 task.cancel()
+        from distributed.core import Status
+
+        for nanny in list(self._cluster.workers.values()):
+            if nanny.pid is not None and nanny.process.status == Status.starting:
+                nanny.close_gracefully()  # it starts no other
+                await nanny.process.process.kill()
 
     async def _keep_looking(self) -> None:
         clock = asyncio.get_running_loop().time

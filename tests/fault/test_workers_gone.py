@@ -48,7 +48,14 @@ def test_nothing_is_left_after_harm_of_every_kind(tmp_path, no_process_left):
             harm.strike_surely(client, kind, chance)
         workflow.wait(90)
         holding.check_whole(client, workflow, FITS)
-        harm.strike_surely(client, "worker", chance, sign=signal.SIGSTOP)  # closing ends it too
+        # Closing ends those too that are stopped, at work or while they start.
+        stopped = harm.strike_surely(client, "worker", chance, sign=signal.SIGSTOP)
+        nannies = client._backend._cluster.workers.values()
+        nanny = next(n for n in nannies if n.pid not in (None, stopped.pid))
+        before_pid = nanny.pid
+        os.kill(before_pid, signal.SIGKILL)
+        assert harm.until(lambda: nanny.pid not in (None, before_pid))
+        os.kill(nanny.pid, signal.SIGSTOP)
     assert holding.leases() <= before[0]
     assert holding.listening() <= before[1]
     assert holding.our_shared_memory() <= before[2]
