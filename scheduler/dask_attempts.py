@@ -59,6 +59,11 @@ class Sent:
         finally:
             self.future.release()
 
+    def error(self) -> BaseException | None:
+        """Return what its task raised."""
+        error: BaseException | None = self.future.exception(timeout=30)
+        return error
+
     def lost(self, error: BaseException | None = None) -> list[Measured | None]:
         """Return what became of the members if their worker is gone: the first one was lost."""
         return [_lost(self.sent_s, error), *[None] * (len(self.members) - 1)]

@@ -19,6 +19,7 @@ from fitcast.errors import (
     BackendError,
     FitcastError,
     SealError,
+    WorkerBrokenError,
     WorkflowCancelledError,
     WorkflowFailedError,
 )
@@ -70,6 +71,7 @@ class Dispatcher:
         self._runs: dict[str, Run] = {}
         self._over: list[Run] = []  # whose end is still to be told
         self._attempts = DaskAttempts(self._events.put)
+        self._broken: set[str] = set()  # workers that are there, but of no use
         self._failure: FitcastError | None = None
         self._began_s = time.monotonic()
         self._host = socket.gethostname()
@@ -161,19 +163,22 @@ class Dispatcher:
         if self._attempts.dask is None:
             return
         present = {size.address: size for size in self._backend.present(self._attempts.dask)}
+        self._broken &= set(present)
+        for address in self._broken:
+            del present[address]
         for address in set(self.decisions.workers) - set(present):
             self._lose(address)
         for address in set(present) - set(self.decisions.workers):
             self._act(events.WorkerJoined(present[address]))
 
-    def _lose(self, address: str) -> None:
+    def _lose(self, address: str, error: FitcastError | None = None) -> None:
         """Take in that a worker is gone; what led there was lost, followers wait as before."""
         noted = []
         for sent in self._attempts.forget(address):
             run = self._runs.get(sent.start.key.workflow_id)
             if run is None:
                 continue
-            for member, measured in zip(sent.members, sent.lost(), strict=True):
+            for member, measured in zip(sent.members, sent.lost(error), strict=True):
                 if measured is None:
                     with run.lock:
                         run.rows[member.key.fit_id].state = "waiting"
@@ -217,8 +222,14 @@ class Dispatcher:
 
     def _ended(self, sent: Sent) -> None:
         """Take in the end of a process: of its followers first, who go with their leader."""
-        if sent.future.status != "finished":
-            self._compare_workers()  # a lost worker is taken in as such, with all that it had
+        if sent.future.status == "error":
+            error = sent.error()
+            if isinstance(error, WorkerBrokenError):
+                # It fails whatever it is given, at once, and would soon have been given everything.
+                self._broken.add(sent.start.worker)
+                self._lose(sent.start.worker, error)
+            else:
+                self._compare_workers()  # a lost worker is taken in with all that it had
         if not self._attempts.take(sent):
             return
         run = self._runs.get(sent.start.key.workflow_id)

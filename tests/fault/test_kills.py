@@ -1,8 +1,11 @@
 """SIGKILL of every kind of process, while a sweep runs on it."""
 
 import random
+import time
 import zlib
+from contextlib import suppress
 
+import psutil
 import pytest
 
 from fitcast import Sweep
@@ -54,6 +57,23 @@ def test_everything_at_once(client):
         harm.strike(client, kind, chance)
     workflow.wait(90)
     holding.check_whole(client, workflow, 3 * holding.SPLITS)
+
+
+def test_a_worker_whose_fork_server_can_t_be_started_is_replaced(client):
+    workflow = submit(client)
+    assert harm.until(lambda: bool(harm.victims(client)["fit"]))
+    worker = harm.victims(client)["fork server"][0].parent()
+    while worker.is_running() and not workflow._run.is_over:
+        for server in harm.victims(client)["fork server"]:
+            with suppress(psutil.Error):
+                if server.ppid() == worker.pid:
+                    server.kill()
+        time.sleep(0.02)
+    workflow.wait(60)
+    holding.check_whole(client, workflow, FITS)
+    told = [r.error_message for r in client._runs[workflow.id].records if r.error_message]
+    assert set(workflow.fits["outcome"]) == {"succeeded"}, told
+    assert not worker.is_running()
 
 
 def test_a_lost_attempt_leaves_a_record_and_a_time_of_its_end(client):
