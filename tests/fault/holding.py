@@ -79,8 +79,7 @@ def holding_mark(*roots: Path) -> list[Path]:
 
 def leases() -> set[Path]:
     """Return what clients of this process keep in memory-backed folders."""
-    mine = str(os.getpid())
-    return {path for root in (Path("/dev/shm"), memory_root()) for path in root.glob(f"*{mine}-*")}
+    return set(memory_root().glob(f"{os.getpid()}-*"))
 
 
 def our_shared_memory() -> set[str]:
