@@ -14,6 +14,7 @@ machine slept, then nobody was heard for a while and all of them are well.
 """
 
 import asyncio
+import logging
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -21,6 +22,8 @@ from enum import Enum
 from typing import Any
 
 from fitcast.errors import BackendError
+
+log = logging.getLogger(__name__)
 
 LOOK_EVERY_S = 0.5
 """How often the workers are looked at."""
@@ -155,28 +158,22 @@ class Upkeep:
         self._task = asyncio.create_task(self._keep_looking())
 
     async def _end(self) -> None:
-        for task in (self._task, self._replacing):
-            if task is not None:
-                task.cancel()
         from distributed.core import Status
 
+        if self._task is not None:
+            self._task.cancel()
+        # A nanny that is being made isn't known to the cluster yet: closing waits for it.
         for nanny in list(self._cluster.workers.values()):
             if nanny.pid is not None and nanny.process.status == Status.starting:
                 nanny.close_gracefully()  # it starts no other
                 await nanny.process.process.kill()
 
     async def _keep_looking(self) -> None:
-        clock = asyncio.get_running_loop().time
         while not all(watched.is_lost for watched in self._watched.values()):
-            joined = {str(w.name): w for w in self._cluster.scheduler.workers.values()}
-            for name, watched in self._watched.items():
-                nanny = self._cluster.workers.get(name)
-                deed = watched.look(_look(nanny, joined.get(name)), clock())
-                if deed is Deed.KILL:
-                    with suppress(Exception):  # it may end meanwhile
-                        await nanny.process.process.kill()
-                elif deed is Deed.REPLACE_NANNY:
-                    self._replace(name)
+            try:
+                await self._look_once()
+            except Exception:  # it must not be the last look
+                log.exception("workers could not be looked after")
             await asyncio.sleep(LOOK_EVERY_S)
         self._cluster.scale(0)  # else nannies go on starting what ends at once
         self._on_lost(
@@ -186,6 +183,18 @@ class Upkeep:
                 "Make a new Client once that is repaired."
             )
         )
+
+    async def _look_once(self) -> None:
+        now_s = asyncio.get_running_loop().time()
+        joined = {str(w.name): w for w in self._cluster.scheduler.workers.values()}
+        for name, watched in self._watched.items():
+            nanny = self._cluster.workers.get(name)
+            deed = watched.look(_look(nanny, joined.get(name)), now_s)
+            if deed is Deed.KILL:
+                with suppress(ValueError, AttributeError):  # it ended meanwhile
+                    await nanny.process.process.kill()
+            elif deed is Deed.REPLACE_NANNY:
+                self._replace(name)
 
     def _replace(self, name: str) -> None:
         self._cluster.workers.pop(name, None)

@@ -21,7 +21,8 @@ def victims(client: Client) -> dict[str, list[psutil.Process]]:
     cluster = client._backend._cluster
     found: dict[str, list[psutil.Process]] = {kind: [] for kind in KINDS}
     for nanny in [] if cluster is None else list(cluster.workers.values()):
-        with suppress(psutil.Error):
+        # Nannies are at home in another thread: what one says may be over while it is read.
+        with suppress(psutil.Error, ValueError, AttributeError):
             if nanny.pid is None:
                 continue
             worker = psutil.Process(nanny.pid)
