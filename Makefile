@@ -13,7 +13,11 @@ UV_VENV := build/uv
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
 
+<<<<<<< HEAD
 .PHONY: help demo compare bench bench-sizing test test-tensorflow lint format requirements clean
+=======
+.PHONY: help demo compare bench-sizing test test-faults test-tensorflow lint format requirements clean
+>>>>>>> faults
 .DELETE_ON_ERROR:
 
 help: ## list what can be made
@@ -35,6 +39,11 @@ bench-sizing: $(READY) ## judge the forecasts on measured fits, beside others (d
 
 test: $(READY) ## run the tests
 	@$(BIN)/python -m pytest -m "not slow and not tensorflow"
+
+test-faults: $(READY) ## kill and stop processes of running sweeps 200 times: about ten minutes
+	@mkdir -p build
+	@$(BIN)/python -m pytest -m slow tests/fault
+	@$(BIN)/python -m tests.fault.long_run --kills 200 --minutes 12 --json build/test-faults.json
 
 test-tensorflow: $(TF_READY) ## run a sweep of Keras models, in a virtual environment of its own
 	@$(TF_VENV)/bin/python -m pytest -m tensorflow

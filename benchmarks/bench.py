@@ -38,6 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("names", nargs="*", help=f"of {', '.join(BENCHMARKS)}; all by default")
     parser.add_argument("--quick", action="store_true", help="some seconds each, to see them run")
+    parser.add_argument("--repeats", type=int, help="3 by default, where ways are compared")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--markdown", action="store_true", help="print tables for the document")
     given = parser.parse_args(arguments)
@@ -59,7 +60,8 @@ def _run(given: argparse.Namespace) -> int:
         print(f"\n{name} …", file=sys.stderr, flush=True)
         began_s = time.monotonic()
         try:
-            reports[name] = import_module(BENCHMARKS[name]).run(given.quick)
+            asked = {} if given.repeats is None or name == "eta" else {"repeats": given.repeats}
+            reports[name] = import_module(BENCHMARKS[name]).run(given.quick, **asked)
         except Exception:
             traceback.print_exc()
             failed.append(name)

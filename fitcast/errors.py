@@ -15,6 +15,7 @@ also ``ValueError``, so code written for scikit-learn catches them.
     ├── HistoryError                the MLflow store can't be read or written
     ├── ModelError                  a stored sizing model can't be used
     ├── BackendError                workers can't be started or were lost for good
+    │   └── WorkerBrokenError       a worker that can run no fit any more; it is replaced
     └── WorkflowError
         ├── WorkflowCancelledError
         ├── WorkflowFailedError     no fit succeeded
@@ -60,6 +61,10 @@ class ModelError(FitcastError):
 
 class BackendError(FitcastError):
     """Workers can't be started, or were lost for good."""
+
+
+class WorkerBrokenError(BackendError):
+    """A worker can run no fit any more; another takes its place."""
 
 
 class WorkflowError(FitcastError):

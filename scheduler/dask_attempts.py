@@ -6,11 +6,12 @@ One task is one process of fits: a leader and those that follow it. Not in: what
 """
 
 import math
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from fitcast.errors import FitcastError, SealError
@@ -56,9 +57,18 @@ class Sent:
         except SealError:
             raise
         except Exception as error:
-            return [_lost(self.sent_s, error), *[None] * (len(self.members) - 1)]
+            return self.lost(error)
         finally:
             self.future.release()
+
+    def error(self) -> BaseException | None:
+        """Return what its task raised."""
+        error: BaseException | None = self.future.exception(timeout=30)
+        return error
+
+    def lost(self, error: BaseException | None = None) -> list[Measured | None]:
+        """Return what became of the members if their worker is gone: the first one was lost."""
+        return [_lost(self.sent_s, error), *[None] * (len(self.members) - 1)]
 
 
 class DaskAttempts:
@@ -108,22 +118,32 @@ class DaskAttempts:
         if sent is None:
             return
         self._drop(sent)
-        with suppress(Exception):
-            self.dask.run(
-                cancel_attempt,
-                kill.key.workflow_id,
-                kill.key.fit_id,
-                kill.attempt,
-                workers=[kill.worker],
-                wait=False,
-            )
+        key = kill.key
+        self._call(cancel_attempt, key.workflow_id, key.fit_id, kill.attempt, workers=[kill.worker])
 
-    def forget(self, worker: str) -> None:
-        """Forget what was on a worker that is gone."""
-        for sent in list(self._sent.values()):
-            if sent.start.worker == worker:
-                self._drop(sent)
-                sent.future.release()
+    def close_dataset(self, dataset_id: str) -> None:
+        """Let all workers forget a dataset."""
+        from fitcast.scheduler.worker_plugin import close_dataset
+
+        if self.dask is not None:
+            self._call(close_dataset, dataset_id)
+
+    def _call(self, coroutine: Callable[..., Any], *given: Any, **where: Any) -> None:
+        """Call something on workers, without waiting: one that hangs doesn't answer."""
+
+        def call() -> None:
+            with suppress(Exception):
+                self.dask.run(coroutine, *given, wait=False, **where)
+
+        threading.Thread(target=call, name="fitcast-call", daemon=True).start()
+
+    def forget(self, worker: str) -> list[Sent]:
+        """Forget what was on a worker that is gone; return it."""
+        gone = {id(sent): sent for sent in self._sent.values() if sent.start.worker == worker}
+        for sent in gone.values():
+            self._drop(sent)
+            sent.future.release()
+        return list(gone.values())
 
     def _drop(self, sent: Sent) -> None:
         for member in sent.members:
@@ -157,17 +177,25 @@ def _spec(run: Run, start: events.Start, member: Member) -> AttemptSpec:
     )
 
 
-def _lost(sent_s: float, error: BaseException) -> Measured:
+def _lost(sent_s: float, error: BaseException | None) -> Measured:
+    from distributed import KilledWorker
+
     now = datetime.now(UTC)
-    known = isinstance(error, FitcastError)
+    took_s = time.monotonic() - sent_s
+    if isinstance(error, FitcastError):
+        kind, message = type(error).__name__, str(error)
+    elif error is None or isinstance(error, KilledWorker):
+        kind, message = "WorkerLost", "the worker was lost while it ran"
+    else:
+        kind, message = type(error).__name__, f"the worker was lost ({error!r:.200})"
     return Measured(
         outcome=Outcome.WORKER_LOST,
-        runtime_s=time.monotonic() - sent_s,
+        runtime_s=took_s,
         cpu_s=0.0,
         peak_memory_bytes=0,
         base_memory_bytes=0,
-        started_at=now,
+        started_at=now - timedelta(seconds=took_s),
         ended_at=now,
-        error_type=type(error).__name__,
-        error_message=str(error) if known else f"the worker was lost ({error!r:.200})",
+        error_type=kind,
+        error_message=message,
     )

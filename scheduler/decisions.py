@@ -90,7 +90,7 @@ class Decisions:
             case AttemptEnded():
                 actions += self._end(event)
             case CancelRequested():
-                actions += self._cancel(event.workflow_id)
+                actions += self._cancel(event)
         actions += self._close()
         actions += self.place(now_s)
         return actions
@@ -169,8 +169,8 @@ class Decisions:
             self.state.wait(workflow, fit)
         return []
 
-    def _cancel(self, workflow_id: str) -> list[Action]:
-        workflow = self.workflows.get(workflow_id)
+    def _cancel(self, event: CancelRequested) -> list[Action]:
+        workflow = self.workflows.get(event.workflow_id)
         if workflow is None:
             return []
         actions: list[Action] = []
@@ -182,7 +182,7 @@ class Decisions:
             if fit.running_on is not None:
                 actions.append(Kill(fit.key, fit.attempt, fit.running_on))
                 self.state.vacate(workflow, fit)
-            actions.append(self._settle(workflow, fit, Outcome.CANCELLED, "cancelled"))
+            actions.append(self._settle(workflow, fit, Outcome.CANCELLED, event.reason))
         return actions
 
     def _close(self) -> list[Action]:

@@ -15,7 +15,14 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from fitcast.errors import FitcastError, SealError, WorkflowCancelledError, WorkflowFailedError
+from fitcast.errors import (
+    BackendError,
+    FitcastError,
+    SealError,
+    WorkerBrokenError,
+    WorkflowCancelledError,
+    WorkflowFailedError,
+)
 from fitcast.history.records import Outcome, Record
 from fitcast.scheduler import events
 from fitcast.scheduler.backends.local import START_S, LocalBackend
@@ -64,6 +71,7 @@ class Dispatcher:
         self._runs: dict[str, Run] = {}
         self._over: list[Run] = []  # whose end is still to be told
         self._attempts = DaskAttempts(self._events.put)
+        self._broken: set[str] = set()  # workers that are there, but of no use
         self._failure: FitcastError | None = None
         self._began_s = time.monotonic()
         self._host = socket.gethostname()
@@ -99,7 +107,9 @@ class Dispatcher:
 
     def _loop(self) -> None:
         try:
-            self._attempts.dask = self._backend.start(self._key_dir, self._on_change)
+            self._attempts.dask = self._backend.start(
+                self._key_dir, self._on_change, self._events.put
+            )
             self._on_change()
         except FitcastError as error:
             self._failure = error
@@ -130,6 +140,8 @@ class Dispatcher:
             self._compare_workers()
         elif isinstance(event, Sent):
             self._ended(event)
+        elif isinstance(event, BackendError):
+            self._lose_all(event)
         else:
             self._act(event)
 
@@ -151,11 +163,30 @@ class Dispatcher:
         if self._attempts.dask is None:
             return
         present = {size.address: size for size in self._backend.present(self._attempts.dask)}
+        self._broken &= set(present)
+        for address in self._broken:
+            del present[address]
         for address in set(self.decisions.workers) - set(present):
-            self._attempts.forget(address)
-            self._act(events.WorkerLeft(address))
+            self._lose(address)
         for address in set(present) - set(self.decisions.workers):
             self._act(events.WorkerJoined(present[address]))
+
+    def _lose(self, address: str, error: FitcastError | None = None) -> None:
+        """Take in that a worker is gone; what led there was lost, followers wait as before."""
+        noted = []
+        for sent in self._attempts.forget(address):
+            run = self._runs.get(sent.start.key.workflow_id)
+            if run is None:
+                continue
+            for member, measured in zip(sent.members, sent.lost(error), strict=True):
+                if measured is None:
+                    with run.lock:
+                        run.rows[member.key.fit_id].state = "waiting"
+                else:
+                    noted.append((run, self._record(run, sent.start, member, measured), measured))
+        self._act(events.WorkerLeft(address))
+        for run, record, measured in noted:
+            self._on_attempt(run, record, measured)
 
     def _act(self, event: events.Event) -> None:
         pending: list[events.Event] = [event]
@@ -191,6 +222,14 @@ class Dispatcher:
 
     def _ended(self, sent: Sent) -> None:
         """Take in the end of a process: of its followers first, who go with their leader."""
+        if sent.future.status == "error":
+            error = sent.error()
+            if isinstance(error, WorkerBrokenError):
+                # It fails whatever it is given, at once, and would soon have been given everything.
+                self._broken.add(sent.start.worker)
+                self._lose(sent.start.worker, error)
+            else:
+                self._compare_workers()  # a lost worker is taken in with all that it had
         if not self._attempts.take(sent):
             return
         run = self._runs.get(sent.start.key.workflow_id)
@@ -216,6 +255,16 @@ class Dispatcher:
     def _attempt_ended(
         self, run: Run, start: events.Start, member: Member, measured: Measured
     ) -> None:
+        record = self._record(run, start, member, measured)
+        self._act(
+            events.AttemptEnded(
+                member.key, member.attempt, measured.outcome, measured.peak_memory_bytes
+            )
+        )
+        self._on_attempt(run, record, measured)
+
+    def _record(self, run: Run, start: events.Start, member: Member, measured: Measured) -> Record:
+        """Note the end of an attempt in its run."""
         record = record_of(
             run,
             member.fit,
@@ -237,18 +286,15 @@ class Dispatcher:
             run.records.append(record)
             if measured.model is not None:
                 run.model = measured.model
-        self._act(
-            events.AttemptEnded(
-                member.key, member.attempt, measured.outcome, measured.peak_memory_bytes
-            )
-        )
-        self._on_attempt(run, record, measured)
+        return record
 
     def _settle(self, settle: events.Settle) -> None:
         run = self._runs[settle.key.workflow_id]
         row = run.rows[settle.key.fit_id]
         with run.lock:
             row.state, row.outcome = "done", settle.outcome
+            if row.started_at and (row.ended_at is None or row.ended_at < row.started_at):
+                row.ended_at = _now()  # given up: nothing more is heard of it
             if settle.reason:
                 row.error = f"{row.error}; {settle.reason}" if row.error else settle.reason
 
@@ -284,18 +330,21 @@ class Dispatcher:
             errors = [row.error for row in run.rows.values() if row.error]
             said = f", for example: {errors[0]}" if errors else ""
             run.end("failed", WorkflowFailedError(f"no fit succeeded{said}"))
-        if self._attempts.dask is not None and run.sealed is not None:
-            from fitcast.scheduler.worker_plugin import close_dataset
-
-            with suppress(Exception):
-                self._attempts.dask.run(close_dataset, run.sealed.dataset_id, wait=False)
+        if run.sealed is not None:
+            self._attempts.close_dataset(run.sealed.dataset_id)
         self._on_close(run)
 
     def _abort(self, workflow_id: str, error: FitcastError) -> None:
         run = self._runs.get(workflow_id)
         if run is not None:
             run.error = error
-            self._act(events.CancelRequested(workflow_id))
+            self._act(events.CancelRequested(workflow_id, f"cancelled: {error}"))
+
+    def _lose_all(self, error: BackendError) -> None:
+        """Give everything up: there will be no workers any more."""
+        self._failure = error
+        for workflow_id in list(self._runs):
+            self._abort(workflow_id, error)
 
     def _fail_all(self, error: FitcastError) -> None:
         for workflow_id in list(self._runs):

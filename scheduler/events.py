@@ -103,6 +103,7 @@ class CancelRequested:
     """The user gave the workflow up, or it can't go on."""
 
     workflow_id: str
+    reason: str = "cancelled"  # that its fits show
 
 
 Event: TypeAlias = (

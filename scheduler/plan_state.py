@@ -24,6 +24,9 @@ LEAST_DEADLINE_S = 300.0
 LONGER_RETRY_FACTOR = 5.0
 """The one retry after running out of time gets this many times longer."""
 
+ALONE_AFTER_LOST = 2
+"""A fit that ran on so many lost workers gets the next to itself: no neighbour is blamed then."""
+
 THREADS_START_S = 0.05
 """What starting a second thread costs a fit: its process was forked with one."""
 
@@ -207,11 +210,10 @@ class WorkflowState:
     def demand(self, fit: FitState, most_bytes: int) -> Demand:
         """Return what a fit adds to the sum on a worker."""
         demand = fit.demand()
-        if self.memory_bytes is not None:
-            return Demand(float(min(self.memory_bytes, most_bytes)), 0.0, demand.group)
-        if demand.mean_bytes > most_bytes:
+        wanted = demand.mean_bytes if self.memory_bytes is None else float(self.memory_bytes)
+        if fit.workers_lost >= ALONE_AFTER_LOST or wanted > most_bytes:
             return Demand(float(most_bytes), 0.0, demand.group)
-        return demand
+        return demand if self.memory_bytes is None else Demand(wanted, 0.0, demand.group)
 
     def attempt_deadline_s(self, fit: FitState) -> float:
         """Return how long the next attempt of a fit may take, in seconds."""

@@ -13,11 +13,13 @@ from typing import Any
 from distributed import get_worker
 from distributed.diagnostics.plugin import WorkerPlugin
 
-from fitcast.errors import BackendError
+from fitcast.errors import BackendError, WorkerBrokenError
 from fitcast.trainer.attempts import AttemptSpec, Measured
 from fitcast.trainer.runner import AttemptRunner
 
 PLUGIN_NAME = "fitcast"
+
+_TOLD_WITHIN_S = 1.0
 
 
 class FitWorker(WorkerPlugin):  # type: ignore[misc]
@@ -68,8 +70,13 @@ class FitWorker(WorkerPlugin):  # type: ignore[misc]
         if not uri_file.exists():
             raise BackendError("the workflow's dataset was removed")
         uri = uri_file.read_text(encoding="utf-8")
-        self.runner.open_dataset(dataset_id, uri, keys / f"{dataset_id}.key")
-        return self.runner.run(specs)
+        try:
+            self.runner.open_dataset(dataset_id, uri, keys / f"{dataset_id}.key")
+            return self.runner.run(specs)
+        except WorkerBrokenError:
+            # Once the reason has been told, the nanny is to start another.
+            threading.Timer(_TOLD_WITHIN_S, os.kill, (os.getpid(), signal.SIGKILL)).start()
+            raise
 
 
 def _plugin(worker: Any) -> FitWorker:

@@ -16,7 +16,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from fitcast.errors import BackendError, SealError
+from fitcast.errors import BackendError, SealError, WorkerBrokenError
 from fitcast.history.records import REFIT_FOLD, Outcome
 from fitcast.trainer.attempts import AttemptSpec, Measured
 from fitcast.trainer.memory_ledger import MemoryLedger
@@ -46,6 +46,7 @@ from fitcast.trainer.server_process import ServerProcess
 from fitcast.trainer.shared_memory import freeze, new_block
 from fitcast.trainer.split_blocks import SplitBlocks
 
+_SEEN_WITHIN_S = 0.5  # a dead server's connections end a moment before it is seen to be dead
 _FAILED_STARTS = 2  # after so many without being ready once, the server is not started again
 
 
@@ -165,6 +166,8 @@ class AttemptRunner:
         ------
         BackendError
             Their dataset isn't open, or the runner is closed.
+        WorkerBrokenError
+            The fork server can't be started: it will run nothing any more.
         """
         batch = RunningBatch(tuple(specs))
         dataset_id = batch.specs[0].dataset_id
@@ -237,7 +240,7 @@ class AttemptRunner:
             self._ledger.close()
 
     def _run_once(self, batch: RunningBatch) -> list[Measured | None] | None:
-        """Try to run attempts; None if they didn't begin because the server had died."""
+        """Try to run attempts; None if they didn't begin: the server or their keeper had died."""
         first = batch.specs[0]
         with ExitStack() as stack:
             with self._lock:
@@ -260,6 +263,8 @@ class AttemptRunner:
                 self._count_blocks()
             try:
                 server = self._live_server()
+            except WorkerBrokenError:
+                raise
             except BackendError as error:
                 return batch.without_process(Outcome.WORKER_LOST, "ForkServerDied", str(error))
             result_fd = new_block("fitcast-result")
@@ -285,7 +290,8 @@ class AttemptRunner:
             except ConnectionLostError:
                 if batch.cancelled.is_set():
                     return batch.without_process(Outcome.CANCELLED)
-                if not began and server.dead:
+                if not began:  # so none of them can be to blame
+                    server.ends_within(_SEEN_WITHIN_S)
                     return None
                 return batch.without_process(
                     Outcome.WORKER_LOST,
@@ -307,7 +313,9 @@ class AttemptRunner:
                 self._failed_starts = 0 if self._server.was_ready else self._failed_starts + 1
                 words = self._server.last_words()
                 if self._failed_starts >= _FAILED_STARTS:
-                    raise BackendError(f"the fork server can't be started; its last words: {words}")
+                    raise WorkerBrokenError(
+                        f"the fork server can't be started; its last words: {words or '(none)'}"
+                    )
                 self._server.close()
                 self._server = ServerProcess()
             return self._server

@@ -71,6 +71,10 @@ class ServerProcess:
         """Whether it ended."""
         return self._dead.is_set()
 
+    def ends_within(self, timeout_s: float) -> bool:
+        """Tell whether it has ended, after waiting for that so long."""
+        return self._dead.wait(timeout_s)
+
     def wait_ready(self, timeout_s: float) -> None:
         """Wait until it forks; raise BackendError if it can't, or takes too long."""
         if not self._ready.wait(timeout_s):

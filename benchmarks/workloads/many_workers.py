@@ -50,9 +50,9 @@ _BYTES = 150_000_000
 _MEMORY_BYTES = 4 * 2**30
 
 
-def run(quick: bool) -> Report:
+def run(quick: bool, repeats: int = REPEATS) -> Report:
     """Run it, several times, with fits forecast too short and about right for a process alone."""
-    fits, repeats = (150, 1) if quick else (FITS, REPEATS)
+    fits, repeats = (150, 1) if quick else (FITS, repeats)
     sleeps_s = runtimes_s(fits)
     rows = []
     for name, rows_of_data in (("each alone", 60_000), ("tiny", 200))[quick:]:

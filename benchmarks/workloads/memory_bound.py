@@ -61,7 +61,7 @@ def task(quick: bool) -> peers.Task:
     return peers.Task({"rbf": (pipeline, grid)}, X, y, cv=2 if quick else FOLDS)
 
 
-def run(quick: bool) -> Report:
+def run(quick: bool, repeats: int = REPEATS) -> Report:
     """Run it all ways."""
     of = task(quick)
     limit_bytes = LIMIT_BYTES // 5 if quick else LIMIT_BYTES
@@ -80,7 +80,7 @@ def run(quick: bool) -> Report:
     ]
     if quick:  # what starts workers of its own takes its time, and the warm one does all
         ways = [ways[1], ways[4]]
-    taken = side_by_side(ways, 1 if quick else REPEATS)
+    taken = side_by_side(ways, 1 if quick else repeats)
     rows = [_with_limit(row, limit_bytes) for row in rows_of(taken, CORES)]
     warm = next(one for one in taken if one.way.name == WARM)
     over_bound = [told.more["over bound"] for told in warm.told]

@@ -34,7 +34,7 @@ def task(quick: bool) -> peers.Task:
     return peers.Task(models, X, y, cv=split)
 
 
-def run(quick: bool) -> Report:
+def run(quick: bool, repeats: int = REPEATS) -> Report:
     """Run it all ways."""
     of = task(quick)
     ways = [
@@ -44,7 +44,7 @@ def run(quick: bool) -> Report:
         peers.ray_joblib(of),
         peers.fitcast(of),
     ]
-    taken = side_by_side(ways, 1 if quick else REPEATS)
+    taken = side_by_side(ways, 1 if quick else repeats)
     best = best_peer(taken)
     return Report(
         f"Ragged workload: {of.candidates} candidates on one split of {len(of.X):,} flights",

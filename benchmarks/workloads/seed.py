@@ -23,7 +23,7 @@ def task(quick: bool) -> peers.Task:
     return peers.Task(models, X, y, cv=2 if quick else FOLDS)
 
 
-def run(quick: bool) -> Report:
+def run(quick: bool, repeats: int = REPEATS) -> Report:
     """Run it all ways."""
     of = task(quick)
     ways = [
@@ -34,7 +34,7 @@ def run(quick: bool) -> Report:
         peers.ray_joblib(of),
         peers.fitcast(of),
     ]
-    taken = side_by_side(ways, 1 if quick else REPEATS)
+    taken = side_by_side(ways, 1 if quick else repeats)
     rows = rows_of(taken, usable_cpus())
     us = next(row for row in rows if row[""] == ours(taken).way.name)
     best = best_peer(taken)

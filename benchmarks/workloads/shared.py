@@ -57,7 +57,7 @@ def task(quick: bool) -> peers.Task:
     return peers.Task({"knn": (pipeline, grid)}, X, y, cv=2 if quick else FOLDS)
 
 
-def run(quick: bool) -> Report:
+def run(quick: bool, repeats: int = REPEATS) -> Report:
     """Run it all ways."""
     of = task(quick)
     ways = [
@@ -69,7 +69,7 @@ def run(quick: bool) -> Report:
         by_hand(of, distributed=True),
         peers.fitcast(of),
     ]
-    taken = side_by_side(ways, 1 if quick else REPEATS)
+    taken = side_by_side(ways, 1 if quick else repeats)
     best = best_peer(taken)
     return Report(
         f"Shared work: {of.candidates} candidates × {of.cv} folds, {len(of.X):,} rows, "

@@ -43,7 +43,7 @@ def task(quick: bool) -> peers.Task:
     return peers.Task({"bayes": (GaussianNB(), {"var_smoothing": several})}, X, y, cv=FOLDS)
 
 
-def run(quick: bool) -> Report:
+def run(quick: bool, repeats: int = REPEATS) -> Report:
     """Run it all ways."""
     of = task(quick)
     ways = [
@@ -56,7 +56,7 @@ def run(quick: bool) -> Report:
     ]
     if quick:
         ways = ways[:-1]
-    taken = side_by_side(ways, 1 if quick else REPEATS)
+    taken = side_by_side(ways, 1 if quick else repeats)
     pools = [one for one in taken if one.way.name != ways[0].name]
     best, us, cores = best_peer(pools), ours(taken), usable_cpus()
     costs = [overhead_ms(one, cores) for one in pools if one.way.is_peer]

@@ -1,7 +1,8 @@
 """The backend of one machine: a Dask scheduler here, a worker process per pool worker.
 
 Only the life of the cluster: sizes, processes, TLS, and who is there. What runs on it is decided
-in :mod:`fitcast.scheduler.decisions` and carried out by :mod:`fitcast.scheduler.dispatcher`.
+in :mod:`fitcast.scheduler.decisions` and carried out by :mod:`fitcast.scheduler.dispatcher`; when a
+worker is replaced is decided in :mod:`fitcast.scheduler.backends.upkeep`.
 """
 
 import logging
@@ -18,6 +19,7 @@ from fitcast.scheduler.backends.machine import (
     usable_cpus,
     usable_memory_bytes,
 )
+from fitcast.scheduler.backends.upkeep import Upkeep
 from fitcast.scheduler.pools import Pool, WorkerSize, check_pools, planned_workers
 
 OVERHEAD_BYTES = 512 * 2**20
@@ -25,6 +27,12 @@ OVERHEAD_BYTES = 512 * 2**20
 
 START_S = 4.0
 """About how long workers take to be there: their processes import the libraries first."""
+
+SILENT_AFTER_S = 30.0
+"""A worker without a sign of life for so long counts as lost, unless the user says otherwise."""
+
+LEAST_SILENCE_S = 1.0
+"""Signs of life come twice a second, a little later on a busy machine."""
 
 _CONFIG = {
     # A dead worker's task comes back to us at once: we keep one own count per fit.
@@ -36,7 +44,7 @@ _CONFIG = {
     "distributed.worker.memory.terminate": False,
     "distributed.scheduler.work-stealing": False,
     "distributed.worker.profile.enabled": False,
-    "distributed.scheduler.worker-ttl": None,
+    "distributed.scheduler.worker-ttl": None,  # see upkeep.py
     # Cores are for fits: Dask looks at itself 50 times a second otherwise, in every server.
     "distributed.admin.tick.interval": "500ms",
     "distributed.admin.system-monitor.interval": "10s",
@@ -52,15 +60,25 @@ class LocalBackend:
     pools : sequence of Pool, optional
         Kinds of workers; by default one worker with all CPUs and memory that this process may
         use (cgroup limits and CPU affinity respected).
+    silent_after_s : float
+        A worker without a sign of life for so long counts as lost: it is ended and replaced, and
+        its fits run elsewhere.
 
     Raises
     ------
     InvalidPoolError
-        If a worker is larger than this machine or the pools together need more memory than it
-        has.
+        If a worker is larger than this machine, the pools together need more memory than it has,
+        or a worker would count as lost sooner than it can be heard of.
     """
 
-    def __init__(self, pools: Sequence[Pool] | None = None) -> None:
+    def __init__(
+        self, pools: Sequence[Pool] | None = None, *, silent_after_s: float = SILENT_AFTER_S
+    ) -> None:
+        if not silent_after_s >= LEAST_SILENCE_S:
+            raise InvalidPoolError(
+                f"silent_after_s is {silent_after_s!r}; give at least {LEAST_SILENCE_S:g} seconds, "
+                "or leave it out"
+            )
         cpus, memory_bytes = usable_cpus(), usable_memory_bytes()
         if pools is None:
             free = max(available_memory_bytes() - OVERHEAD_BYTES, 256 * 2**20)
@@ -78,13 +96,20 @@ class LocalBackend:
                 f"the pools need {wanted / 2**30:.1f} GiB together; this process may use "
                 f"{memory_bytes / 2**30:.1f} GiB. Make them smaller or fewer."
             )
+        self._silent_after_s = silent_after_s
         self._cluster: Any = None
+        self._upkeep: Upkeep | None = None
 
     def workers(self) -> list[WorkerSize]:
         """Return the workers that there will be, under the names they will have."""
         return planned_workers(self.pools)
 
-    def start(self, key_dir: Path, on_change: Callable[[], None]) -> Any:
+    def start(
+        self,
+        key_dir: Path,
+        on_change: Callable[[], None],
+        on_lost: Callable[[BackendError], None],
+    ) -> Any:
         """Start scheduler and workers and return a connected ``distributed.Client``.
 
         Parameters
@@ -93,9 +118,11 @@ class LocalBackend:
             Directory from which workers read dataset keys.
         on_change : callable
             Called, from any thread, when a worker came or went.
+        on_lost : callable
+            ``on_lost(error)``, from any thread, when all workers are gone for good.
         """
         import dask
-        from distributed import Client, Nanny, Scheduler, Security, SpecCluster
+        from distributed import Client, Nanny, Scheduler, Security
 
         from fitcast.scheduler.worker_plugin import FitWorker
 
@@ -133,7 +160,7 @@ class LocalBackend:
                         "dashboard_address": "127.0.0.1:0",
                     },
                 }
-                self._cluster = SpecCluster(
+                self._cluster = _cluster_type()(
                     workers,
                     scheduler,
                     security=security,
@@ -142,6 +169,8 @@ class LocalBackend:
                 )
                 client = Client(self._cluster, security=security, set_as_default=False)
                 client.register_plugin(_watcher(on_change), name="fitcast-watch")
+                names = [size.address for size in self.workers()]
+                self._upkeep = Upkeep(self._cluster, names, self._silent_after_s, on_lost)
             except (OSError, TimeoutError, RuntimeError) as error:
                 self.close()
                 raise BackendError(f"workers can't be started on this machine: {error}") from error
@@ -168,8 +197,24 @@ class LocalBackend:
     def close(self) -> None:
         """End scheduler and workers."""
         cluster, self._cluster = self._cluster, None
+        upkeep, self._upkeep = self._upkeep, None
+        if upkeep is not None:
+            upkeep.stop()
         if cluster is not None:
             cluster.close(timeout=20)
+
+
+def _cluster_type() -> Any:
+    from distributed import SpecCluster
+    from distributed.deploy.cluster import Cluster
+
+    class LocalWorkers(SpecCluster):  # type: ignore[misc]
+        """Keeps a nanny whose worker is away: Dask closes it for good if that lasts 15 s."""
+
+        def _update_worker_status(self, op: str, msg: Any) -> None:
+            Cluster._update_worker_status(self, op, msg)
+
+    return LocalWorkers
 
 
 def _watcher(on_change: Callable[[], None]) -> Any:

@@ -106,6 +106,34 @@ def test_a_lost_worker_costs_nothing_but_three_are_poison():
     assert actions[0].outcome is Outcome.WORKER_LOST
 
 
+def test_a_fit_that_lost_two_workers_has_the_third_to_itself():
+    decisions = plan(TWO)
+    both = started(decisions.handle(submitted(estimate(9.0), estimate(8.0)), 0.0))
+    for now_s in (1.0, 3.0):
+        assert len(both) == 2
+        decisions.handle(WorkerLeft("two"), now_s)
+        both = started(decisions.handle(WorkerJoined(TWO), now_s + 1.0))
+    (alone,) = both
+    decisions.handle(WorkerLeft("two"), 5.0)  # so it was its own doing
+    (other,) = started(decisions.handle(WorkerJoined(TWO), 6.0))
+    assert other.key != alone.key
+    actions = decisions.handle(ended(other), 7.0)
+    assert [(a.key, a.outcome) for a in actions if isinstance(a, events.Settle)] == [
+        (other.key, Outcome.SUCCEEDED)
+    ]
+
+
+def test_a_fit_that_has_a_worker_to_itself_is_not_joined_by_others():
+    decisions = plan(TWO)
+    decisions.handle(submitted(estimate(9.0)), 0.0)
+    for now_s in (1.0, 3.0):
+        decisions.handle(WorkerLeft("two"), now_s)
+        (alone,) = started(decisions.handle(WorkerJoined(TWO), now_s + 1.0))
+    assert not started(decisions.handle(submitted(estimate(1.0), name="v"), 5.0))
+    (other,) = started(decisions.handle(ended(alone), 13.0))
+    assert other.key.workflow_id == "v"
+
+
 def test_a_users_error_is_not_tried_again():
     decisions = plan(ONE)
     (start,) = started(decisions.handle(submitted(estimate()), 0.0))

@@ -1,0 +1,34 @@
+"""Workers that are harmed by one test after the other: each must find them well again."""
+
+from pathlib import Path
+
+import pytest
+
+from fitcast import Client, LocalBackend, Pool
+from fitcast.history.store import MemoryHistory
+from fitcast.scheduler.leases import memory_root
+from tests.fault import holding
+
+MIB = 2**20
+
+
+@pytest.fixture(scope="session")
+def client(tmp_path_factory):
+    home = tmp_path_factory.mktemp("home")
+    backend = LocalBackend(
+        [
+            Pool("first", cpus=1, memory_bytes=450 * MIB),
+            Pool("second", cpus=1, memory_bytes=450 * MIB),
+        ],
+        silent_after_s=3.0,
+    )
+    with Client(backend, home=home, history=MemoryHistory()) as opened:
+        yield opened
+
+
+@pytest.fixture(autouse=True)
+def nothing_readable(tmp_path_factory):
+    """Fail a test after which the data can be read in a file."""
+    yield
+    places = (Path("/dev/shm"), memory_root(), tmp_path_factory.getbasetemp())
+    assert holding.holding_mark(*places) == []

@@ -1,0 +1,119 @@
+"""Sweeps on a disk that is full, in a mount of its own: ``python -m tests.fault.full_disk``.
+
+Run under ``unshare --mount --map-root-user``, so that a small file system can be mounted without
+leave; it goes with the process. Prints what happened as JSON.
+"""
+
+# ruff: noqa: T201 - its parent reads what it prints
+
+import json
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+
+from fitcast import Client, LocalBackend, Pool, Sweep, errors
+from tests.fault.estimators import Lingers
+
+MIB = 2**20
+
+
+def mounted(folder: Path, size_bytes: int) -> Path:
+    folder.mkdir()
+    size = f"size={size_bytes}"
+    subprocess.run(["mount", "-t", "tmpfs", "-o", size, "none", str(folder)], check=True)
+    return folder
+
+
+def filled(disk: Path) -> Path:
+    """Write until nothing more fits."""
+    ballast = disk / "ballast"
+    with ballast.open("wb", buffering=0) as file:
+        for size in (MIB, 4096):  # the last page too
+            with suppress(OSError):
+                while True:
+                    file.write(bytes(size))
+    return ballast
+
+
+def sweep(rows: int) -> Sweep:
+    X = np.random.default_rng(0).normal(size=(rows, 8))
+    return Sweep({"m": (Lingers(), {"depth": [2, 3]})}, X, (X[:, 0] > 0).astype(int), cv=3)
+
+
+def backend() -> LocalBackend:
+    return LocalBackend([Pool("p", cpus=1, memory_bytes=600 * MIB)])
+
+
+def apart(folder: Path) -> dict[str, object]:
+    """Two small disks: one for datasets, one for MLflow that fills up and has room again later."""
+    home, disk = mounted(folder / "home", 2 * MIB), mounted(folder / "store", 64 * MIB)
+    told: dict[str, object] = {}
+    with Client(backend(), home=home, tracking_uri=f"sqlite:///{disk}/mlflow.db") as client:
+        large = client.submit(sweep(100_000))
+        try:
+            large.result(60)
+        except errors.FitcastError as error:
+            told["refused"] = str(error)
+        told["state"] = large.state
+        told["left"] = [str(path) for path in (home / "datasets").rglob("*") if path.is_file()]
+        first = client.submit(sweep(500))
+        first.result(60)
+        told["flushed first"] = client.flush(60)
+        ballast = filled(disk)
+        second = client.submit(sweep(500))
+        told["same"] = second.result(60).best_score_ == first.result().best_score_
+        told["outcomes"] = [*first.fits["outcome"], *second.fits["outcome"]]
+        told["flushed while full"] = client.flush(3)
+        told["troubles"] = list(client.troubles)
+        ballast.unlink()
+        told["flushed later"] = client.flush(60)
+        told |= stored(client)
+    return told
+
+
+def everything(folder: Path) -> dict[str, object]:
+    """A home whose disk is full to the last byte while a sweep runs."""
+    home = mounted(folder / "small", 64 * MIB)
+    told: dict[str, object] = {}
+    with Client(backend(), home=home) as client:
+        client.submit(sweep(500)).result(60)
+        client.flush(60)
+        running = client.submit(
+            Sweep(Lingers(linger_s=0.3), *_data(), cv=4, refit=False, name="running")
+        )
+        while running.counts()[1] == 0:
+            time.sleep(0.01)
+        ballast = filled(home)
+        running.wait(60)
+        told["running"] = list(running.fits["outcome"])
+        told["troubles"] = list(client.troubles)
+        refused = client.submit(sweep(5000))
+        try:
+            refused.result(60)
+        except errors.FitcastError as error:
+            told["refused"] = str(error)
+        ballast.unlink()
+        told["flushed later"] = client.flush(60)
+        told |= stored(client)
+    return told
+
+
+def stored(client: Client) -> dict[str, object]:
+    records, _ = client._store.read()
+    ids = {record.record_id for record in records}
+    ours = [record.record_id for run in client._runs.values() for record in run.records]
+    return {"missing": len(set(ours) - ids), "doubled": len(records) - len(ids)}
+
+
+def _data() -> tuple[np.ndarray, np.ndarray]:
+    X = np.random.default_rng(0).normal(size=(500, 8))
+    return X, (X[:, 0] > 0).astype(int)
+
+
+if __name__ == "__main__":
+    cases = {"apart": apart, "everything": everything}
+    print(json.dumps(cases[sys.argv[1]](Path(sys.argv[2]))), flush=True)

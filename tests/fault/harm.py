@@ -1,0 +1,80 @@
+"""Whom to harm: the processes that run a client's fits, by what they are.
+
+Only finding and signalling them. What must hold afterwards is in :mod:`tests.fault.holding`.
+"""
+
+import random
+import signal
+import time
+from collections.abc import Callable
+from contextlib import suppress
+
+import psutil
+
+from fitcast import Client
+
+KINDS = ("fit", "keeper", "fork server", "worker")
+
+
+def victims(client: Client) -> dict[str, list[psutil.Process]]:
+    """Return the processes that run this client's fits."""
+    cluster = client._backend._cluster
+    found: dict[str, list[psutil.Process]] = {kind: [] for kind in KINDS}
+    for nanny in [] if cluster is None else list(cluster.workers.values()):
+        # Nannies are at home in another thread: what one says may be over while it is read.
+        with suppress(psutil.Error, ValueError, AttributeError):
+            if nanny.pid is None:
+                continue
+            worker = psutil.Process(nanny.pid)
+            found["worker"].append(worker)
+            for server in worker.children():
+                if "fork_server" not in " ".join(server.cmdline()):
+                    continue
+                found["fork server"].append(server)
+                for keeper in server.children():
+                    fits = keeper.children()
+                    if fits:  # else it loads data, or has just begun
+                        found["keeper"].append(keeper)
+                        found["fit"] += fits
+    return found
+
+
+def strike(
+    client: Client, kind: str, chance: random.Random, *, sign: int = signal.SIGKILL
+) -> psutil.Process | None:
+    """Send a signal to one of a kind; return it, None if there is none now."""
+    there = victims(client)[kind]
+    if not there:
+        return None
+    victim = chance.choice(there)
+    try:
+        victim.send_signal(sign)
+    except psutil.NoSuchProcess:
+        return None
+    return victim
+
+
+def strike_surely(
+    client: Client, kind: str, chance: random.Random, *, sign: int = signal.SIGKILL
+) -> psutil.Process:
+    """Do so as soon as there is one."""
+    found: list[psutil.Process] = []
+
+    def struck() -> bool:
+        victim = strike(client, kind, chance, sign=sign)
+        if victim is not None:
+            found.append(victim)
+        return victim is not None
+
+    assert until(struck), f"there was no {kind} to harm"
+    return found[0]
+
+
+def until(condition: Callable[[], bool], timeout_s: float = 30.0) -> bool:
+    """Wait until something holds; False if it doesn't."""
+    end = time.monotonic() + timeout_s
+    while not condition():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.01)
+    return True

@@ -1,0 +1,92 @@
+"""SIGKILL of every kind of process, while a sweep runs on it."""
+
+import random
+import time
+import zlib
+from contextlib import suppress
+
+import psutil
+import pytest
+
+from fitcast import Sweep
+from fitcast.history.records import Outcome
+from tests.fault import harm, holding
+from tests.fault.estimators import Lingers
+
+FITS = 2 * holding.SPLITS
+
+
+def submit(client, **params):
+    grid = {"depth": [2, 4], "linger_s": [0.3]} | params
+    return client.submit(
+        Sweep({"m": (Lingers(), grid)}, holding.X, holding.Y, cv=holding.SPLITS, refit=False)
+    )
+
+
+@pytest.mark.parametrize("kind", ["keeper", "fork server", "worker"])
+def test_what_runs_fits_is_killed_and_every_fit_succeeds_all_the_same(client, kind):
+    chance = random.Random(zlib.crc32(kind.encode()))
+    workflow = submit(client)
+    for _ in range(2):  # three would be poison, if they hit the same fit
+        done = workflow.counts()[0]
+        assert harm.until(lambda: bool(harm.victims(client)["fit"]))
+        harm.strike_surely(client, kind, chance)
+        harm.until(lambda done=done: workflow.counts()[0] > done)
+    workflow.wait(90)
+    holding.check_whole(client, workflow, FITS)
+    assert set(workflow.fits["outcome"]) == {"succeeded"}
+
+
+def test_a_killed_fit_is_said_to_be_killed_and_the_others_succeed(client):
+    workflow = submit(client)
+    harm.strike_surely(client, "fit", random.Random(1))
+    workflow.wait(60)
+    holding.check_whole(client, workflow, FITS)
+    fits = workflow.fits.set_index("fit_id")
+    (killed,) = fits[fits["outcome"] != "succeeded"].index
+    assert fits.loc[killed, "outcome"] == "failed"
+    assert "SIGKILL" in fits.loc[killed, "error"]
+
+
+def test_everything_at_once(client):
+    chance = random.Random(2)
+    workflow = submit(client, depth=[2, 3, 4])
+    for kind in ("fork server", "keeper", "worker", "fork server"):
+        if not harm.until(lambda: bool(harm.victims(client)["fit"]) or workflow._run.is_over):
+            break
+        harm.strike(client, kind, chance)
+    workflow.wait(90)
+    holding.check_whole(client, workflow, 3 * holding.SPLITS)
+
+
+def test_a_worker_whose_fork_server_can_t_be_started_is_replaced(client):
+    workflow = submit(client)
+    assert harm.until(lambda: bool(harm.victims(client)["fit"]))
+    worker = harm.victims(client)["fork server"][0].parent()
+    while worker.is_running() and not workflow._run.is_over:
+        for server in harm.victims(client)["fork server"]:
+            with suppress(psutil.Error):
+                if server.ppid() == worker.pid:
+                    server.kill()
+        time.sleep(0.02)
+    workflow.wait(60)
+    holding.check_whole(client, workflow, FITS)
+    told = [r.error_message for r in client._runs[workflow.id].records if r.error_message]
+    assert set(workflow.fits["outcome"]) == {"succeeded"}, told
+    assert not worker.is_running()
+
+
+def test_a_lost_attempt_leaves_a_record_and_a_time_of_its_end(client):
+    workflow = submit(client)
+    harm.strike_surely(client, "keeper", random.Random(3))
+    assert harm.until(lambda: bool(harm.victims(client)["fit"]))
+    harm.strike_surely(client, "worker", random.Random(4))
+    workflow.wait(60)
+    holding.check_whole(client, workflow, FITS)
+    lost = [r for r in client._runs[workflow.id].records if r.outcome is Outcome.WORKER_LOST]
+    assert len(lost) >= 2
+    assert all(record.error_message for record in lost)
+    assert all(record.started_at <= record.ended_at for record in lost)
+    assert client.flush()
+    saved = client._store.workflow(workflow.id).records
+    assert {r.record_id for r in saved} == {r.record_id for r in client._runs[workflow.id].records}
