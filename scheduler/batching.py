@@ -7,7 +7,8 @@ of what is left (guided self-scheduling: Polychronopoulos and Kuck, IEEE Transac
 Computers, 1987).
 """
 
-from fitcast.scheduler.plan_state import FitState, PlanState, WorkflowState
+from fitcast.scheduler.fit_state import FitState
+from fitcast.scheduler.plan_state import PlanState, WorkflowState
 from fitcast.sizing.prior import process_start_s
 
 TINY_S = 0.1

@@ -28,8 +28,9 @@ from fitcast.scheduler.events import (
     WorkerJoined,
     WorkerLeft,
 )
+from fitcast.scheduler.fit_state import FitState
 from fitcast.scheduler.placement import place
-from fitcast.scheduler.plan_state import FitState, PlanState, WorkerState, WorkflowState
+from fitcast.scheduler.plan_state import PlanState, WorkerState, WorkflowState
 from fitcast.scheduler.pools import WorkerSize
 
 MOST_WORKERS_LOST = 3
@@ -102,7 +103,7 @@ class Decisions:
         self.state.join(size)
 
     def _leave(self, event: WorkerLeft) -> list[Action]:
-        worker = self.state.leave(event.address)
+        worker = self.state.leave(event.address, returns=event.returns)
         if worker is None:
             return []
         actions: list[Action] = []

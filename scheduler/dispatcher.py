@@ -184,7 +184,7 @@ class Dispatcher:
                         run.rows[member.key.fit_id].state = "waiting"
                 else:
                     noted.append((run, self._record(run, sent.start, member, measured), measured))
-        self._act(events.WorkerLeft(address))
+        self._act(events.WorkerLeft(address, returns=True))
         for run, record, measured in noted:
             self._on_attempt(run, record, measured)
 

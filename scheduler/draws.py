@@ -14,7 +14,7 @@ from scipy.special import ndtr, ndtri
 from fitcast.history.records import Estimate
 from fitcast.scheduler.decisions import Decisions
 from fitcast.scheduler.events import FitKey
-from fitcast.scheduler.plan_state import FitState
+from fitcast.scheduler.fit_state import FitState
 
 Array = npt.NDArray[np.float64]
 Places = npt.NDArray[np.int64]

@@ -50,6 +50,7 @@ class WorkerLeft:
 
     address: str
     preempted: bool = False  # it was taken away, so no attempt on it can be to blame
+    returns: bool = False  # another one of its size will come instead
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

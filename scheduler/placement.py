@@ -25,9 +25,9 @@ from itertools import islice
 
 from fitcast.scheduler.batching import LATE_FACTOR, LATE_S, followers_of, follows_in_s
 from fitcast.scheduler.events import FitKey, Follower, Start
+from fitcast.scheduler.fit_state import FitState
 from fitcast.scheduler.memory_load import Demand
 from fitcast.scheduler.plan_state import (
-    FitState,
     PlanState,
     Reservation,
     WorkerState,

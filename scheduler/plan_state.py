@@ -1,4 +1,4 @@
-"""What a plan knows: fits, workers and workflows, and what is reserved where.
+"""What a plan knows: workers and workflows, and what is reserved where.
 
 Only state and the sums over it. What moves it is in :mod:`fitcast.scheduler.decisions`, where a
 fit goes in :mod:`fitcast.scheduler.placement`.
@@ -8,12 +8,12 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
-from fitcast.history.records import Estimate, Outcome
-from fitcast.scheduler.events import FitKey, SharedWork
-from fitcast.scheduler.memory_load import Demand, MemoryLoad, demand_of
+from fitcast.history.records import Estimate
+from fitcast.scheduler.events import FitKey
+from fitcast.scheduler.fit_state import FitState
+from fitcast.scheduler.memory_load import Demand, MemoryLoad
 from fitcast.scheduler.pools import WorkerSize, cost_per_hour
 from fitcast.scheduler.waiting import WaitingFits
-from fitcast.sizing.allocation import attempt_bytes
 
 DEADLINE_FACTOR = 20.0
 """An attempt may take this many times its P90 forecast before it counts as hung."""
@@ -26,114 +26,6 @@ LONGER_RETRY_FACTOR = 5.0
 
 ALONE_AFTER_LOST = 2
 """A fit that ran on so many lost workers gets the next to itself: no neighbour is blamed then."""
-
-THREADS_START_S = 0.05
-"""What starting a second thread costs a fit: its process was forked with one."""
-
-
-@dataclass(slots=True)
-class FitState:
-    """A fit's place in the plan."""
-
-    key: FitKey
-    estimate: Estimate
-    order: int = 0  # of submission
-    fold: int | None = None  # whose rows it shares with other fits; None if it shares none
-    candidate: int | None = None  # whose folds err together; None if it stands alone
-    shared: SharedWork | None = None
-    attempt: int = 0
-    running_on: str | None = None
-    threads: int = 1  # that its process has; 0 while it follows another fit in theirs
-    share_bytes: int = 0
-    held: Demand | None = None  # what its worker counts; None while it follows another fit
-    follows: FitKey | None = None  # in whose process it runs
-    started_s: float = 0.0
-    process_ratio: float = 1.0  # its process, followers included, over it alone with one thread
-    least_memory_bytes: int = 0  # proved too little by running out of memory
-    memory_failures: int = 0
-    timeouts: int = 0
-    workers_lost: int = 0
-    outcome: Outcome | None = None
-    wanted_memory_bytes: int = 0  # by the next attempt; 0 until it is first asked for
-    wanted_demand: Demand | None = None
-
-    @property
-    def fit_id(self) -> str:
-        """Its name within the workflow."""
-        return self.key.fit_id
-
-    @property
-    def is_fresh(self) -> bool:
-        """Whether nothing has gone wrong with it: others may run in its process."""
-        return not (self.memory_failures or self.timeouts or self.workers_lost)
-
-    @property
-    def ends_s(self) -> float:
-        """Forecast of when its process will be done, on the plan's own clock."""
-        return self.started_s + self.process_ratio * self.estimate.runtime_s_p50
-
-    def reforecast(self, estimate: Estimate) -> None:
-        """Take a corrected forecast."""
-        self.estimate, self.wanted_memory_bytes, self.wanted_demand = estimate, 0, None
-
-    def ran_out_of_memory(self, used_bytes: int) -> None:
-        """Note how much memory was too little."""
-        self.least_memory_bytes = max(self.least_memory_bytes, used_bytes)
-        self.memory_failures += 1
-        self.wanted_memory_bytes, self.wanted_demand = 0, None
-
-    def wanted_bytes(self) -> int:
-        """Return the memory that the next attempt should get, whatever there is."""
-        if self.wanted_memory_bytes == 0:
-            self.wanted_memory_bytes = attempt_bytes(
-                self.estimate, self.least_memory_bytes, self.memory_failures
-            )
-        return self.wanted_memory_bytes
-
-    def demand(self) -> Demand:
-        """Return what it adds to a sum; after running out of memory all that it should get."""
-        if self.wanted_demand is None:
-            alone = self.candidate is None
-            group = (self.key.workflow_id, self.key.fit_id if alone else self.candidate)
-            if self.memory_failures:
-                self.wanted_demand = Demand(float(self.wanted_bytes()), 0.0, group)
-            else:
-                self.wanted_demand = demand_of(self.estimate, group)
-        return self.wanted_demand
-
-    def runtime_s(self, threads: int) -> float:
-        """Return the median forecast of the runtime with `threads` threads (Amdahl)."""
-        if threads <= 1:
-            return self.estimate.runtime_s_p50
-        fraction = self.estimate.parallel_fraction
-        scaled = self.estimate.runtime_s_p50 * (1.0 - fraction + fraction / threads)
-        return scaled + THREADS_START_S
-
-    def copy(self) -> "FitState":
-        """Return an independent copy, for simulating what comes next."""
-        return FitState(
-            self.key,
-            self.estimate,
-            self.order,
-            self.fold,
-            self.candidate,
-            self.shared,
-            self.attempt,
-            self.running_on,
-            self.threads,
-            self.share_bytes,
-            self.held,
-            self.follows,
-            self.started_s,
-            self.process_ratio,
-            self.least_memory_bytes,
-            self.memory_failures,
-            self.timeouts,
-            self.workers_lost,
-            self.outcome,
-            self.wanted_memory_bytes,
-            self.wanted_demand,
-        )
 
 
 @dataclass(slots=True)
@@ -256,6 +148,7 @@ class PlanState:
     version: int = 0  # of the workers: raised when classes of waiting fits may have changed
     kinds: Counter[tuple[int, int]] = field(default_factory=Counter)  # (CPUs, memory) → workers
     kinds_sorted_for: Counter[tuple[int, int]] = field(default_factory=Counter)
+    away: Counter[int] = field(default_factory=Counter)  # memory of workers that will be back
 
     # -- workers -----------------------------------------------------------------------------
 
@@ -265,6 +158,7 @@ class PlanState:
             return
         if size.cost_per_hour is None:
             size = replace(size, cost_per_hour=cost_per_hour(size.cpus, size.memory_bytes))
+        self.away -= Counter([size.memory_bytes])  # none below zero are kept
         free = size.memory_bytes - self.held_bytes()
         self.workers[size.address] = WorkerState(size, size.cpus, free)
         self.changed[size.address] = None
@@ -272,11 +166,13 @@ class PlanState:
         self.kinds[size.cpus, size.memory_bytes] += 1
         self._note_kinds()
 
-    def leave(self, address: str) -> WorkerState | None:
+    def leave(self, address: str, *, returns: bool = False) -> WorkerState | None:
         """Count a worker out; its fits are for the caller to take off it."""
         worker = self.workers.pop(address, None)
         if worker is None:
             return None
+        if returns:
+            self.away[worker.size.memory_bytes] += 1
         self.changed.pop(address, None)
         if self.reservation is not None and self.reservation.worker == address:
             self.reservation = None
@@ -309,8 +205,12 @@ class PlanState:
         return sum(workflow.dataset_bytes for workflow in self.workflows.values())
 
     def most_memory_bytes(self) -> int:
-        """Return what a fit alone on the largest worker could have, beside the datasets."""
-        return max((memory for _, memory in self.kinds), default=0) - self.held_bytes()
+        """Return what a fit alone on the largest worker could have, beside the datasets.
+
+        Workers that will be back count: what needs one of them waits for it.
+        """
+        here = max((memory for _, memory in self.kinds), default=0)
+        return max(here, max(self.away, default=0)) - self.held_bytes()
 
     # -- workflows ---------------------------------------------------------------------------
 
@@ -396,4 +296,5 @@ class PlanState:
             changed=dict(self.changed),
             reservation=reserved and replace(reserved, load=reserved.load.copy()),
             kinds=Counter(self.kinds),
+            away=Counter(self.away),
         )

@@ -13,7 +13,8 @@ fit on the cores for ``L``.
 
 import math
 
-from fitcast.scheduler.plan_state import THREADS_START_S, FitState, PlanState
+from fitcast.scheduler.fit_state import THREADS_START_S, FitState
+from fitcast.scheduler.plan_state import PlanState
 
 LEAST_PARALLEL_FRACTION = 0.3
 """Below this, a second core for a fit is better left idle."""

@@ -268,7 +268,7 @@ class _Play(SimulatedBackend):
         if again_s is not None:
             replaced = replace(size, address=f"{name}.{self._left[name]}")
             self.at(self.now_s + again_s, self._joining(name, replaced))
-        yield WorkerLeft(size.address, preempted)
+        yield WorkerLeft(size.address, preempted, returns=again_s is not None)
 
     def _striking(self, fault: Fault) -> Callable[[], Iterable[Event]]:
         match fault:

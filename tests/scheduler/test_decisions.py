@@ -37,6 +37,18 @@ def ended(start, outcome=Outcome.SUCCEEDED, peak=0):
     return events.AttemptEnded(start.key, start.attempt, outcome, peak)
 
 
+def test_a_fit_that_needs_the_large_worker_waits_until_it_is_back():
+    decisions = plan(ONE, TWO)
+    decisions.handle(WorkerLeft("two", returns=True), 0.0)
+    (start,) = started(decisions.handle(submitted(estimate(5.0, 900 * MIB)), 1.0))
+    assert start.worker == "one"
+    actions = decisions.handle(ended(start, Outcome.OUT_OF_MEMORY, 1000 * MIB), 2.0)
+    assert not started(actions)  # and it isn't given up
+    (again,) = started(decisions.handle(WorkerJoined(replace(TWO, address="new")), 3.0))
+    assert (again.worker, again.key) == ("new", start.key)
+    assert again.share_bytes > 1000 * MIB
+
+
 def test_the_longest_fit_starts_first():
     decisions = plan(ONE)
     actions = decisions.handle(submitted(estimate(1.0), estimate(9.0), estimate(3.0)), 0.0)

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fitcast.scheduler.events import FitKey, SharedWork
-from fitcast.scheduler.plan_state import FitState
+from fitcast.scheduler.fit_state import FitState
 from fitcast.scheduler.waiting import LOOK_AHEAD, WaitingFits
 from tests.scheduler.making import MIB, estimate
 
