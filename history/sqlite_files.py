@@ -8,14 +8,17 @@ import fcntl
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
 from fitcast.errors import HistoryError
 from fitcast.history.tracking_uri import HINT
 
+_PREFIX: Final = "fitcast-schema-"  # of folders in which a schema is built
+_LEFT_AFTER_S: Final = 3600.0  # building takes seconds: older ones were left by a kill
 _MIN_FREE_BYTES: Final = 8 * 2**20  # a fresh schema takes about 1 MB, a large workflow some more
 
 
@@ -65,12 +68,21 @@ def build_database(database: Path, build: Callable[[str], None]) -> None:
     """
     fast = Path("/dev/shm")  # noqa: S108
     folder = fast if os.access(fast, os.W_OK) else None
-    with tempfile.TemporaryDirectory(prefix="fitcast-", dir=folder) as temporary:
+    _remove_left(Path(folder or tempfile.gettempdir()))
+    with tempfile.TemporaryDirectory(prefix=_PREFIX, dir=folder) as temporary:
         built = Path(temporary) / "mlflow.db"
         build(f"sqlite:///{built}")
         fresh = database.with_name(f".{database.name}.new")
         shutil.copyfile(built, fresh)
         fresh.replace(database)
+
+
+def _remove_left(folder: Path) -> None:
+    for left in folder.glob(f"{_PREFIX}*"):
+        with suppress(OSError):
+            about = left.stat()
+            if about.st_uid == os.getuid() and time.time() - about.st_mtime > _LEFT_AFTER_S:
+                shutil.rmtree(left)
 
 
 @contextmanager

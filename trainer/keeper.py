@@ -146,6 +146,8 @@ class _Watch:
         deadline_s = self._specs[turn.number].deadline_s
         must_go, room = self._ledger.look()
         if used > self._limit:
+            # seen here and now; what the kernel reports at the end may lag by some pages
+            self._tree_peaks[turn.number] = max(self._tree_peaks.get(turn.number, 0), used)
             self._kill("memory", turn.number)
         elif must_go:
             self._kill("room", turn.number)
