@@ -29,6 +29,7 @@ BENCHMARKS: Final = {
     "tiny": "benchmarks.workloads.tiny",
     "eta": "benchmarks.workloads.eta_truth",
     "workers": "benchmarks.workloads.many_workers",
+    "scale": "benchmarks.bench_scale",
 }
 """By name, the module whose ``run(quick: bool) -> Report`` does it."""
 
@@ -60,7 +61,11 @@ def _run(given: argparse.Namespace) -> int:
         print(f"\n{name} …", file=sys.stderr, flush=True)
         began_s = time.monotonic()
         try:
-            asked = {} if given.repeats is None or name == "eta" else {"repeats": given.repeats}
+            asked = (
+                {}
+                if given.repeats is None or name in ("eta", "scale")
+                else {"repeats": given.repeats}
+            )
             reports[name] = import_module(BENCHMARKS[name]).run(given.quick, **asked)
         except Exception:
             traceback.print_exc()

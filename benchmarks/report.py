@@ -48,6 +48,14 @@ FORMATS: Final = {
     "ETA s": "{:.1f}",
     "P90 s": "{:.1f}",
     "ETA off by": "{:+.0%}",
+    "workers": "{:,.0f}",
+    "bound s": "{:.0f}",
+    "99.9 % done": "{:.2f}",
+    "cores busy": "{:.0%}",
+    "memory used": "{:.0%}",
+    "wasted GB·h": "{:,.0f}",
+    "planner s": "{:.1f}",
+    "per event µs": "{:,.0f}",
     "note": "{}",
 }
 """Columns in their order with their formats.
