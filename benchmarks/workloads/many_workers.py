@@ -29,6 +29,7 @@ from benchmarks import peers
 from benchmarks.bench_sizing import DATA
 from benchmarks.judging import Row
 from benchmarks.report import Report
+from fitcast.errors import BackendError
 from fitcast.history.codec import read_parquet
 from fitcast.history.records import Outcome
 from fitcast.history.store import MemoryHistory
@@ -138,7 +139,9 @@ class SleepingBackend:
         """Return the workers that there will be."""
         return planned_workers(self.pools)
 
-    def start(self, key_dir: Path, on_change: Callable[[], None]) -> DaskClient:
+    def start(
+        self, key_dir: Path, on_change: Callable[[], None], on_lost: Callable[[BackendError], None]
+    ) -> DaskClient:
         """Start scheduler and workers."""
         with dask.config.set(_CONFIG):  # as the real one: no stealing, little self-observation
             self._cluster = LocalCluster(
