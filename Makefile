@@ -13,11 +13,8 @@ UV_VENV := build/uv
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
 
-<<<<<<< HEAD
-.PHONY: help demo compare bench bench-sizing test test-tensorflow lint format requirements clean
-=======
-.PHONY: help demo compare bench-sizing test test-faults test-tensorflow lint format requirements clean
->>>>>>> faults
+.PHONY: help demo compare bench bench-sizing test test-faults test-tensorflow lint format \
+    requirements clean
 .DELETE_ON_ERROR:
 
 help: ## list what can be made
