@@ -328,12 +328,10 @@ def _start(
 
 
 def _follower(workflow: WorkflowState, fit: FitState, batch_s: float) -> Follower:
-    # Those that share work aren't given back: in another process it would be done again.
-    shares = fit.shared is not None and fit.shared.name
     return Follower(
         FitKey(*fit.key),
         fit.attempt,
         workflow.attempt_deadline_s(fit),
         fit.estimate.runtime_s_p50 - follows_in_s(fit),
-        math.inf if shares else LATE_S + LATE_FACTOR * batch_s,
+        LATE_S + LATE_FACTOR * batch_s,
     )

@@ -10,6 +10,7 @@ from statistics import median
 
 from sklearn.pipeline import Pipeline
 
+from fitcast.history.records import Estimate
 from fitcast.scheduler.events import SharedWork
 from fitcast.sizing.features import describe
 from fitcast.sizing.prior import process_start_s, steps_share
@@ -24,7 +25,9 @@ ENOUGH_SEEN = 3
 _FOLD = " fold "
 
 
-def shared_work(prepared: PreparedSweep) -> dict[str, SharedWork]:
+def shared_work(
+    prepared: PreparedSweep, estimates: Mapping[str, Estimate]
+) -> dict[str, SharedWork]:
     """Return the work that fits have in common with others, by fit_id, where there is any.
 
     Pipelines whose first steps are equal share them on the same rows: of each pipeline the longest
@@ -46,7 +49,8 @@ def shared_work(prepared: PreparedSweep) -> dict[str, SharedWork]:
         if not common:
             continue
         if index not in shares:
-            shares[index] = steps_share(describe(fit.request), len(common))
+            runtime_s = estimates[fit.fit_id].runtime_s_p50
+            shares[index] = steps_share(describe(fit.request), len(common), runtime_s)
         found[fit.fit_id] = SharedWork(f"{common[-1]}{_FOLD}{fit.fold}", shares[index])
     return found
 
@@ -58,9 +62,9 @@ def corrected(
     seen: dict[str, list[float]] = {}
     for fit_id, one in measured.items():
         alone_s = one.runtime_s + one.shared_s - process_start_s()
-        if fit_id in work and one.shared_s > process_start_s() and alone_s > 0:
+        if fit_id in work and one.shared_s > 0 and alone_s > 0:
             share = (one.shared_s - process_start_s()) / alone_s
-            seen.setdefault(_steps(work[fit_id]), []).append(min(share, 1.0))
+            seen.setdefault(_steps(work[fit_id]), []).append(min(max(share, 0.0), 1.0))
     shares = {name: median(all_of) for name, all_of in seen.items() if len(all_of) >= ENOUGH_SEEN}
     return {
         fit_id: SharedWork(one.name, shares[_steps(one)])

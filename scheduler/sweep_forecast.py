@@ -340,7 +340,7 @@ def submission(
         dataset_bytes=prepared.dataset_bytes,
         folds={fit.fit_id: fit.fold for fit in prepared.fits},
         candidates={fit.fit_id: fit.candidate.index for fit in prepared.fits},
-        shared=shared_work(prepared),
+        shared=shared_work(prepared, estimates),
         memory_bytes=prepared.sweep.memory_bytes,
         deadline_s=prepared.sweep.deadline_s,
         final=bool(prepared.refit),

@@ -145,14 +145,23 @@ def cost_of(fit: Described, given: Mapping[str, Any] | None = None) -> Cost:
     )
 
 
-def steps_share(fit: Described, count: int) -> float:
+def steps_share(fit: Described, count: int, runtime_s: float) -> float:
     """Return which share of a pipeline's runtime its first steps take, 0 to 1.
 
     Steps that no law knows are taken to cost a good part: who shares them finds out.
+
+    Parameters
+    ----------
+    fit
+        What is asked.
+    count
+        How many steps.
+    runtime_s
+        Its forecast in seconds.
     """
     first = replace(fit, steps=(*fit.steps[:count], fit.algorithm))
     _, steps_s, _ = _through_steps(first, constants()["steps"])
-    share = steps_s / max(steps_s, cost_of(fit).work_s)
+    share = steps_s / max(steps_s, runtime_s)
     names = {step.rpartition(".")[2] for step in fit.steps[:count]}
     return max(share, _UNKNOWN_STEP_SHARE if names - _KNOWN_STEPS else 0.0)
 

@@ -35,6 +35,7 @@ from fitcast.trainer.sharing import SharedSteps, common_steps, step_names
 
 _MAX_WARNINGS = 100
 _MAX_WARNING_CHARS = 2_000
+_WORTH_KEEPING = 0.1  # work in common that is less of a fit doesn't make others wait for each other
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,13 +84,18 @@ class _Turns:
         start_s = time.monotonic() - began_s
         at = FIRST_REPORT
         state = ProcessState.now(self._specs[0].threads) if len(self._specs) > 1 else None
+        turn_s = began_s
         for turn in range(len(self._specs)):
             if turn and state is not None:
                 # What a fit left could harm or bother the others: they get a new process. Those
-                # whose turn comes much later than planned are given back: cores may idle.
-                late = time.monotonic() - began_s > self._specs[turn].begin_within_s
-                if late or left_behind():
+                # whose turn comes much later than planned are given back, as cores may idle,
+                # unless a good part of their work is done already.
+                now_s = time.monotonic()
+                late = now_s - began_s > self._specs[turn].begin_within_s
+                kept_s = 0.0 if self._shared is None else self._shared.kept_s
+                if left_behind() or (late and kept_s < _WORTH_KEEPING * (now_s - turn_s)):
                     return
+                turn_s = now_s
                 state.restore()
                 begin_turn(
                     self._fds.result,

@@ -96,6 +96,11 @@ class SharedSteps:
         self._tests: _Applied = before._tests if before is not None and usable else _Applied()
         self._tests.saved_s = 0.0
 
+    @property
+    def kept_s(self) -> float:
+        """How long the steps took, in seconds, that the next fit needn't fit."""
+        return sum(self._leaves.fit_s)
+
     # -- what scikit-learn's Pipeline asks of its memory ------------------------------------
 
     def cache(self, function: Callable[..., Any], ignore: Any = None) -> Callable[..., Any]:
