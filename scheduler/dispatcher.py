@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -31,6 +32,7 @@ from fitcast.scheduler.decisions import Decisions
 from fitcast.scheduler.live_eta import LiveEta
 from fitcast.scheduler.runs import FitRow, Run, record_of
 from fitcast.scheduler.sweep_forecast import OVERHEAD_S, submission
+from fitcast.sizing.prior import process_start_s
 from fitcast.trainer.attempts import Measured
 from fitcast.trainer.results import best_candidate, tabulate
 
@@ -250,7 +252,17 @@ class Dispatcher:
                     run.rows[member.key.fit_id].state = "waiting"
                 self._act(events.AttemptEnded(member.key, member.attempt, Outcome.PREEMPTED, 0))
             else:
+                if member.key != sent.start.key:
+                    one = self._with_start_saved(one)
                 self._attempt_ended(run, sent.start, member, one)
+
+    def _with_start_saved(self, measured: Measured) -> Measured:
+        """Count the start of the process as work that another fit did for this one.
+
+        As it is forecast: first use of everything costs more than the fork that could be timed.
+        """
+        start_s = process_start_s() / (self.machine_speed or 1.0)
+        return replace(measured, shared_s=measured.shared_s + start_s)
 
     def _attempt_ended(
         self, run: Run, start: events.Start, member: Member, measured: Measured

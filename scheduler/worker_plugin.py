@@ -84,6 +84,12 @@ def _plugin(worker: Any) -> FitWorker:
     return plugin
 
 
+def _runner(worker: Any) -> AttemptRunner | None:
+    """Return a worker's runner; none while it comes or goes."""
+    plugin: FitWorker | None = worker.plugins.get(PLUGIN_NAME)
+    return None if plugin is None else plugin.runner
+
+
 def run_attempts(specs: tuple[AttemptSpec, ...]) -> list[Measured | None]:
     """Run attempts one after another; the task that Dask carries to the worker."""
     return _plugin(get_worker()).run(specs)
@@ -96,12 +102,12 @@ async def cancel_attempt(
 
     A coroutine: Dask lets only those run without waiting for them.
     """
-    runner = _plugin(dask_worker).runner
+    runner = _runner(dask_worker)
     return runner is not None and runner.cancel(fit_id, attempt, workflow_id)
 
 
 async def close_dataset(dataset_id: str, dask_worker: Any = None) -> None:
     """Let the worker forget a dataset."""
-    runner = _plugin(dask_worker).runner
+    runner = _runner(dask_worker)
     if runner is not None:
         runner.close_dataset(dataset_id)

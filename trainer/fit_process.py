@@ -80,8 +80,7 @@ class _Turns:
         self._next: tuple[Job, Any, list[str]] | None = None  # made already, to see what is shared
 
     def run(self, began_s: float) -> None:
-        """Run them; the process was forked at `began_s`, its start is paid by the first."""
-        start_s = time.monotonic() - began_s
+        """Run them; the process was forked at `began_s`."""
         at = FIRST_REPORT
         state = ProcessState.now(self._specs[0].threads) if len(self._specs) > 1 else None
         turn_s = began_s
@@ -113,8 +112,6 @@ class _Turns:
                 "stderr_end": size(self._fds.stderr),
             }
             report = replace(report, ended_s=time.monotonic(), **cost)
-            if turn and report.fitted is not None:
-                report.fitted.shared_s += start_s
             try:
                 at = append_report(self._fds.result, at, report)
             except BaseException as error:  # a result that can't be pickled
