@@ -17,7 +17,7 @@ from fitcast.scheduler.runs import Run
 from fitcast.scheduler.shared_work import corrected
 from fitcast.scheduler.sweep_forecast import groups_of
 
-SHARE_OF_CORE = 0.015
+SHARE_OF_CORE = 0.03
 """Share of one core that live ETAs may take."""
 
 SHARE_FOR_ESTIMATES = 0.03
@@ -79,16 +79,17 @@ class LiveEta:
             if self._closing.wait(SETTLE_S):
                 return
             self._changed.clear()
-            began_s = time.monotonic()
             # Without a new forecast the plan goes on all the same; the next event is another try.
+            used_s = time.thread_time()
             with suppress(Exception):
                 self.correct()
-            pause_s = (time.monotonic() - began_s) / SHARE_FOR_ESTIMATES
-            if began_s >= self._next_eta_s:
+            pause_s = (time.thread_time() - used_s) / SHARE_FOR_ESTIMATES
+            if time.monotonic() >= self._next_eta_s:
+                used_s = time.thread_time()
                 with suppress(Exception):
                     self.renew()
-                now_s = time.monotonic()
-                self._next_eta_s = now_s + (now_s - began_s) / SHARE_OF_CORE
+                used_s = time.thread_time() - used_s
+                self._next_eta_s = time.monotonic() + used_s / SHARE_OF_CORE
             if self._closing.wait(max(LEAST_PAUSE_S, pause_s)):
                 return
 
