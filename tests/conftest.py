@@ -56,6 +56,7 @@ def _children() -> list[psutil.Process]:
 
 def _told(process: psutil.Process) -> str:
     try:
-        return f"{process.pid} ({process.status()}) {' '.join(process.cmdline())}"
+        about = f"{process.pid} of {process.ppid()} ({process.status()})"
+        return f"{about} {' '.join(process.cmdline())}"
     except psutil.Error:
         return f"{process.pid}"

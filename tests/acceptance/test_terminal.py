@@ -39,6 +39,11 @@ sweep = Sweep({{"slow": (Slow(), {{"level": [1, 2, 3, 4]}})}}, *load_iris(return
 pytestmark = pytest.mark.timeout(120)
 
 
+def _take_terminal() -> None:
+    os.close(os.open(os.ttyname(0), os.O_RDWR))  # Ctrl-C goes to it
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # ignored by what a shell runs in the background
+
+
 class Terminal:
     """A command in a pseudo-terminal of its own, as a person would run it."""
 
@@ -50,7 +55,7 @@ class Terminal:
             stdout=theirs,
             stderr=theirs,
             start_new_session=True,
-            preexec_fn=lambda: os.close(os.open(os.ttyname(0), os.O_RDWR)),  # Ctrl-C goes to it
+            preexec_fn=_take_terminal,
             env=os.environ | {"TERM": "xterm-256color", "COLUMNS": "100", "LINES": "40"},
         )
         os.close(theirs)

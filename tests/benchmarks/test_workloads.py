@@ -97,7 +97,7 @@ def test_unknown_benchmarks_are_refused():
 
 
 @pytest.mark.timeout(400)  # half a minute on an idle machine
-def test_every_benchmark_runs(tmp_path, capsys, no_process_left):
+def test_every_benchmark_runs(tmp_path, capsys):
     path = tmp_path / "bench.json"
     assert main(["--quick", "--json", str(path)]) == 0
     whole = json.loads(path.read_text())
