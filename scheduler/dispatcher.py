@@ -182,8 +182,7 @@ class Dispatcher:
                 continue
             for member, measured in zip(sent.members, sent.lost(error), strict=True):
                 if measured is None:
-                    with run.lock:
-                        run.rows[member.key.fit_id].state = "waiting"
+                    _wait_again(run, member)
                 else:
                     noted.append((run, self._record(run, sent.start, member, measured), measured))
         self._act(events.WorkerLeft(address, returns=True))
@@ -248,8 +247,7 @@ class Dispatcher:
             self.overhead_s += 0.05 * (min(max(idle_s, 0.0), 1.0) - self.overhead_s)
         for member, one in reversed(list(zip(sent.members, measured, strict=True))):
             if one is None:
-                with run.lock:
-                    run.rows[member.key.fit_id].state = "waiting"
+                _wait_again(run, member)
                 self._act(events.AttemptEnded(member.key, member.attempt, Outcome.PREEMPTED, 0))
             else:
                 if member.key != sent.start.key:
@@ -368,6 +366,12 @@ class Dispatcher:
     def _snapshot(self) -> tuple[Decisions, dict[str, Run], float]:
         with self._plan_lock:
             return self.decisions.copy(), dict(self._runs), self.overhead_s
+
+
+def _wait_again(run: Run, member: Member) -> None:
+    """Show a fit whose turn never came as it was before."""
+    with run.lock:
+        run.rows[member.key.fit_id].state = "waiting"
 
 
 def _versions() -> dict[str, str]:

@@ -8,15 +8,12 @@ from collections import Counter
 from collections.abc import Mapping
 from statistics import median
 
-from sklearn.pipeline import Pipeline
-
 from fitcast.history.records import Estimate
 from fitcast.scheduler.events import SharedWork
 from fitcast.sizing.features import describe
 from fitcast.sizing.prior import process_start_s, steps_share
 from fitcast.trainer.attempts import Measured
 from fitcast.trainer.jobs import WEIGHTS
-from fitcast.trainer.sharing import step_names
 from fitcast.trainer.sweep import PreparedSweep
 
 ENOUGH_SEEN = 3
@@ -35,11 +32,7 @@ def shared_work(
     """
     if WEIGHTS in prepared.content.columns:
         return {}  # steps may be fitted with weights, and aren't shared
-    chains = {
-        candidate.index: step_names(candidate.configured(), 0)
-        for candidate in prepared.candidates
-        if isinstance(candidate.estimator, Pipeline)
-    }
+    chains = prepared.step_chains
     counted = Counter(name for chain in chains.values() for name in chain)
     found: dict[str, SharedWork] = {}
     shares: dict[int, float] = {}

@@ -12,7 +12,6 @@ that would find room anywhere.
 import heapq
 import math
 from bisect import bisect_left, insort
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import NamedTuple, Protocol
@@ -207,7 +206,3 @@ class WaitingFits:
         other._work_s = dict(self._work_s)
         other._saved_s = self._saved_s
         return other
-
-    def classes(self) -> Counter[int]:
-        """Return how many fits wait by how many slots can run their kind."""
-        return Counter({self._slots[n]: len(entries) for n, entries in self._classes.items()})

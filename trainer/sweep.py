@@ -7,11 +7,13 @@ in: reading data (:mod:`fitcast.trainer.datasets`), refusing bad input
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from sklearn.pipeline import Pipeline
 
 from fitcast.history.records import REFIT_FOLD, ParamValue, Request
 from fitcast.trainer import validation
@@ -21,6 +23,7 @@ from fitcast.trainer.kinds import is_classifier
 from fitcast.trainer.models import Candidate, Models, candidates_from
 from fitcast.trainer.requests import Shape, plain_params, request_for, shape_of
 from fitcast.trainer.scorers import check_refit, scorer_for, scorer_names
+from fitcast.trainer.sharing import step_names
 from fitcast.trainer.splits import make_splits
 
 __all__ = ["Candidate", "Fit", "PreparedSweep", "Sweep"]
@@ -84,6 +87,18 @@ class PreparedSweep:
         if not return_model and len(data) <= _KEPT_JOB_BYTES:
             self._jobs[candidate.index] = data
         return data
+
+    @cached_property
+    def step_chains(self) -> dict[int, list[str]]:
+        """Names of the beginnings of pipelines, by candidate: equal ones, equal fitted steps.
+
+        Made once: a sweep is forecast, and submitted, with the same ones.
+        """
+        return {
+            candidate.index: step_names(candidate.configured(), 0)
+            for candidate in self.candidates
+            if isinstance(candidate.estimator, Pipeline)
+        }
 
     def refit_fit(self, candidate: Candidate) -> Fit:
         """Return the fit of a candidate on all rows."""

@@ -5,13 +5,13 @@ Only finding and signalling them. What must hold afterwards is in :mod:`tests.fa
 
 import random
 import signal
-import time
 from collections.abc import Callable
 from contextlib import suppress
 
 import psutil
 
 from fitcast import Client
+from tests.trainer.running import wait_for
 
 KINDS = ("fit", "keeper", "fork server", "worker")
 
@@ -72,9 +72,4 @@ def strike_surely(
 
 def until(condition: Callable[[], bool], timeout_s: float = 30.0) -> bool:
     """Wait until something holds; False if it doesn't."""
-    end = time.monotonic() + timeout_s
-    while not condition():
-        if time.monotonic() > end:
-            return False
-        time.sleep(0.01)
-    return True
+    return wait_for(condition, timeout_s)

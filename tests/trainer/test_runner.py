@@ -33,15 +33,7 @@ from sklearn.svm import SVC
 from fitcast.errors import BackendError, SealError
 from fitcast.history.records import REFIT_FOLD, Outcome
 from fitcast.trainer.datasets import DatasetContent
-from fitcast.trainer.runner import AttemptRunner
 from fitcast.trainer.sealing import new_key, seal
-
-
-@pytest.fixture(scope="module")
-def runner():
-    runner = AttemptRunner()
-    yield runner
-    runner.close()
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ import warnings
 
 import numpy as np
 import pytest
-from running import Does, nothing_below, opened, small_content, wait_for
+from running import Does, nothing_below, wait_for
 from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
@@ -19,21 +19,8 @@ from sklearn.preprocessing import PolynomialFeatures, StandardScaler
 
 from fitcast.history.records import Outcome
 from fitcast.trainer.messages import MAX_TEXT_CHARS
-from fitcast.trainer.runner import AttemptRunner
 
 MIB = 2**20
-
-
-@pytest.fixture(scope="module")
-def runner():
-    runner = AttemptRunner()
-    yield runner
-    runner.close()
-
-
-@pytest.fixture(scope="module")
-def data(runner, tmp_path_factory):
-    return opened(runner, small_content(), tmp_path_factory.mktemp("batches"))
 
 
 @pytest.fixture(autouse=True)

@@ -20,18 +20,6 @@ from fitcast.trainer.runner import AttemptRunner
 MIB = 2**20
 
 
-@pytest.fixture(scope="module")
-def runner():
-    runner = AttemptRunner()
-    yield runner
-    runner.close()
-
-
-@pytest.fixture(scope="module")
-def data(runner, tmp_path_factory):
-    return opened(runner, small_content(), tmp_path_factory.mktemp("harm"))
-
-
 @pytest.fixture(autouse=True)
 def _nothing_left(runner, data):
     yield
