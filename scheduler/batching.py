@@ -1,18 +1,18 @@
-"""Which fits run one after another in the same process: tiny ones, and those that share work.
+"""Which fits run one after another in the same process: short ones, and those that share work.
 
-Pure. A process of its own costs a fit tens of milliseconds; work that candidates have in common
-(the fitted steps of a pipeline before the last) is done once if they follow each other. What
-speaks against it is the end of the queue, where other cores idle: a batch is at most a fair part
-of what is left (guided self-scheduling: Polychronopoulos and Kuck, IEEE Transactions on
-Computers, 1987).
+Pure. A process of its own costs a fit tens of milliseconds, and as many of touching memory anew;
+work that candidates have in common (the fitted steps of a pipeline before the last, the bins of a
+boosting) is done once if they follow each other. What speaks against it is the end of the queue,
+where other cores idle: a batch is at most a fair part of what is left (guided self-scheduling:
+Polychronopoulos and Kuck, IEEE Transactions on Computers, 1987).
 """
 
 from fitcast.scheduler.fit_state import FitState
 from fitcast.scheduler.plan_state import PlanState, WorkflowState
 from fitcast.sizing.prior import process_start_s
 
-TINY_S = 0.1
-"""Fits forecast to take less share a process ..."""
+SHORT_S = 1.0
+"""Fits forecast to take less share a process: its start costs them more than 3 % ..."""
 
 SURE_RATIO = 2.5
 """... if their P90 is at most this many times their median: others wait for them."""
@@ -22,8 +22,8 @@ LATE_S = 1.0
 """A batch that takes longer than so many times its forecast, and this, gives back what is left."""
 
 MOST_FITS = 400
-LEAST_TINY_BATCH_S = 0.15
-MOST_TINY_BATCH_S = 3.0
+LEAST_SHORT_BATCH_S = 0.15
+MOST_SHORT_BATCH_S = 4.0
 """So long nothing is heard of the fits of a batch: that much may be lost, and no more."""
 
 LEAST_SHARE = 0.05
@@ -66,11 +66,11 @@ def followers_of(
         # In parts, each part does the work anew: followers may take a good part of what it costs.
         together_s = (1.0 + 0.5 * fit.shared.share) * fit.estimate.runtime_s_p50
         limit_s = min(max(0.5 * fair_s, together_s), within_s)
-    elif _is_tiny(fit):
+    elif _is_short(fit):
         same = [workflow.fits[fit_id] for fit_id in workflow.waiting.shorter(fit, MOST_FITS)]
-        same = [one for one in same if _is_tiny(one)]
+        same = [one for one in same if _is_short(one)]
         fair_s *= follows_in_s(fit) / fit.estimate.runtime_s_p50
-        limit_s = min(max(0.25 * fair_s, LEAST_TINY_BATCH_S), MOST_TINY_BATCH_S, within_s)
+        limit_s = min(max(0.25 * fair_s, LEAST_SHORT_BATCH_S), MOST_SHORT_BATCH_S, within_s)
     else:
         return []
     return _within(fit, same, limit_s)
@@ -102,10 +102,10 @@ def _within(fit: FitState, others: list[FitState], limit_s: float) -> list[FitSt
     return chosen
 
 
-def _is_tiny(fit: FitState) -> bool:
+def _is_short(fit: FitState) -> bool:
     estimate = fit.estimate
     median_s = estimate.runtime_s_p50
-    return median_s < TINY_S and estimate.runtime_s_p90 <= SURE_RATIO * median_s
+    return median_s < SHORT_S and estimate.runtime_s_p90 <= SURE_RATIO * median_s
 
 
 def _shares(fit: FitState) -> bool:

@@ -17,10 +17,10 @@ from fitcast.scheduler.runs import Run
 from fitcast.scheduler.shared_work import corrected
 from fitcast.scheduler.sweep_forecast import groups_of
 
-SHARE_OF_CORE = 0.03
+SHARE_OF_CORE = 0.01
 """Share of one core that live ETAs may take."""
 
-SHARE_FOR_ESTIMATES = 0.03
+SHARE_FOR_ESTIMATES = 0.01
 """And correcting the estimates, by which the plan goes on."""
 
 SETTLE_S = 0.15

@@ -16,7 +16,7 @@ The rules, in order:
   if they are forecast to end before it could start, or fit in beside it (EASY backfilling, Lifka
   1995);
 * one thread while there is more to do than cores (:mod:`fitcast.scheduler.threads`);
-* tiny fits, and fits with work in common, share a process (:mod:`fitcast.scheduler.batching`).
+* short fits, and fits with work in common, share a process (:mod:`fitcast.scheduler.batching`).
 """
 
 import math

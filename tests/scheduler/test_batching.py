@@ -1,4 +1,4 @@
-"""Which fits share a process: tiny ones and those with work in common, and not at the end."""
+"""Which fits share a process: short ones and those with work in common, and not at the end."""
 
 from fitcast.scheduler.batching import MOST_FITS
 from fitcast.scheduler.decisions import Decisions
@@ -20,7 +20,7 @@ def sizes(found):
     return [1 + len(one.followers) for one in found]
 
 
-def test_tiny_fits_share_a_process():
+def test_short_fits_share_a_process():
     found = sizes(starts(*[estimate(0.035)] * 3_000))
     assert len(found) == 2
     assert all(30 < size <= MOST_FITS for size in found)
@@ -32,7 +32,7 @@ def test_no_process_takes_more_than_a_fair_part_of_what_is_left():
 
 
 def test_longer_fits_have_a_process_each():
-    assert sizes(starts(*[estimate(0.3)] * 50)) == [1, 1]
+    assert sizes(starts(*[estimate(1.2)] * 50)) == [1, 1]
 
 
 def test_fits_of_which_little_is_known_have_a_process_each():
