@@ -2,7 +2,7 @@
 
 The history is read incrementally: what was read is kept beside a cursor under the home folder.
 Records of this session count at once, before they have reached the store. A new model takes over
-only if it forecasts the newest records, held out from it, better than the one in use.
+unless it forecasts the newest records, held out from it, worse than the one in use does.
 """
 
 import hashlib
@@ -19,7 +19,7 @@ from fitcast.history.codec import read_parquet, write_parquet
 from fitcast.history.models import ModelRegistry
 from fitcast.history.records import Record
 from fitcast.history.store import HistoryStore
-from fitcast.sizing.judging import Loss, held_out, is_better, is_poisoned, loss
+from fitcast.sizing.judging import Loss, held_out, is_poisoned, loss, may_take_over
 from fitcast.sizing.model import SizingModel
 from fitcast.sizing.model_files import evidence, from_files, to_files
 from fitcast.version import __version__
@@ -48,8 +48,9 @@ class Verdict:
         judged = f"{losses} on the {self.challenger.fits:,} newest fits"
         if self.promoted:
             number = "" if self.version is None else f", now version {self.version}"
-            return f"learned from {what}: better, {judged}{number}"
-        return f"looked at {what}: no better, {judged}; the model in use stays"
+            how = "better" if self.challenger.total < self.champion.total else "no worse"
+            return f"learned from {what}: {how}, {judged}{number}"
+        return f"looked at {what}: worse, {judged}; the model in use stays"
 
 
 class Learner:
@@ -127,7 +128,7 @@ class Learner:
                 del self._records[record_id]
 
     def train(self) -> Verdict:
-        """Train a challenger on all that is known; it takes over if it is better."""
+        """Train a challenger on all that is known; it takes over unless it is worse."""
         with self._training:
             with self._lock:
                 known = list(self._records.values())
@@ -141,7 +142,7 @@ class Learner:
             seen = [record for record in records if record.record_id not in held_ids]
             challenger = loss(SizingModel.prior().train(seen), held)
             champion = loss(self._model, held)
-            promoted = is_better(challenger, champion)
+            promoted = may_take_over(challenger, champion)
             version = None
             if promoted:
                 self._model = SizingModel.prior().train(records)

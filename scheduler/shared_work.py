@@ -11,9 +11,10 @@ from statistics import median
 from fitcast.history.records import Estimate
 from fitcast.scheduler.events import SharedWork
 from fitcast.sizing.features import describe
-from fitcast.sizing.prior import process_start_s, steps_share
+from fitcast.sizing.prior import bins_share, process_start_s, steps_share
 from fitcast.trainer.attempts import Measured
 from fitcast.trainer.jobs import WEIGHTS
+from fitcast.trainer.sharing import BINS
 from fitcast.trainer.sweep import PreparedSweep
 
 ENOUGH_SEEN = 3
@@ -27,12 +28,12 @@ def shared_work(
 ) -> dict[str, SharedWork]:
     """Return the work that fits have in common with others, by fit_id, where there is any.
 
-    Pipelines whose first steps are equal share them on the same rows: of each pipeline the longest
-    such beginning counts.
+    Pipelines whose first steps are equal share them on the same rows, boostings that bin rows
+    equally the bins: of each fit the longest such beginning counts.
     """
     if WEIGHTS in prepared.content.columns:
-        return {}  # steps may be fitted with weights, and aren't shared
-    chains = prepared.step_chains
+        return {}  # steps and bins may be made with weights, and aren't shared
+    chains = prepared.work_names
     counted = Counter(name for chain in chains.values() for name in chain)
     found: dict[str, SharedWork] = {}
     shares: dict[int, float] = {}
@@ -43,7 +44,11 @@ def shared_work(
             continue
         if index not in shares:
             runtime_s = estimates[fit.fit_id].runtime_s_p50
-            shares[index] = steps_share(describe(fit.request), len(common), runtime_s)
+            described = describe(fit.request)
+            steps = sum(not name.startswith(BINS) for name in common)
+            shares[index] = steps_share(described, steps, runtime_s) if steps else 0.0
+            if len(common) > steps:
+                shares[index] += bins_share(described, runtime_s)
         found[fit.fit_id] = SharedWork(f"{common[-1]}{_FOLD}{fit.fold}", shares[index])
     return found
 

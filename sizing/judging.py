@@ -17,6 +17,7 @@ HELD_OUT_SHARE = 0.3
 
 MOST_HELD_OUT = 1_000
 _WORST = 12.0  # of a logarithm: a factor of 160,000; beyond, a forecast is simply wrong
+_NO_WORSE = 0.2  # by which a challenger's mean loss may exceed the champion's if that may be chance
 _POISONED = 0.7  # how much worse than the laws alone a stored model may be, in logarithms
 
 
@@ -31,6 +32,7 @@ class Loss:
     fits: int
     runtime: float
     memory: float
+    each: tuple[float, ...] = ()  # runtime and memory together, fit by fit
 
     @property
     def total(self) -> float:
@@ -60,21 +62,37 @@ def loss(model: SizingModel, records: Sequence[Record]) -> Loss:
     for record in done:
         by_place.setdefault((record.dataset, record.machine_speed), []).append(record)
     runtime = memory = 0.0
+    each = []
     for (dataset, speed), of_one in by_place.items():
         there = model.for_machine(speed)
         estimates = there.estimate([record.request for record in of_one], dataset=dataset)
         for estimate, record in zip(estimates, of_one, strict=True):
-            runtime += _runtime_loss(estimate, record)
-            memory += _memory_loss(estimate, record)
+            of_runtime, of_memory = _runtime_loss(estimate, record), _memory_loss(estimate, record)
+            runtime, memory = runtime + of_runtime, memory + of_memory
+            each.append(of_runtime + of_memory)
     count = max(1, len(done))
-    return Loss(len(done), runtime / count, memory / count)
+    return Loss(len(done), runtime / count, memory / count, tuple(each))
 
 
-def is_better(challenger: Loss, champion: Loss) -> bool:
-    """Tell whether a challenger should take over; where nothing can be told, it may."""
+def may_take_over(challenger: Loss, champion: Loss) -> bool:
+    """Tell whether a challenger should take over: unless it is worse by more than chance.
+
+    It knows more than the champion, so where the two can't be told apart it goes on. They can if
+    the mean of the differences, fit by fit, exceeds its standard error.
+
+    Parameters
+    ----------
+    challenger, champion
+        Losses on the same records, which neither has seen.
+    """
     if challenger.fits == 0:
         return True
-    return math.isfinite(challenger.total) and challenger.total < champion.total
+    if not math.isfinite(challenger.total):
+        return False
+    worse_by = challenger.total - champion.total
+    squares = sum((a - b) ** 2 for a, b in zip(challenger.each, champion.each, strict=True))
+    error = math.sqrt(squares) / challenger.fits
+    return worse_by <= min(error, _NO_WORSE)
 
 
 def is_poisoned(model: SizingModel, records: Sequence[Record]) -> bool:

@@ -24,6 +24,7 @@ MAX_LOG_S = 18.0  # of seconds: two years
 
 
 _UNKNOWN_STEP_SHARE = 0.25
+_BINNING_CELL_S = 4e-8  # XGBoost 45 ns, LightGBM 38 ns: 48,000 rows × 21 columns, one thread
 _KNOWN_STEPS = frozenset(
     (
         *("OneHotEncoder", "OrdinalEncoder", "TargetEncoder"),
@@ -164,6 +165,21 @@ def steps_share(fit: Described, count: int, runtime_s: float) -> float:
     share = steps_s / max(steps_s, runtime_s)
     names = {step.rpartition(".")[2] for step in fit.steps[:count]}
     return max(share, _UNKNOWN_STEP_SHARE if names - _KNOWN_STEPS else 0.0)
+
+
+def bins_share(fit: Described, runtime_s: float) -> float:
+    """Return which share of a boosting's runtime the binning of its rows takes, 0 to 1.
+
+    Parameters
+    ----------
+    fit
+        What is asked.
+    runtime_s
+        Its forecast in seconds.
+    """
+    last, _, _ = _through_steps(fit, constants()["steps"])
+    binning_s = _BINNING_CELL_S * last.nonzeros
+    return binning_s / max(binning_s, runtime_s)
 
 
 def _through_steps(fit: Described, c: Constants) -> tuple[Described, float, float]:

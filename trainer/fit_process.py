@@ -31,7 +31,7 @@ from fitcast.trainer.process_state import (
 from fitcast.trainer.process_tree import close_other_descriptors, die_with, flush_c_streams
 from fitcast.trainer.result_block import FIRST_REPORT, Turn, append_report, begin_turn
 from fitcast.trainer.shared_memory import map_object
-from fitcast.trainer.sharing import SharedSteps, common_steps, step_names
+from fitcast.trainer.sharing import Shared, common_work, work_names
 
 _MAX_WARNINGS = 100
 _MAX_WARNING_CHARS = 2_000
@@ -76,7 +76,7 @@ class _Turns:
     def __init__(self, specs: Sequence[AttemptSpec], fds: Descriptors) -> None:
         self._specs = specs
         self._fds = fds
-        self._shared: SharedSteps | None = None
+        self._shared: Shared | None = None
         self._next: tuple[Job, Any, list[str]] | None = None  # made already, to see what is shared
 
     def run(self, began_s: float) -> None:
@@ -125,7 +125,7 @@ class _Turns:
         made, self._next = self._next, None
         job, estimator, names = made or self._made(turn)
         before, self._shared = self._shared, None
-        shared = self._steps(turn, names, before)
+        shared = self._common(turn, names, before)
         del before
 
         def rows() -> Split:
@@ -149,7 +149,7 @@ class _Turns:
                 # perhaps because it wanted to write to what is shared
                 return fit_split(job, configured(job, spec.threads), rows, spec.fold)
 
-    def _steps(self, turn: int, names: list[str], before: SharedSteps | None) -> SharedSteps | None:
+    def _common(self, turn: int, names: list[str], before: Shared | None) -> Shared | None:
         """Return what the fit shares with the one before it and the one after it."""
         if not names:
             return None
@@ -157,8 +157,8 @@ class _Turns:
         if self._shares(turn, turn + 1):
             with suppress(Exception):  # what is wrong with it is met in its own turn
                 self._next = self._made(turn + 1)
-                keep = common_steps(names, self._next[2])
-        return SharedSteps(names, keep, before)
+                keep = common_work(names, self._next[2])
+        return Shared(names, keep, before)
 
     def _made(self, turn: int) -> tuple[Job, Any, list[str]]:
         import cloudpickle
@@ -169,7 +169,7 @@ class _Turns:
         names: list[str] = []
         neighbour = self._shares(turn, turn - 1) or self._shares(turn, turn + 1)
         if neighbour and not job.fit_params and not job.return_model:
-            names = step_names(estimator, spec.fold)
+            names = work_names(estimator, spec.fold)
         return job, estimator, names
 
     def _shares(self, turn: int, other: int) -> bool:

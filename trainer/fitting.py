@@ -7,7 +7,7 @@ limits and measuring (:mod:`fitcast.trainer.keeper`), tabulating (:mod:`fitcast.
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from copy import deepcopy
 from dataclasses import dataclass, field
 from functools import wraps
@@ -20,7 +20,7 @@ import numpy.typing as npt
 from fitcast.errors import InvalidSweepError
 from fitcast.history.records import REFIT_FOLD
 from fitcast.trainer.attempts import Job
-from fitcast.trainer.sharing import SharedSteps
+from fitcast.trainer.sharing import Shared
 
 _CLASS_COLUMNS = {"predict_proba": 0.0, "predict_log_proba": None, "decision_function": None}
 """Methods with a column per class, and what a class unseen in training gets (None: lowest)."""
@@ -141,21 +141,20 @@ def configured(job: Job, threads: int) -> Any:
 
 
 def fit_split(
-    job: Job, estimator: Any, split: Any, fold: int, shared: SharedSteps | None = None
+    job: Job, estimator: Any, split: Any, fold: int, shared: Shared | None = None
 ) -> Fitted:
     """Fit, score and predict; ``split`` is called for the rows when the clock runs.
 
-    With ``shared``, steps of the pipeline that the fit before had too are taken from it.
+    With ``shared``, work that the fit before had too is taken from it.
     """
     start = time.perf_counter()
-    if shared is not None:
-        estimator.memory = shared
     rows: Split = split()
     fit_params = {keyword: rows.columns[column] for keyword, column in job.fit_params}
-    if rows.y_train is None:
-        estimator.fit(rows.X_train, **fit_params)
-    else:
-        estimator.fit(rows.X_train, rows.y_train, **fit_params)
+    with nullcontext() if shared is None else shared.given_to(estimator):
+        if rows.y_train is None:
+            estimator.fit(rows.X_train, **fit_params)
+        else:
+            estimator.fit(rows.X_train, rows.y_train, **fit_params)
     fitted = Fitted(fit_time_s=time.perf_counter() - start)
     if fold != REFIT_FOLD:
         if shared is not None:

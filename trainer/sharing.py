@@ -1,55 +1,55 @@
-"""Pipeline steps that several fits of one process have in common, fitted and applied once.
+"""Work that several fits of one process have in common: which it is, and doing it once.
 
-In: which steps two pipelines share, handing out what the earlier one made. Not in: which fits run
-in one process (:mod:`fitcast.scheduler.batching`), the fit itself
-(:mod:`fitcast.trainer.fitting`).
-
-It uses scikit-learn's own way in: a pipeline's ``memory``. Steps that the next fit has too are
-kept: the fitted steps, and the rows as the last of them gave them. Nothing else is held, so a
-chain costs one array. What is handed out can't be written to; a fit that tries is run again
-without sharing (:meth:`SharedSteps.gave_something`).
+In: what two estimators share on equal rows, what a fit takes from the one before it and leaves to
+the one after it. Not in: which fits run in one process (:mod:`fitcast.scheduler.batching`), how
+steps and bins are handed on (:mod:`fitcast.trainer.shared_steps`,
+:mod:`fitcast.trainer.shared_bins`).
 """
 
-import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
-from copy import deepcopy
-from dataclasses import dataclass, field
-from functools import wraps
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
+from fitcast.trainer.naming import content_hash
+from fitcast.trainer.shared_bins import SharedBins, bins_name, has_bins
+from fitcast.trainer.shared_steps import SharedSteps
 
-def step_names(estimator: Any, fold: int) -> list[str]:
-    """Return a name for each beginning of a pipeline: equal names, equal fitted steps.
+BINS = "bins "
+"""How the name of binned rows begins; others are of fitted steps."""
 
-    Empty for anything but a pipeline whose user set no memory himself.
+
+def may_share(estimator: Any) -> bool:
+    """Whether there may be work that an estimator has in common with others of its kind."""
+    from sklearn.pipeline import Pipeline
+
+    return type(estimator) is Pipeline or has_bins(estimator)
+
+
+def work_names(estimator: Any, fold: int) -> list[str]:
+    """Return a name for each beginning of a fit: equal names, equal work.
+
+    They stand for the fitted steps of a pipeline before its last, and for the bins of a boosting
+    that is its last or alone. Empty for a pipeline whose user set a memory himself.
     """
     from sklearn.pipeline import Pipeline
 
-    if type(estimator) is not Pipeline or estimator.memory is not None:
-        return []
     names: list[str] = []
-    name = str(fold)
-    for _, step in estimator.steps[:-1]:
-        if step is None or isinstance(step, str):  # passes rows on unchanged
-            continue
-        name = _hash((name, type(step).__qualname__, step))
-        names.append(name)
-    return names
+    name, last = str(fold), estimator
+    if type(estimator) is Pipeline:
+        if estimator.memory is not None:
+            return []
+        last = estimator.steps[-1][1]
+        for _, step in estimator.steps[:-1]:
+            if step is None or isinstance(step, str):  # passes rows on unchanged
+                continue
+            name = content_hash((name, type(step).__qualname__, step))
+            names.append(name)
+    bins = bins_name(last, name)
+    return names if bins is None else [*names, f"{BINS}{bins}"]
 
 
-def _hash(content: Any) -> str:
-    import cloudpickle
-    from joblib import hash as hash_of
-
-    try:
-        return str(hash_of(content))
-    except Exception:  # classes of a notebook, which came by value
-        return str(hash_of(cloudpickle.dumps(content)))
-
-
-def common_steps(some: Sequence[str], others: Sequence[str]) -> int:
-    """Return how many steps two pipelines begin with in common."""
+def common_work(some: Sequence[str], others: Sequence[str]) -> int:
+    """Return how many names two fits begin with in common."""
     count = 0
     for one, other in zip(some, others, strict=False):
         if one != other:
@@ -58,176 +58,60 @@ def common_steps(some: Sequence[str], others: Sequence[str]) -> int:
     return count
 
 
-@dataclass(slots=True)
-class _Kept:
-    """What one fit leaves for the next."""
-
-    names: list[str] = field(default_factory=list)
-    fitted: list[Any] = field(default_factory=list)
-    rows: Any = None  # as the last step kept gave them
-    fit_s: list[float] = field(default_factory=list)
-
-
-class SharedSteps:
-    """The steps of a fit: taken from the one before where equal, kept for the next where equal.
+class Shared:
+    """What a fit has in common with the one before it and the one after it.
 
     Parameters
     ----------
     names : sequence of str
-        What :func:`step_names` says of this fit's pipeline.
+        What :func:`work_names` says of it.
     keep : int
-        How many of its steps the next fit has too.
-    before : SharedSteps, optional
-        Those of the fit before.
+        How many of them the next fit has too.
+    before : Shared, optional
+        That of the fit before.
     """
 
-    def __init__(
-        self, names: Sequence[str], keep: int, before: "SharedSteps | None" = None
-    ) -> None:
-        self.saved_s = 0.0
-        self.gave_something = False
-        self._names = list(names)
-        self._keep = keep
-        self._step = 0
-        kept: _Kept = _Kept() if before is None else before._leaves
-        usable = len(kept.names) if kept.names == self._names[: len(kept.names)] else 0
-        self._found = kept if usable else _Kept()
-        self._leaves: _Kept = _Kept(self._names[:keep])
-        self._tests: _Applied = before._tests if before is not None and usable else _Applied()
-        self._tests.saved_s = 0.0
+    def __init__(self, names: Sequence[str], keep: int, before: "Shared | None" = None) -> None:
+        steps = [name for name in names if not name.startswith(BINS)]
+        bins = names[-1] if len(names) > len(steps) else None
+        steps_before = None if before is None else before._steps
+        bins_before = None if before is None else before._bins
+        self._steps: SharedSteps = SharedSteps(steps, min(keep, len(steps)), steps_before)
+        self._bins: SharedBins = SharedBins(bins, keep > len(steps), bins_before)
+
+    @property
+    def saved_s(self) -> float:
+        """How much longer the fit would have taken without the one before, in seconds."""
+        return self._steps.saved_s + self._bins.saved_s
 
     @property
     def kept_s(self) -> float:
-        """How long the steps took, in seconds, that the next fit needn't fit."""
-        return sum(self._leaves.fit_s)
+        """How long that took, in seconds, which the next fit needn't do."""
+        return self._steps.kept_s + self._bins.kept_s
 
-    # -- what scikit-learn's Pipeline asks of its memory ------------------------------------
+    @property
+    def gave_something(self) -> bool:
+        """Whether the fit worked with what another one made."""
+        return self._steps.gave_something or self._bins.gave_something
 
-    def cache(self, function: Callable[..., Any], ignore: Any = None) -> Callable[..., Any]:
-        """Return a function that fits one step, or hands out what is known of it."""
+    @contextmanager
+    def given_to(self, estimator: Any) -> Iterator[None]:
+        """Let an estimator be fitted on what is known."""
+        from sklearn.pipeline import Pipeline
 
-        def fit_step(transformer: Any, X: Any, y: Any, **more: Any) -> tuple[Any, Any]:
-            return self._fit_step(function, transformer, X, y, more)
-
-        return fit_step
-
-    def _fit_step(
-        self, function: Callable[..., Any], transformer: Any, X: Any, y: Any, more: dict[str, Any]
-    ) -> tuple[Any, Any]:
-        at = self._step
-        self._step += 1
-        found = self._found
-        if at < len(found.names):
-            rows, fitted, took_s = None, found.fitted[at], found.fit_s[at]
-            self.saved_s += took_s
-            self.gave_something = True
-            if at == len(found.names) - 1:
-                rows = _handed_out(found.rows)  # the steps before are passed by
-        else:
-            began_s = time.perf_counter()
-            rows, fitted = function(transformer, X, y, **more)
-            took_s = time.perf_counter() - began_s
-        if at < self._keep:
-            leaves = self._leaves
-            leaves.fitted.append(fitted)
-            leaves.fit_s.append(took_s)
-            if at == self._keep - 1:
-                if at < len(found.names) - 1:
-                    # the next fit needs rows that weren't made anew for this one
-                    self._leaves = _Kept()
-                elif at < len(found.names):
-                    leaves.rows = found.rows
-                else:
-                    leaves.rows = _protected(rows)
-                    rows = _handed_out(leaves.rows)
-                    self.gave_something = True
-        return rows, fitted
-
-    # -- applying the steps to the fold's test rows -------------------------------------------
+        model = estimator
+        if type(estimator) is Pipeline:
+            estimator.memory = self._steps
+            model = estimator.steps[-1][1]
+        with self._bins.given_to(model):
+            yield
 
     def apply_once(self, estimator: Any, X_test: Any) -> None:
         """Let the steps that fits share transform the fold's test rows once."""
-        count = max(len(self._leaves.names), len(self._found.names))
-        shared = [step for _, step in estimator.steps[:-1] if not isinstance(step, str | None)]
-        if count:
-            self.gave_something = True
-            self._tests.attach(shared[:count], self._names, X_test)
+        if hasattr(estimator, "steps"):
+            self._steps.apply_once(estimator, X_test)
 
     def end(self, estimator: Any) -> None:
-        """Count what was saved; the pipeline forgets about sharing."""
-        self.saved_s += self._tests.saved_s
-        estimator.memory = None
-
-
-class _Applied:
-    """Answers of shared steps for the fold's test rows."""
-
-    def __init__(self) -> None:
-        self.saved_s = 0.0
-        self._root: Any = None
-        self._sources: dict[int, str] = {}  # object that was handed out → its name
-        self._answers: dict[tuple[str, str], tuple[Any, float]] = {}
-        self._earlier: set[tuple[str, str]] = set()  # answers that an earlier fit asked for
-        self._handed: list[Any] = []  # held, so that no other object gets its identity
-
-    def attach(self, steps: Sequence[Any], names: Sequence[str], X_test: Any) -> None:
-        self._sources = {id(X_test): "test"}
-        self._handed = [X_test]
-        names = names[: len(steps)]
-        self._answers = {key: kept for key, kept in self._answers.items() if key[1] in names}
-        self._earlier = set(self._answers)
-        for step, name in zip(steps, names, strict=True):
-            with suppress(Exception):  # no such method, or attributes can't be set: done each time
-                vars(step).pop("transform", None)  # ours, of the fit before
-                step.transform = self._once(step.transform, name)
-
-    def _once(self, original: Callable[..., Any], name: str) -> Callable[..., Any]:
-        @wraps(original)
-        def transform(X: Any, *args: Any, **kwargs: Any) -> Any:
-            source = self._sources.get(id(X))
-            if source is None or args or kwargs:
-                return original(X, *args, **kwargs)
-            known = self._answers.get((source, name))
-            if known is None:
-                began_s = time.perf_counter()
-                rows = _protected(original(X))
-                took_s = time.perf_counter() - began_s
-                self._answers[source, name] = rows, took_s
-            else:
-                rows, took_s = known
-                if (source, name) in self._earlier:
-                    self.saved_s += took_s
-            given = _handed_out(rows)
-            self._sources[id(given)] = f"{source}.{name}"
-            self._handed.append(given)
-            return given
-
-        return transform
-
-
-def _protected(rows: Any) -> Any:
-    """Return rows of which no later step can change what is kept."""
-    import numpy as np
-    import scipy.sparse as sp
-
-    if type(rows) is np.ndarray and rows.dtype != object:
-        view = rows.view()
-        view.flags.writeable = False
-        return view
-    if sp.issparse(rows) and rows.format in ("csr", "csc"):
-        kept = rows.copy()
-        for part in (kept.data, kept.indices, kept.indptr):
-            part.flags.writeable = False
-        return kept
-    return deepcopy(rows)
-
-
-def _handed_out(kept: Any) -> Any:
-    import numpy as np
-    import scipy.sparse as sp
-
-    if type(kept) is np.ndarray and kept.dtype != object:
-        return kept.view()
-    if sp.issparse(kept) and kept.format in ("csr", "csc"):
-        return kept.copy()
-    return deepcopy(kept)
+        """Count what was saved; a pipeline forgets about sharing."""
+        if hasattr(estimator, "steps"):
+            self._steps.end(estimator)

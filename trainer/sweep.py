@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.pipeline import Pipeline
 
 from fitcast.history.records import REFIT_FOLD, ParamValue, Request
 from fitcast.trainer import validation
@@ -23,7 +22,7 @@ from fitcast.trainer.kinds import is_classifier
 from fitcast.trainer.models import Candidate, Models, candidates_from
 from fitcast.trainer.requests import Shape, plain_params, request_for, shape_of
 from fitcast.trainer.scorers import check_refit, scorer_for, scorer_names
-from fitcast.trainer.sharing import step_names
+from fitcast.trainer.sharing import may_share, work_names
 from fitcast.trainer.splits import make_splits
 
 __all__ = ["Candidate", "Fit", "PreparedSweep", "Sweep"]
@@ -89,15 +88,15 @@ class PreparedSweep:
         return data
 
     @cached_property
-    def step_chains(self) -> dict[int, list[str]]:
-        """Names of the beginnings of pipelines, by candidate: equal ones, equal fitted steps.
+    def work_names(self) -> dict[int, list[str]]:
+        """Names of the work that a fit begins with, by candidate: equal names, equal work.
 
         Made once: a sweep is forecast, and submitted, with the same ones.
         """
         return {
-            candidate.index: step_names(candidate.configured(), 0)
+            candidate.index: work_names(candidate.configured(), 0)
             for candidate in self.candidates
-            if isinstance(candidate.estimator, Pipeline)
+            if may_share(candidate.estimator)
         }
 
     def refit_fit(self, candidate: Candidate) -> Fit:

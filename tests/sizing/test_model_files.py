@@ -8,7 +8,7 @@ from sizing_making import FOREST, XGB, cost_s, record, request
 from fitcast.errors import ModelError
 from fitcast.history.records import Outcome
 from fitcast.sizing import model_files
-from fitcast.sizing.judging import held_out, is_better, is_poisoned, loss
+from fitcast.sizing.judging import Loss, held_out, is_poisoned, loss, may_take_over
 from fitcast.sizing.model import SizingModel
 from fitcast.sizing.model_files import evidence, from_files, to_files
 
@@ -67,15 +67,25 @@ def test_a_trained_model_is_better_than_the_laws_on_what_it_did_not_see():
     seen, held = held_out(told(count=40, factor=3.0))
     assert (len(seen), len(held)) == (28, 12)
     trained, laws = SizingModel.prior().train(seen), SizingModel.prior()
-    assert is_better(loss(trained, held), loss(laws, held))
-    assert not is_better(loss(laws, held), loss(trained, held))
+    assert may_take_over(loss(trained, held), loss(laws, held))
+    assert not may_take_over(loss(laws, held), loss(trained, held))
 
 
 def test_where_nothing_can_be_judged_the_challenger_may():
     failed = [record(request(), 1.0, outcome=Outcome.FAILED)]
     nothing = loss(SizingModel.prior(), failed)
     assert nothing.fits == 0
-    assert is_better(nothing, nothing)
+    assert may_take_over(nothing, nothing)
+
+
+def test_a_challenger_that_is_worse_by_chance_may_take_over():
+    champion = Loss(4, 0.2, 0.0, (0.1, 0.2, 0.2, 0.3))
+    by_chance = Loss(4, 0.21, 0.0, (0.3, 0.1, 0.24, 0.2))
+    for_certain = Loss(4, 0.5, 0.0, (0.4, 0.5, 0.5, 0.6))
+    assert may_take_over(champion, champion)
+    assert may_take_over(by_chance, champion)
+    assert not may_take_over(for_certain, champion)
+    assert not may_take_over(Loss(1, 0.5, 0.0, (0.5,)), Loss(1, 0.2, 0.0, (0.2,)))
 
 
 def test_a_model_of_absurd_records_is_poisoned():

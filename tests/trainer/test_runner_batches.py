@@ -10,12 +10,14 @@ import warnings
 
 import numpy as np
 import pytest
+from lightgbm import LGBMClassifier
 from running import Does, nothing_below, wait_for
 from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import PolynomialFeatures, StandardScaler
+from xgboost import XGBClassifier
 
 from fitcast.history.records import Outcome
 from fitcast.trainer.messages import MAX_TEXT_CHARS
@@ -288,6 +290,53 @@ def test_only_what_is_in_common_is_shared(data):
     assert ["fit" in one.stdout for one in together] == [True, False, True]
     for one, spec in zip(together, specs, strict=True):
         assert one.scores == data.runner.run_one(spec).scores
+
+
+def boosted(data, *models, prepare=()):
+    return [
+        data.spec(make_pipeline(*prepare, one) if prepare else one, shared_work="bins")
+        for one in models
+    ]
+
+
+@pytest.mark.parametrize("prepare", [(), (StandardScaler(),)], ids=["alone", "in a pipeline"])
+@pytest.mark.parametrize(
+    "models",
+    [
+        [XGBClassifier(n_estimators=8, max_depth=d, subsample=0.7, random_state=d) for d in (2, 5)],
+        [LGBMClassifier(n_estimators=8, num_leaves=n, verbose=-1) for n in (4, 9)],
+    ],
+    ids=["xgboost", "lightgbm"],
+)
+def test_rows_are_binned_once(data, models, prepare):
+    specs = boosted(data, *models, prepare=prepare)
+    together = data.runner.run(specs)
+    for one, spec in zip(together, specs, strict=True):
+        assert one.outcome is Outcome.SUCCEEDED, one.traceback
+        alone = data.runner.run_one(spec)
+        assert one.scores == alone.scores
+        assert np.array_equal(one.predictions, alone.predictions)
+    assert together[0].shared_s == 0.0
+    assert together[1].shared_s > 0.0
+
+
+@pytest.mark.parametrize(
+    "models",
+    [
+        [XGBClassifier(n_estimators=4, max_bin=n) for n in (16, 64)],
+        [XGBClassifier(n_estimators=4, tree_method="exact")] * 2,
+        [LGBMClassifier(n_estimators=4, min_child_samples=n, verbose=-1) for n in (20, 40)],
+        [LGBMClassifier(n_estimators=4, class_weight="balanced", verbose=-1)] * 2,
+    ],
+    ids=["bins", "no bins", "left-out columns", "weights"],
+)
+def test_bins_that_differ_are_made_anew(data, models):
+    specs = boosted(data, *models)
+    together = data.runner.run(specs)
+    for one, spec in zip(together, specs, strict=True):
+        assert one.outcome is Outcome.SUCCEEDED, one.traceback
+        assert one.scores == data.runner.run_one(spec).scores
+        assert one.shared_s == 0.0
 
 
 class InPlace(LogisticRegression):
