@@ -9,7 +9,6 @@ Polychronopoulos and Kuck, IEEE Transactions on Computers, 1987).
 
 from fitcast.scheduler.fit_state import FitState
 from fitcast.scheduler.plan_state import PlanState, WorkflowState
-from fitcast.sizing.prior import process_start_s
 
 SHORT_S = 1.0
 """Fits forecast to take less share a process: its start costs them more than 3 % ..."""
@@ -84,7 +83,7 @@ def follows_in_s(fit: FitState) -> float:
     share = 0.0 if fit.shared is None or not _shares(fit) else fit.shared.share
     alone_s = fit.estimate.runtime_s_p50
     own_s = (1.0 - share) * alone_s
-    return max(own_s - process_start_s(), LEAST_OWN_SHARE * own_s)
+    return max(own_s - fit.process_start_s, LEAST_OWN_SHARE * own_s)
 
 
 def _within(fit: FitState, others: list[FitState], limit_s: float) -> list[FitState]:

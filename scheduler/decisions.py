@@ -133,6 +133,7 @@ class Decisions:
                 event.folds.get(fit_id),
                 event.candidates.get(fit_id),
                 event.shared.get(fit_id),
+                event.process_start_s,
             )
             for order, (fit_id, estimate) in enumerate(event.estimates.items())
         }

@@ -157,7 +157,8 @@ class Dispatcher:
             return
         self._runs[run.workflow_id] = run
         estimates = {fit_id: row.estimate for fit_id, row in run.rows.items()}
-        submitted = submission(run.workflow_id, run.prepared, estimates)
+        run.process_start_s = process_start_s(self.machine_speed)
+        submitted = submission(run.workflow_id, run.prepared, estimates, run.process_start_s)
         run.shared_work = dict(submitted.shared)
         self._act(submitted)
 
@@ -251,16 +252,9 @@ class Dispatcher:
                 self._act(events.AttemptEnded(member.key, member.attempt, Outcome.PREEMPTED, 0))
             else:
                 if member.key != sent.start.key:
-                    one = self._with_start_saved(one)
+                    # As forecast: first use of everything costs more than the fork timed.
+                    one = replace(one, shared_s=one.shared_s + run.process_start_s)
                 self._attempt_ended(run, sent.start, member, one)
-
-    def _with_start_saved(self, measured: Measured) -> Measured:
-        """Count the start of the process as work that another fit did for this one.
-
-        As it is forecast: first use of everything costs more than the fork that could be timed.
-        """
-        start_s = process_start_s() / (self.machine_speed or 1.0)
-        return replace(measured, shared_s=measured.shared_s + start_s)
 
     def _attempt_ended(
         self, run: Run, start: events.Start, member: Member, measured: Measured

@@ -63,6 +63,7 @@ class Submitted:
     folds: Mapping[str, int] = field(default_factory=dict)  # of fits that share a fold's rows
     candidates: Mapping[str, int] = field(default_factory=dict)  # whose folds err together
     shared: Mapping[str, SharedWork] = field(default_factory=dict)
+    process_start_s: float = 0.0  # that a fit is spared in the process of another
     memory_bytes: int | None = None  # the user's own bound for a fit, instead of the forecast
     deadline_s: float | None = None  # the user's own cap on an attempt
     final: bool = False  # a last fit (the refit) follows when all others are done

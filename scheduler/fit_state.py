@@ -24,6 +24,7 @@ class FitState:
     fold: int | None = None  # whose rows it shares with other fits; None if it shares none
     candidate: int | None = None  # whose folds err together; None if it stands alone
     shared: SharedWork | None = None
+    process_start_s: float = 0.0  # that it is spared in the process of another
     attempt: int = 0
     running_on: str | None = None
     threads: int = 1  # that its process has; 0 while it follows another fit in theirs
@@ -101,6 +102,7 @@ class FitState:
             self.fold,
             self.candidate,
             self.shared,
+            self.process_start_s,
             self.attempt,
             self.running_on,
             self.threads,

@@ -96,7 +96,9 @@ class LiveEta:
     def correct(self) -> None:
         """Correct the estimates by what was seen."""
         for run in self._running().values():
-            shared = corrected(run.shared_work, run.measured()) if run.shared_work else {}
+            shared = {}
+            if run.shared_work:
+                shared = corrected(run.shared_work, run.measured(), run.process_start_s)
             self._post(Reforecast(run.workflow_id, run.correction.estimates(), shared))
 
     def renew(self) -> None:

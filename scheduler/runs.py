@@ -93,6 +93,7 @@ class Run:
     error: FitcastError | None = None
     jobs: dict[int, bytes] = field(default_factory=dict)
     shared_work: dict[str, SharedWork] = field(default_factory=dict)  # by fit_id, where there is
+    process_start_s: float = 0.0  # that a fit is spared in the process of another
     ended_at: datetime | None = None
     done: threading.Event = field(default_factory=threading.Event)
     noted: threading.Event = field(default_factory=threading.Event)  # its end, for the history

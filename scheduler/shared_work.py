@@ -11,7 +11,7 @@ from statistics import median
 from fitcast.history.records import Estimate
 from fitcast.scheduler.events import SharedWork
 from fitcast.sizing.features import describe
-from fitcast.sizing.prior import bins_share, process_start_s, steps_share
+from fitcast.sizing.prior import bins_share, steps_share
 from fitcast.trainer.attempts import Measured
 from fitcast.trainer.jobs import WEIGHTS
 from fitcast.trainer.sharing import BINS
@@ -54,14 +54,24 @@ def shared_work(
 
 
 def corrected(
-    work: Mapping[str, SharedWork], measured: Mapping[str, Measured]
+    work: Mapping[str, SharedWork], measured: Mapping[str, Measured], process_start_s: float
 ) -> dict[str, SharedWork]:
-    """Return the work in common with its share as fits have shown it, by fit_id."""
+    """Return the work in common with its share as fits have shown it, by fit_id.
+
+    Parameters
+    ----------
+    work
+        As it was forecast, by fit_id.
+    measured
+        Fits that ended; what their `shared_s` says includes the start of a process.
+    process_start_s
+        How much that is, in seconds.
+    """
     seen: dict[str, list[float]] = {}
     for fit_id, one in measured.items():
-        alone_s = one.runtime_s + one.shared_s - process_start_s()
+        alone_s = one.runtime_s + one.shared_s - process_start_s
         if fit_id in work and one.shared_s > 0 and alone_s > 0:
-            share = (one.shared_s - process_start_s()) / alone_s
+            share = (one.shared_s - process_start_s) / alone_s
             seen.setdefault(_steps(work[fit_id]), []).append(min(max(share, 0.0), 1.0))
     shares = {name: median(all_of) for name, all_of in seen.items() if len(all_of) >= ENOUGH_SEEN}
     return {

@@ -24,6 +24,7 @@ from fitcast.scheduler.shared_work import shared_work
 from fitcast.scheduler.what_if import MANY_FITS, Asked, Choice, Cost, Wish, curve, table
 from fitcast.sizing.correction import SweepCorrection
 from fitcast.sizing.model import SizingModel
+from fitcast.sizing.prior import process_start_s
 from fitcast.sizing.risk import risk_of
 from fitcast.trainer.sweep import Fit, PreparedSweep, Sweep
 
@@ -179,6 +180,7 @@ class SweepForecast:
     correction: SweepCorrection
     estimates: dict[str, Estimate]  # by fit
     final: Estimate | None  # what the refit is expected to cost
+    process_start_s: float  # that a fit is spared in the process of another
 
     def least_bytes(self, fit: Fit) -> int:
         """Return what a worker must have at least for a fit, the dataset included."""
@@ -189,7 +191,7 @@ class SweepForecast:
 
     def submission(self, workflow_id: str) -> Submitted:
         """Return what the plan is told of the sweep."""
-        return submission(workflow_id, self.prepared, self.estimates)
+        return submission(workflow_id, self.prepared, self.estimates, self.process_start_s)
 
     def plan(
         self, workers: Sequence[WorkerSize], ready_in_s: float = 0.0
@@ -318,7 +320,9 @@ def forecast_sweep(
     )
     estimates = correction.estimates()
     most = max(worker.memory_bytes for worker in workers)
-    cast = SweepForecast(prepared, correction, estimates, _final_estimate(model, prepared))
+    final = _final_estimate(model, prepared)
+    start_s = process_start_s(model.machine_speed)
+    cast = SweepForecast(prepared, correction, estimates, final, start_s)
     for fit in prepared.fits:
         if (least := cast.least_bytes(fit)) > most:
             need = least - prepared.dataset_bytes
@@ -331,7 +335,10 @@ def forecast_sweep(
 
 
 def submission(
-    workflow_id: str, prepared: PreparedSweep, estimates: Mapping[str, Estimate]
+    workflow_id: str,
+    prepared: PreparedSweep,
+    estimates: Mapping[str, Estimate],
+    process_start_s: float,
 ) -> Submitted:
     """Return what a plan is told of a sweep."""
     return Submitted(
@@ -341,6 +348,7 @@ def submission(
         folds={fit.fit_id: fit.fold for fit in prepared.fits},
         candidates={fit.fit_id: fit.candidate.index for fit in prepared.fits},
         shared=shared_work(prepared, estimates),
+        process_start_s=process_start_s,
         memory_bytes=prepared.sweep.memory_bytes,
         deadline_s=prepared.sweep.deadline_s,
         final=bool(prepared.refit),

@@ -124,6 +124,11 @@ class SizingModel:
         )
 
     @property
+    def machine_speed(self) -> float:
+        """Speed of the machine that is forecast for; 0 while it isn't known."""
+        return self._machine_speed
+
+    @property
     def log_speed(self) -> float:
         """Logarithm of the speed of the machine that is forecast for."""
         return log_speed_of(self._machine_speed)

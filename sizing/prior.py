@@ -71,10 +71,15 @@ def base_memory_bytes() -> float:
     return float(constants()["base_memory_bytes"])
 
 
-@cache
-def process_start_s() -> float:
-    """Return what starting a process for it adds to a fit."""
-    return float(constants()["process"]["start_s"])
+def process_start_s(machine_speed: float = 0.0) -> float:
+    """Return what starting a process for it adds to a fit.
+
+    Parameters
+    ----------
+    machine_speed
+        Of the machine (``trainer.machine_speed``); 0 while it isn't known.
+    """
+    return float(constants()["process"]["start_s"]) / (machine_speed or 1.0)
 
 
 def own_memory_bytes() -> float:

@@ -24,4 +24,8 @@ def estimate(runtime_s=1.0, memory=100 * MIB, *, parallel=0.0, sd=0.1, p95_ratio
 def submitted(*estimates, name="w", **kwargs):
     """Return a workflow of these fits, called f0, f1 …"""
     named = {f"f{number}": one for number, one in enumerate(estimates)}
-    return Submitted(workflow_id=name, estimates=named, **({"dataset_bytes": 0} | kwargs))
+    return Submitted(
+        workflow_id=name,
+        estimates=named,
+        **({"dataset_bytes": 0, "process_start_s": 0.03} | kwargs),
+    )
