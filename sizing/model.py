@@ -102,7 +102,7 @@ class SizingModel:
         self._shift = shift
         self._bases = bases
         self._record_ids = record_ids
-        self._machine_speed = machine_speed
+        self.machine_speed = machine_speed
 
     @classmethod
     def prior(cls) -> "SizingModel":
@@ -124,14 +124,9 @@ class SizingModel:
         )
 
     @property
-    def machine_speed(self) -> float:
-        """Speed of the machine that is forecast for; 0 while it isn't known."""
-        return self._machine_speed
-
-    @property
     def log_speed(self) -> float:
         """Logarithm of the speed of the machine that is forecast for."""
-        return log_speed_of(self._machine_speed)
+        return log_speed_of(self.machine_speed)
 
     @property
     def record_count(self) -> int:
@@ -180,7 +175,7 @@ class SizingModel:
             shift=_machine_shift(algorithms),
             bases=tuple(bases[-_MAX_BASES:]),
             record_ids=self._record_ids | new.keys(),
-            machine_speed=self._machine_speed,
+            machine_speed=self.machine_speed,
         )
 
     def estimate(
@@ -243,7 +238,7 @@ class SizingModel:
         if learned is not None:
             learned = replace(learned, points=learned.points.padded(vocabulary))
         scales = scales_of(quantity, fits[0]) if learned is None else learned.scales
-        if learned is None and self._machine_speed > 0.0 and quantity is Quantity.RUNTIME:
+        if learned is None and self.machine_speed > 0.0 and quantity is Quantity.RUNTIME:
             scales = replace(scales, machine=min(scales.machine, KNOWN_MACHINE_SD))
         fit_sd = scales.fit if known.fit_sd is None else known.fit_sd
         return LaidOut(learned, points, scales, fit_sd)

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final
 
-from fitcast.trainer.naming import content_hash
+from fitcast.trainer.models import public_path
 
 _BOOSTING: Final = (
     *("n_estimators", "learning_rate", "importance_type", "verbosity"),
@@ -41,8 +41,8 @@ draws the rows that bins are found on.
 _MADE_BY: Final = {"xgboost": "QuantileDMatrix", "lightgbm": "Dataset"}
 _KINDS: Final = frozenset(
     (
-        *("xgboost.sklearn.XGBClassifier", "xgboost.sklearn.XGBRegressor"),
-        *("lightgbm.sklearn.LGBMClassifier", "lightgbm.sklearn.LGBMRegressor"),
+        *("xgboost.XGBClassifier", "xgboost.XGBRegressor"),
+        *("lightgbm.LGBMClassifier", "lightgbm.LGBMRegressor"),
     )
 )
 _EMPTY: Final = ("weight", "group", "qid", "base_margin", "init_score", "ref")
@@ -50,24 +50,19 @@ _EMPTY: Final = ("weight", "group", "qid", "base_margin", "init_score", "ref")
 
 def has_bins(model: Any) -> bool:
     """Whether an estimator bins its rows in a way that is known here."""
-    return _path(model) in _KINDS
+    return public_path(model) in _KINDS
 
 
-def bins_name(model: Any, rows_name: str) -> str | None:
-    """Return a name for a model's binned rows: equal names, equal bins. None if it has none.
+def bins_key(model: Any) -> tuple[Any, ...] | None:
+    """Return what models on the same rows must agree in to have equal bins.
 
-    Parameters
-    ----------
-    model
-        Any estimator; subclasses of the libraries' own count as unknown.
-    rows_name
-        Name of its training rows.
+    None for a model that has no bins that are known here; subclasses of the libraries' own don't.
     """
-    kind = _path(model)
+    kind = public_path(model)
     if kind not in _KINDS:
         return None
-    params = model.get_params(deep=False)
     library = kind.partition(".")[0]
+    params = model.get_params(deep=False)
     if library == "xgboost":
         if params.get("tree_method") not in (None, "auto", "hist"):
             return None
@@ -80,7 +75,7 @@ def bins_name(model: Any, rows_name: str) -> str | None:
         for name, value in params.items()
         if value is not None and name not in _WITHOUT_EFFECT[library]
     }
-    return content_hash((rows_name, kind, sorted(changing.items())))
+    return kind, sorted(changing.items())
 
 
 class SharedBins:
@@ -89,7 +84,7 @@ class SharedBins:
     Parameters
     ----------
     name : str, optional
-        What :func:`bins_name` says of this fit.
+        Of its bins: equal names, equal bins. None if it has none.
     keep : bool
         Whether the next fit has the same.
     before : SharedBins, optional
@@ -140,7 +135,3 @@ class SharedBins:
             return bins
 
         return made
-
-
-def _path(model: Any) -> str:
-    return f"{type(model).__module__}.{type(model).__qualname__}"

@@ -124,7 +124,6 @@ class _Applied:
 
     def __init__(self) -> None:
         self.saved_s = 0.0
-        self._root: Any = None
         self._sources: dict[int, str] = {}  # object that was handed out → its name
         self._answers: dict[tuple[str, str], tuple[Any, float]] = {}
         self._earlier: set[tuple[str, str]] = set()  # answers that an earlier fit asked for

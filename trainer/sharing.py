@@ -10,8 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from fitcast.trainer.naming import content_hash
-from fitcast.trainer.shared_bins import SharedBins, bins_name, has_bins
+from fitcast.trainer.shared_bins import SharedBins, bins_key, has_bins
 from fitcast.trainer.shared_steps import SharedSteps
 
 BINS = "bins "
@@ -20,9 +19,7 @@ BINS = "bins "
 
 def may_share(estimator: Any) -> bool:
     """Whether there may be work that an estimator has in common with others of its kind."""
-    from sklearn.pipeline import Pipeline
-
-    return type(estimator) is Pipeline or has_bins(estimator)
+    return _is_pipeline(estimator) or has_bins(estimator)
 
 
 def work_names(estimator: Any, fold: int) -> list[str]:
@@ -31,21 +28,35 @@ def work_names(estimator: Any, fold: int) -> list[str]:
     They stand for the fitted steps of a pipeline before its last, and for the bins of a boosting
     that is its last or alone. Empty for a pipeline whose user set a memory himself.
     """
-    from sklearn.pipeline import Pipeline
-
     names: list[str] = []
     name, last = str(fold), estimator
-    if type(estimator) is Pipeline:
+    if _is_pipeline(estimator):
         if estimator.memory is not None:
             return []
         last = estimator.steps[-1][1]
         for _, step in estimator.steps[:-1]:
             if step is None or isinstance(step, str):  # passes rows on unchanged
                 continue
-            name = content_hash((name, type(step).__qualname__, step))
+            name = _hash((name, type(step).__qualname__, step))
             names.append(name)
-    bins = bins_name(last, name)
-    return names if bins is None else [*names, f"{BINS}{bins}"]
+    bins = bins_key(last)
+    return names if bins is None else [*names, f"{BINS}{_hash((name, *bins))}"]
+
+
+def _is_pipeline(estimator: Any) -> bool:
+    from sklearn.pipeline import Pipeline
+
+    return type(estimator) is Pipeline
+
+
+def _hash(content: Any) -> str:
+    import cloudpickle
+    from joblib import hash as hash_of
+
+    try:
+        return str(hash_of(content))
+    except Exception:  # classes of a notebook, which came by value
+        return str(hash_of(cloudpickle.dumps(content)))
 
 
 def common_work(some: Sequence[str], others: Sequence[str]) -> int:
@@ -97,10 +108,8 @@ class Shared:
     @contextmanager
     def given_to(self, estimator: Any) -> Iterator[None]:
         """Let an estimator be fitted on what is known."""
-        from sklearn.pipeline import Pipeline
-
         model = estimator
-        if type(estimator) is Pipeline:
+        if _is_pipeline(estimator):
             estimator.memory = self._steps
             model = estimator.steps[-1][1]
         with self._bins.given_to(model):
@@ -108,10 +117,10 @@ class Shared:
 
     def apply_once(self, estimator: Any, X_test: Any) -> None:
         """Let the steps that fits share transform the fold's test rows once."""
-        if hasattr(estimator, "steps"):
+        if _is_pipeline(estimator):
             self._steps.apply_once(estimator, X_test)
 
     def end(self, estimator: Any) -> None:
         """Count what was saved; a pipeline forgets about sharing."""
-        if hasattr(estimator, "steps"):
+        if _is_pipeline(estimator):
             self._steps.end(estimator)
