@@ -76,5 +76,5 @@ def is_sparse(fit: Described) -> bool:
 
 def numbers_in(text: str) -> list[float]:
     """Return the whole numbers in a text, as those of ``"(100, 50)"``."""
-    found = "".join(ch if ch.isdigit() else " " for ch in text).split()
+    found = "".join(ch if ch.isdecimal() else " " for ch in text).split()
     return [float(number[:9]) for number in found[:32]]
