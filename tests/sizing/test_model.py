@@ -11,6 +11,7 @@ from sizing_making import BASE_BYTES, FOREST, LOGISTIC, XGB, cost_s, record, req
 from fitcast.history.records import Estimate, Outcome
 from fitcast.sizing.families import FAMILIES
 from fitcast.sizing.features import describe
+from fitcast.sizing.laws import numbers_in
 from fitcast.sizing.model import SizingModel
 from fitcast.sizing.prior import cost_of
 
@@ -252,6 +253,10 @@ def exotic(draw):
         target=draw(st.sampled_from(["binary", "multiclass", "regression", "none", "?"])),
         steps=draw(st.sampled_from([(), ("a.B", "c.D")])),
     )
+
+
+def test_digits_that_are_no_numbers_are_passed_over():
+    assert numbers_in("(100, 5¹0)") == [100.0, 5.0, 0.0]
 
 
 @settings(max_examples=60, deadline=None)
