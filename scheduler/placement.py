@@ -7,8 +7,10 @@ The rules, in order:
 
 * workflows share the workers: the one with the fewest CPUs in use goes first;
 * within a workflow, the longest first, and before them those that can run in few places, if the
-  end waits for them (:mod:`fitcast.scheduler.waiting`); where the data is large, fits of a fold
-  whose rows are in use go before, as long as no fit is so long that it must not wait;
+  end waits for them or they are long themselves (:mod:`fitcast.scheduler.waiting`); where the data
+  is large, fits of a fold whose rows are in use go before, as long as none is too long to wait;
+* a fit goes where it leaves memory for the cores beside it, elsewhere only if no other can start
+  or it is too long to wait;
 * a fit goes to the cheapest worker that is safe for it: alone it finds there the memory that is
   expected to waste least, retries included (:mod:`fitcast.sizing.allocation`), and the sum with
   those that run there stays within the worker (:mod:`fitcast.scheduler.memory_load`);
@@ -20,6 +22,7 @@ The rules, in order:
 """
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 
@@ -38,11 +41,14 @@ from fitcast.scheduler.threads import best_threads
 LARGE_DATASET_BYTES = 64 * 2**20
 """From here on, the rows of a fold are worth keeping its fits together."""
 
-LONG_SHARE = 0.5
-"""A fit that takes this share of all that is left on every core goes first, whatever its fold."""
+LONG_SHARE = 0.3
+"""A fit that takes this share of all that is left on every core is not put off."""
 
 RESERVE_AMONG = 64
 """How many workers are looked at to find where a fit that must wait can start soonest."""
+
+MANY_ARRIVED = 16
+"""From so many fits on that wait anew, every worker is looked at for all that wait."""
 
 WORTH_WAITING = 0.95
 """A fit waits for more threads if it then ends within this share of the time to its end now."""
@@ -73,11 +79,16 @@ def place(state: PlanState, now_s: float) -> list[Start]:
     list of Start
         To be carried out in this order.
     """
-    # Where nothing changed since the last turn nothing fits now either.
+    # Where nothing changed since the last turn nothing fits now either, unless it came meanwhile.
+    if len(state.arrived) > MANY_ARRIVED:
+        state.changed.update(dict.fromkeys(state.workers))
+        state.arrived.clear()
     looked_at = [state.workers[address] for address in state.changed]
+    arrived = list(state.arrived)
     state.changed.clear()
+    state.arrived.clear()
     free = {worker.size.address: worker for worker in looked_at if worker.free_cpus > 0}
-    if not free:
+    if not free and not arrived:
         return []
     free |= _dropped_reservation(state, looked_at)
     for workflow in state.workflows.values():
@@ -85,6 +96,21 @@ def place(state: PlanState, now_s: float) -> list[Start]:
             state.sort(workflow)
     state.changed.clear()
     turn = _Turn(state, now_s, state.most_memory_bytes(), free)
+    starts = _on_open(turn)
+    for key in arrived:
+        its = state.workflows.get(key.workflow_id)
+        if its is None or key.fit_id not in its.waiting:
+            continue
+        rest = [worker for worker in state.workers.values() if worker.free_cpus > 0]
+        start = _started(turn, its, its.fits[key.fit_id], rest)
+        if start is not None:
+            starts.append(start)
+    return starts
+
+
+def _on_open(turn: _Turn) -> list[Start]:
+    """Start what there is room for on the workers that are looked at."""
+    state = turn.state
     starts: list[Start] = []
     blocked: set[str] = set()
     while turn.open:
@@ -136,23 +162,19 @@ def _next(turn: _Turn, workflow: WorkflowState) -> Start | None:
         math.inf if not worker.running else worker.memory_bytes - worker.load.mean_bytes()
         for worker in among
     )
-    # Among fits that the end doesn't wait for, those that leave memory for the cores beside them
-    # go first: three large ones on a worker of four cores would leave the fourth idle.
-    per_cpu = max(
-        (worker.memory_bytes - worker.load.mean_bytes()) / worker.free_cpus for worker in among
-    )
-    long_s = LONG_SHARE * waiting.backlog_s() / max(1, turn.state.cpus)
+    long_s = LONG_SHARE * _left_s(turn, workflow)
     unbalanced: list[FitState] = []
-    for fit_id, is_critical in waiting.in_order(room):
+    for fit_id, is_critical in waiting.in_order(room, long_s):
         fit = workflow.fits[fit_id]
-        need = fit.demand().mean_bytes
-        may_wait = not is_critical and fit.estimate.runtime_s_p50 < long_s
-        if may_wait and per_cpu < need <= room and workflow.memory_bytes is None:
-            unbalanced.append(fit)
-            continue
         start = None
-        if need <= room or workflow.memory_bytes is not None:
-            start = _started(turn, workflow, fit, among)
+        if fit.demand().mean_bytes <= room or workflow.memory_bytes is not None:
+            balanced = _balanced(turn, workflow, fit, among)
+            start = _started(turn, workflow, fit, balanced)
+            if start is None and len(balanced) < len(among):
+                if not is_critical and fit.estimate.runtime_s_p50 < long_s:
+                    unbalanced.append(fit)
+                    continue
+                start = _started(turn, workflow, fit, among)
         if start is not None:
             return start
         if turn.state.reservation is None and not unbalanced:
@@ -166,13 +188,36 @@ def _next(turn: _Turn, workflow: WorkflowState) -> Start | None:
     return None
 
 
+def _balanced(
+    turn: _Turn, workflow: WorkflowState, fit: FitState, among: list[WorkerState]
+) -> list[WorkerState]:
+    """Return the workers on which a fit leaves memory for the cores beside it.
+
+    It goes there first: three large ones on a worker of four cores would leave the fourth idle.
+    """
+    need = fit.demand().mean_bytes
+    if workflow.memory_bytes is not None or need > turn.state.most_bytes_per_cpu():
+        return among  # it does so nowhere
+    return [
+        worker
+        for worker in among
+        if need * worker.free_cpus <= worker.memory_bytes - worker.load.mean_bytes()
+    ]
+
+
 def _keeps_folds_together(turn: _Turn, workflow: WorkflowState) -> bool:
     if workflow.dataset_bytes < LARGE_DATASET_BYTES:
         return False
     if not any(worker.folds.total() for worker in turn.open.values()):
         return False
-    waiting = workflow.waiting
-    return waiting.longest_s() < LONG_SHARE * waiting.backlog_s() / max(1, turn.state.cpus)
+    return workflow.waiting.longest_s() < LONG_SHARE * _left_s(turn, workflow)
+
+
+def _left_s(turn: _Turn, workflow: WorkflowState) -> float:
+    """Return how long what waits and what runs takes on all cores, in seconds."""
+    state = turn.state
+    running_s = max(0.0, state.cpu_ends_s - state.cpus_in_use * turn.now_s)
+    return (workflow.waiting.backlog_s() + running_s) / max(1, state.cpus)
 
 
 def _started(
@@ -242,15 +287,19 @@ def _reserve(turn: _Turn, workflow: WorkflowState, fit: FitState) -> None:
     """Keep room for a fit that must wait, on the worker where it can start soonest."""
     need = workflow.need_bytes(fit, turn.most_bytes)
     demand = workflow.demand(fit, turn.most_bytes)
-    likely = [*turn.open.values(), *islice(turn.state.workers.values(), RESERVE_AMONG)]
     best: Reservation | None = None
-    for worker in likely[: 2 * RESERVE_AMONG]:
-        if worker.memory_bytes < need:
-            continue
+    for worker in islice(_large_enough(turn, need), RESERVE_AMONG):
         found = _reservation(turn, worker, fit, demand, 1)
         if best is None or found.start_s < best.start_s:
             best = found
     turn.state.reservation = best
+
+
+def _large_enough(turn: _Turn, need_bytes: int) -> Iterator[WorkerState]:
+    """Yield workers that could hold a fit, those that are looked at first."""
+    for worker in (*turn.open.values(), *turn.state.workers.values()):
+        if worker.memory_bytes >= need_bytes:
+            yield worker
 
 
 def _reserve_on(turn: _Turn, worker: WorkerState, fit: FitState, demand: Demand, cpus: int) -> None:

@@ -141,6 +141,7 @@ class PlanState:
     workers: dict[str, WorkerState] = field(default_factory=dict)
     workflows: dict[str, WorkflowState] = field(default_factory=dict)
     changed: dict[str, None] = field(default_factory=dict)  # workers that may have room anew
+    arrived: dict[FitKey, None] = field(default_factory=dict)  # fits that wait anew
     reservation: Reservation | None = None
     cpus: int = 0  # of all workers
     cpus_in_use: int = 0
@@ -212,6 +213,11 @@ class PlanState:
         here = max((memory for _, memory in self.kinds), default=0)
         return max(here, max(self.away, default=0)) - self.held_bytes()
 
+    def most_bytes_per_cpu(self) -> float:
+        """Return the most memory per CPU that a worker has, beside the datasets."""
+        held = self.held_bytes()
+        return max(((memory - held) / cpus for cpus, memory in self.kinds), default=0.0)
+
     # -- workflows ---------------------------------------------------------------------------
 
     def open(self, workflow_id: str, workflow: WorkflowState) -> None:
@@ -246,7 +252,7 @@ class PlanState:
         """Let a fit wait (again)."""
         need = workflow.need_bytes(fit, max(1, self.most_memory_bytes()))
         workflow.waiting.add(fit, self.slots(need))
-        self.changed.update(dict.fromkeys(self.workers))
+        self.arrived[fit.key] = None
 
     # -- fits --------------------------------------------------------------------------------
 
@@ -294,6 +300,7 @@ class PlanState:
             workers={address: worker.copy() for address, worker in self.workers.items()},
             workflows={key: workflow.copy() for key, workflow in self.workflows.items()},
             changed=dict(self.changed),
+            arrived=dict(self.arrived),
             reservation=reserved and replace(reserved, load=reserved.load.copy()),
             kinds=Counter(self.kinds),
             away=Counter(self.away),

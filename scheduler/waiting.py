@@ -12,6 +12,7 @@ that would find room anywhere.
 import heapq
 import math
 from bisect import bisect_left, insort
+from collections import deque
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import NamedTuple, Protocol
@@ -22,6 +23,10 @@ from fitcast.scheduler.memory_load import Demand
 
 LOOK_AHEAD = 48
 """How many waiting fits of a kind are looked at to fill a gap."""
+
+
+CLEARLY = 1.05
+"""The end waits for fits that need this much longer, on the slots that hold them, than all do."""
 
 
 class Waiting(Protocol):
@@ -52,10 +57,10 @@ class WaitingFits:
 
     def __init__(self) -> None:
         self._classes: dict[int, list[Entry]] = {}  # ascending: the next to start is last
-        self._slots: dict[int, int] = {}
+        self._slot_s: dict[int, float] = {}  # slots × backlog: the mean is weighted by work
         self._least_bytes: dict[int, float] = {}  # that any fit of a class needs
         self._backlog_s: dict[int, float] = {}
-        self._class_of: dict[str, tuple[int, Entry]] = {}
+        self._class_of: dict[str, tuple[int, int, Entry]] = {}  # slots too
         self._sharing: dict[str, dict[str, float]] = {}  # by work: fits, and what it costs them, s
         self._work_s: dict[str, float] = {}
         self._saved_s = 0.0
@@ -85,15 +90,16 @@ class WaitingFits:
 
     def remove(self, fit: Waiting) -> None:
         """Let one go."""
-        number, entry = self._class_of.pop(fit.fit_id)
+        number, slots, entry = self._class_of.pop(fit.fit_id)
         entries = self._classes[number]
         if entries[-1] is entry:
             entries.pop()
         else:
             del entries[bisect_left(entries, entry)]
         self._backlog_s[number] -= entry.runtime_s
+        self._slot_s[number] -= slots * entry.runtime_s
         if not entries:
-            del self._classes[number], self._backlog_s[number]
+            del self._classes[number], self._backlog_s[number], self._slot_s[number]
         if fit.shared is not None:
             name = fit.shared.name
             self._saved_s -= self._saved_by(name)
@@ -105,7 +111,7 @@ class WaitingFits:
 
     def clear(self) -> None:
         """Forget all."""
-        for held in (self._classes, self._slots, self._least_bytes, self._backlog_s):
+        for held in (self._classes, self._slot_s, self._least_bytes, self._backlog_s):
             held.clear()
         self._class_of.clear()
         self._sharing.clear()
@@ -114,13 +120,13 @@ class WaitingFits:
 
     def _note(self, fit: Waiting, slots: int) -> tuple[int, Entry]:
         # Neighbouring numbers of slots make no difference once they are many.
-        number = round(4.0 * math.log2(slots + 1))
+        number = round(8.0 * math.log2(slots + 1))
         entry = Entry(fit.estimate.runtime_s_p50, -fit.order, fit.fit_id)
-        self._slots.setdefault(number, slots)
         need = fit.demand().mean_bytes
         self._least_bytes[number] = min(need, self._least_bytes.get(number, need))
-        self._class_of[fit.fit_id] = (number, entry)
+        self._class_of[fit.fit_id] = (number, slots, entry)
         self._backlog_s[number] = self._backlog_s.get(number, 0.0) + entry.runtime_s
+        self._slot_s[number] = self._slot_s.get(number, 0.0) + slots * entry.runtime_s
         if fit.shared is not None:
             name, work_s = fit.shared.name, fit.shared.share * entry.runtime_s
             sharers = self._sharing.setdefault(name, {})
@@ -154,16 +160,19 @@ class WaitingFits:
 
     def shorter(self, fit: Waiting, most: int) -> list[str]:
         """Return up to `most` fits that come after this one in its class."""
-        number, entry = self._class_of[fit.fit_id]
+        number, _, entry = self._class_of[fit.fit_id]
         entries = self._classes[number]
         place = bisect_left(entries, entry)
         return [one.fit_id for one in reversed(entries[max(0, place - most) : place])]
 
-    def in_order(self, room_bytes: float = math.inf) -> Iterator[tuple[str, bool]]:
+    def in_order(
+        self, room_bytes: float = math.inf, long_s: float = math.inf
+    ) -> Iterator[tuple[str, bool]]:
         """Yield fits in the order in which they should start, some of each class.
 
         Of classes whose fits all need more than `room_bytes` only the longest fit is among them.
-        With each it is told whether the end waits for it more than for others.
+        Of fits that take at least `long_s` those that can run in the fewest places go first. With
+        each it is told whether the end waits for it more than for others.
         """
         if len(self._classes) == 1:
             (only,) = self._classes.values()
@@ -174,31 +183,35 @@ class WaitingFits:
         for group in filter(None, (critical, others)):
             is_critical = bool(others) and group is critical
             firsts = [self._first_of(number, room_bytes) for number in group]
+            for first in firsts:
+                while first and first[0].runtime_s >= long_s:
+                    yield first.popleft().fit_id, is_critical
             merged = heapq.merge(*firsts, reverse=True) if len(firsts) > 1 else iter(firsts[0])
             for entry in merged:
                 yield entry.fit_id, is_critical
 
-    def _first_of(self, number: int, room_bytes: float) -> list[Entry]:
+    def _first_of(self, number: int, room_bytes: float) -> deque[Entry]:
         # The longest of each class may be what a reservation is for, whatever room there is now.
         most = LOOK_AHEAD if self._least_bytes[number] <= room_bytes else 1
-        return self._classes[number][: -most - 1 : -1]
+        return deque(self._classes[number][: -most - 1 : -1])
 
     def _split(self) -> tuple[list[int], list[int]]:
-        """Return the classes that the end waits for, and the others."""
+        """Return the classes that go first, and the others."""
         numbers = sorted(self._classes)
-        total_s, worst, last = 0.0, -1.0, 0
-        for place, number in enumerate(numbers):
+        total_s, takes_s = 0.0, []  # these classes and all before, on the slots that they have
+        for number in numbers:
             total_s += self._backlog_s[number]
-            ratio = total_s / max(1, self._slots[number])
-            if ratio > worst:
-                worst, last = ratio, place
-        return numbers[: last + 1], numbers[last + 1 :]
+            slots = self._slot_s[number] / max(self._backlog_s[number], 1e-9)
+            takes_s.append(total_s / max(1.0, slots))
+        worst_s, whole_s = max(takes_s, default=0.0), sum(takes_s[-1:])
+        first = takes_s.index(worst_s) + 1 if worst_s > CLEARLY * whole_s else 0
+        return numbers[:first], numbers[first:]
 
     def copy(self) -> "WaitingFits":
         """Return an independent copy."""
         other = WaitingFits()
         other._classes = {number: list(entries) for number, entries in self._classes.items()}
-        other._slots = dict(self._slots)
+        other._slot_s = dict(self._slot_s)
         other._least_bytes = dict(self._least_bytes)
         other._backlog_s = dict(self._backlog_s)
         other._class_of = dict(self._class_of)

@@ -228,6 +228,33 @@ def test_spare_cores_go_to_fits_that_use_them():
     assert start.threads == 1
 
 
+def test_a_fit_goes_where_it_leaves_memory_for_the_cores_beside_it():
+    poor = WorkerSize("poor", "poor", 2, 2000 * MIB)
+    rich = WorkerSize("rich", "rich", 2, 16_000 * MIB)
+    several = [estimate(10.0, 1500 * MIB)] * 2 + [estimate(5.0, 900 * MIB)] * 2
+    decisions = plan(poor, rich)
+    starts = started(decisions.handle(submitted(*several), 0.0))
+    assert {start.key.fit_id: start.worker for start in starts} == {
+        "f0": "rich", "f1": "rich", "f2": "poor", "f3": "poor"
+    }  # fmt: skip
+
+
+def test_a_fit_that_waits_anew_finds_room_on_a_worker_where_nothing_changed():
+    decisions = plan(ONE, TWO)
+    starts = started(decisions.handle(submitted(estimate(5.0, 900 * MIB)), 0.0))
+    (again,) = started(decisions.handle(ended(starts[0], Outcome.OUT_OF_MEMORY, 1000 * MIB), 2.0))
+    assert (starts[0].worker, again.worker) == ("one", "two")
+
+
+def test_room_is_kept_for_a_large_fit_however_many_small_workers_there_are():
+    small = [WorkerSize(f"s{n}", "small", 1, 1000 * MIB) for n in range(200)]
+    decisions = plan(*small, TWO)
+    decisions.handle(submitted(estimate(20.0, 3900 * MIB), estimate(19.0, 1900 * MIB)), 0.0)
+    reserved = decisions.state.reservation
+    assert reserved is not None
+    assert (reserved.key.fit_id, reserved.worker) == ("f1", "two")
+
+
 def test_small_fits_pass_a_large_one_only_if_they_end_before_it_could_start():
     decisions = plan(replace(TWO, memory_bytes=1000 * MIB))
     work = submitted(

@@ -43,6 +43,14 @@ def test_fits_that_few_places_can_run_wait_their_turn_if_there_are_few_of_them()
     assert order(filled(*large, *small))[0] == "f1"
 
 
+def test_of_long_fits_those_that_few_places_can_run_go_first():
+    large = [(fit(0, 5.0, 900 * MIB), 1), (fit(1, 2.0, 900 * MIB), 1)]
+    small = [(fit(2 + n, 9.0), 8) for n in range(20)]
+    found = order(filled(*large, *small), long_s=4.0)
+    assert found[0] == "f0"
+    assert found[-1] == "f1"
+
+
 def test_of_kinds_that_find_no_room_the_longest_alone_is_looked_at():
     large = [(fit(n, 5.0, 900 * MIB), 1) for n in range(10)]
     small = [(fit(10 + n, 1.0), 8) for n in range(5)]
