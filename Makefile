@@ -62,6 +62,8 @@ requirements: $(UV_VENV)/bin/uv ## pin the dependencies of pyproject.toml anew
 	    --output-file requirements-tensorflow.txt pyproject.toml
 	$(LOCK) --extra dev --extra bench --constraints requirements.txt \
 	    --output-file requirements-bench.txt pyproject.toml
+	$(LOCK) --extra image --constraints requirements.txt \
+	    --output-file deploy/requirements.txt pyproject.toml
 
 LOCK = $(UV_VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 \
     --generate-hashes --no-emit-index-url --no-header --no-annotate $(if $(UPGRADE),--upgrade)

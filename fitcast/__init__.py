@@ -12,6 +12,8 @@ from fitcast.version import __version__
 
 if TYPE_CHECKING:
     from fitcast import errors
+    from fitcast.scheduler.backends.kubernetes.backend import KubernetesBackend
+    from fitcast.scheduler.backends.kubernetes.pools import KubernetesPool
     from fitcast.scheduler.backends.local import LocalBackend
     from fitcast.scheduler.client import Client
     from fitcast.scheduler.eta import Eta
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
 _HOME_OF = {
     "Client": "fitcast.scheduler.client",
     "Eta": "fitcast.scheduler.eta",
+    "KubernetesBackend": "fitcast.scheduler.backends.kubernetes.backend",
+    "KubernetesPool": "fitcast.scheduler.backends.kubernetes.pools",
     "LocalBackend": "fitcast.scheduler.backends.local",
     "Pool": "fitcast.scheduler.pools",
     "SizedSearchCV": "fitcast.scheduler.search",
@@ -33,6 +37,8 @@ _HOME_OF = {
 __all__ = [
     "Client",
     "Eta",
+    "KubernetesBackend",
+    "KubernetesPool",
     "LocalBackend",
     "Pool",
     "SizedSearchCV",

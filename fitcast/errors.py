@@ -15,7 +15,12 @@ also ``ValueError``, so code written for scikit-learn catches them.
     ├── HistoryError                the MLflow store can't be read or written
     ├── ModelError                  a stored sizing model can't be used
     ├── BackendError                workers can't be started or were lost for good
-    │   └── WorkerBrokenError       a worker that can run no fit any more; it is replaced
+    │   ├── WorkerBrokenError       a worker that can run no fit any more; it is replaced
+    │   └── ClusterError            Kubernetes refuses something
+    │       ├── ClusterUnreachableError  it isn't configured, or doesn't answer
+    │       ├── ClusterAccessError       a right is missing
+    │       ├── ClusterQuotaError        the namespace's quota is used up
+    │       └── OperatorMissingError     the Dask operator isn't installed
     └── WorkflowError
         ├── WorkflowCancelledError
         ├── WorkflowFailedError     no fit succeeded
@@ -65,6 +70,26 @@ class BackendError(FitcastError):
 
 class WorkerBrokenError(BackendError):
     """A worker can run no fit any more; another takes its place."""
+
+
+class ClusterError(BackendError):
+    """Kubernetes refuses something."""
+
+
+class ClusterUnreachableError(ClusterError):
+    """No Kubernetes cluster is configured, or it doesn't answer."""
+
+
+class ClusterAccessError(ClusterError):
+    """A right in the cluster is missing."""
+
+
+class ClusterQuotaError(ClusterError):
+    """The namespace's quota is used up."""
+
+
+class OperatorMissingError(ClusterError):
+    """The Dask operator, or its custom resources, aren't installed."""
 
 
 class WorkflowError(FitcastError):

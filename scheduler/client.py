@@ -21,6 +21,7 @@ from fitcast.history.store import AttemptLog, HistoryStore, WorkflowRun
 from fitcast.history.tracking_uri import sqlite_path
 from fitcast.history.writer import HistoryWriter
 from fitcast.scheduler.backends.local import LocalBackend
+from fitcast.scheduler.backends.protocol import Backend, Workers
 from fitcast.scheduler.dispatcher import Dispatcher
 from fitcast.scheduler.learning import Learner
 from fitcast.scheduler.leases import Lease, memory_root
@@ -46,7 +47,7 @@ class Client:
 
     Parameters
     ----------
-    backend : LocalBackend, optional
+    backend : LocalBackend or KubernetesBackend, optional
         Where fits run; by default all that this process may use of this machine.
     home : path, optional
         Where state lives; by default ``FITCAST_HOME``, else ``~/.fitcast``.
@@ -65,7 +66,7 @@ class Client:
 
     def __init__(
         self,
-        backend: LocalBackend | None = None,
+        backend: Backend | None = None,
         *,
         home: str | Path | None = None,
         tracking_uri: str | None = None,
@@ -83,7 +84,7 @@ class Client:
         self._runs: dict[str, Run] = {}
         self._lock = threading.Lock()
         self._troubles: list[str] = []
-        self._backend = backend or LocalBackend()
+        self._backend: Backend = backend or LocalBackend()
         self._keys = Lease(memory_root())
         self._sealed = Lease(folder / "datasets")
         self._store = store
@@ -94,9 +95,10 @@ class Client:
         if database is not None and not database.exists():
             self._learner.expect_nothing()
         self._writer = HistoryWriter(store, folder / "outbox", on_trouble=self._tell)
-        self._dispatcher = Dispatcher(
-            self._backend, self._keys.path, on_attempt=self._note, on_close=self._finish
-        )
+        workers = self._backend.shared()
+        self._shared = None if workers is None else self._dispatcher(workers)
+        self._own: dict[str, Dispatcher] = {}  # by workflow, where each has its own workers
+        self._endings: list[threading.Thread] = []
         self._speed: Future[float] = Future()
         threading.Thread(
             target=self._measure_speed, args=(folder,), name="fitcast-speed", daemon=True
@@ -143,7 +145,7 @@ class Client:
             `FitTooLargeError` if no worker could hold a fit.
         """
         there = self._backend.pools if pools is None else check_pools(pools)
-        ready_in_s = self._dispatcher.ready_in_s() if pools is None else 0.0
+        ready_in_s = self._ready_in_s() if pools is None else 0.0
         model = self._probed(sweep) if probe else self._model()
         cast = forecast_sweep(model, sweep, planned_workers(there))
         return cast.estimate(there, ready_in_s)
@@ -193,7 +195,7 @@ class Client:
                 },
             )
         )
-        ready_in_s = self._dispatcher.ready_in_s()
+        ready_in_s = self._ready_in_s()
         threading.Thread(target=self._seal_and_go, args=(run,), daemon=True).start()
         # The first fits start meanwhile.
         run.forecast_made(cast.plan(workers, ready_in_s)[0])
@@ -234,7 +236,13 @@ class Client:
             return
         self._closed = True
         atexit.unregister(self.close)
-        self._dispatcher.close()
+        with self._lock:
+            dispatchers = [*self._own.values(), *filter(None, (self._shared,))]
+        for dispatcher in dispatchers:
+            dispatcher.close()
+        for thread in self._endings:
+            thread.join(60)
+        self._backend.close()
         for run in self._runs.values():
             if not run.is_over:
                 run.end("cancelled", FitcastError("the client was closed"))
@@ -263,7 +271,8 @@ class Client:
         speed = 0.0  # unknown
         with suppress(Exception):
             speed = machine_speed(folder / "machine_speed.json")
-        self._dispatcher.machine_speed = speed
+        if self._shared is not None:  # its workers are on this machine
+            self._shared.machine_speed = speed
         self._speed.set_result(speed)
 
     def _handle(self, run: Run) -> Workflow:
@@ -273,7 +282,9 @@ class Client:
         run = self._runs[workflow_id]
         if run.sealed is None:
             run.end("cancelled", FitcastError(f"workflow {workflow_id} was cancelled"))
-        self._dispatcher.cancel(workflow_id)
+        dispatcher = self._shared or self._own.get(workflow_id)
+        if dispatcher is not None:
+            dispatcher.cancel(workflow_id)
 
     def _url(self, workflow_id: str) -> str | None:
         self._writer.flush(30)
@@ -294,17 +305,44 @@ class Client:
     def _seal_and_go(self, run: Run) -> None:
         try:
             key = new_key()
-            uri = str(self._sealed.path / f"{run.workflow_id}.sealed")
+            root = self._backend.dataset_root or str(self._sealed.path)
+            uri = f"{root.rstrip('/')}/{run.workflow_id}.sealed"
             sealed = seal(run.prepared.content, uri, key, workflow_id=run.workflow_id)
-            for ending, content in ((".key", key), (".uri", uri.encode())):
-                path = self._keys.path / f"{sealed.dataset_id}{ending}"
-                path.touch(mode=0o600)
-                path.write_bytes(content)
+            if self._shared is not None:
+                for ending, content in ((".key", key), (".uri", uri.encode())):
+                    path = self._keys.path / f"{sealed.dataset_id}{ending}"
+                    path.touch(mode=0o600)
+                    path.write_bytes(content)
             run.sealed = sealed
         except (FitcastError, OSError) as error:
             known = error if isinstance(error, FitcastError) else None
             run.end("failed", known or FitcastError(f"the dataset can't be sealed: {error}"))
-        self._dispatcher.submit(run)
+        (self._shared or self._dispatcher_of(run, key)).submit(run)
+
+    def _dispatcher(self, workers: Workers, run: Run | None = None) -> Dispatcher:
+        def trouble(notes: tuple[str, ...]) -> None:
+            if run is not None:
+                run.notes = notes
+
+        return Dispatcher(
+            workers,
+            tuple(self._backend.pools),
+            self._keys.path,
+            on_attempt=self._note,
+            on_close=self._finish,
+            on_trouble=trouble,
+        )
+
+    def _dispatcher_of(self, run: Run, key: bytes) -> Dispatcher:
+        """Return what runs a workflow on workers of its own."""
+        assert run.sealed is not None
+        workers = self._backend.for_workflow(run.sealed, key)
+        with self._lock:
+            dispatcher = self._own[run.workflow_id] = self._dispatcher(workers, run)
+        return dispatcher
+
+    def _ready_in_s(self) -> float:
+        return self._backend.start_s if self._shared is None else self._shared.ready_in_s()
 
     def _note(self, run: Run, record: Record, measured: Measured) -> None:
         run.correction.observe(f"c{record.candidate_index:04d}-f{record.fold}", record)
@@ -340,6 +378,13 @@ class Client:
             ended_at=ended_at,
         )
         run.noted.set()
+        with self._lock:
+            dispatcher = self._own.pop(run.workflow_id, None)
+        if dispatcher is not None:  # this is its own thread, which can't end itself
+            thread = threading.Thread(target=dispatcher.close, name="fitcast-end", daemon=True)
+            self._endings = [ending for ending in self._endings if ending.is_alive()]
+            self._endings.append(thread)
+            thread.start()
         training = threading.Thread(
             target=self._learner.train, name="fitcast-training", daemon=True
         )

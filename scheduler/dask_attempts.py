@@ -10,13 +10,14 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from fitcast.errors import FitcastError, SealError
 from fitcast.history.records import Outcome
 from fitcast.scheduler import events
+from fitcast.scheduler.backends.protocol import Loss
 from fitcast.scheduler.events import FitKey
 from fitcast.scheduler.runs import Run
 from fitcast.trainer.attempts import AttemptSpec, Measured
@@ -66,9 +67,23 @@ class Sent:
         error: BaseException | None = self.future.exception(timeout=30)
         return error
 
-    def lost(self, error: BaseException | None = None) -> list[Measured | None]:
-        """Return what became of the members if their worker is gone: the first one was lost."""
-        return [_lost(self.sent_s, error), *[None] * (len(self.members) - 1)]
+    def lost(
+        self, error: BaseException | None = None, loss: Loss | None = None, *, alone: bool = False
+    ) -> list[Measured | None]:
+        """Return what became of the members if their worker is gone: the first one was lost.
+
+        `loss` says why, if that is known; `alone` whether nothing else ran on the worker, so that
+        it alone can have used up the memory.
+        """
+        first = _lost(self.sent_s, error)
+        if loss is not None and loss.reason:
+            first = replace(first, error_message=f"{first.error_message}: {loss.reason}")
+            if loss.outcome is Outcome.PREEMPTED:
+                first = replace(first, outcome=loss.outcome, error_type="Preempted")
+            elif loss.outcome is Outcome.OUT_OF_MEMORY and alone:
+                peak = self.start.memory_limit_bytes
+                first = replace(first, outcome=loss.outcome, peak_memory_bytes=peak)
+        return [first, *[None] * (len(self.members) - 1)]
 
 
 class DaskAttempts:

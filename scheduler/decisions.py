@@ -107,6 +107,7 @@ class Decisions:
         if worker is None:
             return []
         actions: list[Action] = []
+        leaders = [key for key in worker.running if self.state.fit(key).follows is None]
         for key in sorted(worker.running):
             workflow = self.workflows[key.workflow_id]
             fit = workflow.fits[key.fit_id]
@@ -114,6 +115,8 @@ class Decisions:
             self.state.vacate(workflow, fit)
             if event.preempted or follows:  # only the leader of a process can be to blame
                 actions += self._again(workflow, fit)
+            elif event.out_of_memory and len(leaders) == 1:  # else another may be to blame
+                actions += self._out_of_memory(workflow, fit, worker.memory_bytes)
             else:
                 fit.workers_lost += 1
                 actions += self._lost(workflow, fit)

@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -21,22 +21,26 @@ from fitcast.errors import (
     FitcastError,
     SealError,
     WorkerBrokenError,
-    WorkflowCancelledError,
-    WorkflowFailedError,
 )
 from fitcast.history.records import Outcome, Record
 from fitcast.scheduler import events
-from fitcast.scheduler.backends.local import START_S, LocalBackend
+from fitcast.scheduler.backends.protocol import Loss, Workers
 from fitcast.scheduler.dask_attempts import DaskAttempts, Member, Sent
 from fitcast.scheduler.decisions import Decisions
+from fitcast.scheduler.elastic import LOOK_EVERY_S, Elastic
 from fitcast.scheduler.live_eta import LiveEta
-from fitcast.scheduler.runs import FitRow, Run, record_of
+from fitcast.scheduler.pools import Pool
+from fitcast.scheduler.runs import Run, record_of
 from fitcast.scheduler.sweep_forecast import OVERHEAD_S, submission
 from fitcast.sizing.prior import process_start_s
 from fitcast.trainer.attempts import Measured
-from fitcast.trainer.results import best_candidate, tabulate
 
 _STOP = object()
+
+
+@dataclass(frozen=True, slots=True)
+class _Replaced:
+    dask: Any
 
 
 class Dispatcher:
@@ -44,36 +48,48 @@ class Dispatcher:
 
     Parameters
     ----------
-    backend : LocalBackend
+    backend : Workers
         Gives the workers; started here, in the background.
+    pools : tuple of Pool
+        Their kinds.
     key_dir : Path
         Where workers read dataset keys.
     on_attempt : callable
         ``on_attempt(run, record, measured)`` for every attempt that ended.
     on_close : callable
         ``on_close(run)`` when a workflow is over.
+    on_trouble : callable, optional
+        ``on_trouble(notes)``, from any thread, when what keeps workers away has changed.
     """
 
     def __init__(
         self,
-        backend: LocalBackend,
+        backend: Workers,
+        pools: tuple[Pool, ...],
         key_dir: Path,
         *,
         on_attempt: Callable[[Run, Record, Measured], None],
         on_close: Callable[[Run], None],
+        on_trouble: Callable[[tuple[str, ...]], None] = lambda notes: None,
     ) -> None:
         self.decisions = Decisions()
         self.overhead_s = OVERHEAD_S
         self.machine_speed = 0.0  # of the workers' cores; 0 while unknown
         self._backend = backend
+        self._elastic = Elastic(backend, pools) if backend.is_elastic else None
+        if self._elastic is not None:
+            for size in backend.workers():
+                self.decisions.state.expect(size)
         self._key_dir = key_dir
         self._on_attempt = on_attempt
         self._on_close = on_close
+        self.trouble = on_trouble
         self._events: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._runs: dict[str, Run] = {}
         self._over: list[Run] = []  # whose end is still to be told
         self._attempts = DaskAttempts(self._events.put)
         self._broken: set[str] = set()  # workers that are there, but of no use
+        self._retired: set[str] = set()  # those that are about to go
         self._failure: FitcastError | None = None
         self._began_s = time.monotonic()
         self._host = socket.gethostname()
@@ -89,7 +105,7 @@ class Dispatcher:
         """Return in about how many seconds the first worker is ready."""
         if self.decisions.workers:
             return 0.0
-        return max(0.0, self._began_s + START_S - time.monotonic())
+        return max(0.0, self._began_s + self._backend.start_s - time.monotonic())
 
     def submit(self, run: Run) -> None:
         """Let the fits of a run start; its dataset is sealed."""
@@ -109,17 +125,17 @@ class Dispatcher:
 
     def _loop(self) -> None:
         try:
-            self._attempts.dask = self._backend.start(
-                self._key_dir, self._on_change, self._events.put
-            )
-            self._on_change()
+            self._attempts.dask = self._backend.start(self._key_dir, self)
+            self.workers_changed()
         except FitcastError as error:
             self._failure = error
         except Exception as error:
             self._failure = FitcastError(f"workers can't be started: {error!r}")
-        while (event := self._events.get()) is not _STOP:
+        while (event := self._next_event()) is not _STOP:
             try:
-                self._take(event)
+                if event is not None:
+                    self._take(event)
+                self._resize()
                 self._close_runs()
             except Exception as error:  # a fault of ours must not hang every workflow
                 self._fail_all(FitcastError(f"the dispatcher failed: {error!r}"))
@@ -132,8 +148,49 @@ class Dispatcher:
         with suppress(Exception):
             self._backend.close()
 
-    def _on_change(self) -> None:
+    def _next_event(self) -> Any:
+        """Return the next event; None if it is time to look at the number of workers."""
+        if self._elastic is None or self._failure is not None:
+            return self._events.get()
+        try:
+            return self._events.get(timeout=LOOK_EVERY_S)
+        except queue.Empty:
+            return None
+
+    # -- told by the backend, from other threads ------------------------------------------------
+
+    def workers_changed(self) -> None:
+        """Note that a worker came or went."""
         self._events.put("workers")
+
+    def workers_lost(self, error: BackendError) -> None:
+        """Note that all workers are gone for good."""
+        self._events.put(error)
+
+    def cluster_replaced(self, dask: Any) -> None:
+        """Note that what ran is gone, with all workers; others come."""
+        self._events.put(_Replaced(dask))
+
+    # -- the thread again -----------------------------------------------------------------------
+
+    def _resize(self) -> None:
+        if self._elastic is None or self._attempts.dask is None:
+            return
+        with self._plan_lock:
+            surplus = self._elastic.look(self.decisions, time.monotonic())
+        for address in surplus:  # nothing runs there, and nothing must start there any more
+            self._retired.add(address)
+            self._act(events.WorkerLeft(address, returns=True))
+        if surplus:
+            self._backend.retire(surplus)
+
+    def _replace(self, dask: Any) -> None:
+        """Take in that the cluster is another one: nothing that ran is to blame."""
+        self._attempts.dask = dask
+        self._retired.clear()
+        for address in list(self.decisions.workers):
+            self._lose(address, loss=Loss(Outcome.PREEMPTED, "the workflow's cluster was replaced"))
+        self._compare_workers()
 
     def _take(self, event: Any) -> None:
         if isinstance(event, Run):
@@ -144,6 +201,8 @@ class Dispatcher:
             self._ended(event)
         elif isinstance(event, BackendError):
             self._lose_all(event)
+        elif isinstance(event, _Replaced):
+            self._replace(event.dask)
         else:
             self._act(event)
 
@@ -167,26 +226,34 @@ class Dispatcher:
             return
         present = {size.address: size for size in self._backend.present(self._attempts.dask)}
         self._broken &= set(present)
-        for address in self._broken:
+        self._retired &= set(present)
+        for address in self._broken | self._retired:
             del present[address]
         for address in set(self.decisions.workers) - set(present):
             self._lose(address)
         for address in set(present) - set(self.decisions.workers):
             self._act(events.WorkerJoined(present[address]))
 
-    def _lose(self, address: str, error: FitcastError | None = None) -> None:
+    def _lose(
+        self, address: str, error: FitcastError | None = None, loss: Loss | None = None
+    ) -> None:
         """Take in that a worker is gone; what led there was lost, followers wait as before."""
+        loss = loss or self._backend.why_lost(address)
         noted = []
-        for sent in self._attempts.forget(address):
+        gone = self._attempts.forget(address)
+        for sent in gone:
             run = self._runs.get(sent.start.key.workflow_id)
             if run is None:
                 continue
-            for member, measured in zip(sent.members, sent.lost(error), strict=True):
+            whole = sent.lost(error, loss, alone=len(gone) == 1)
+            for member, measured in zip(sent.members, whole, strict=True):
                 if measured is None:
                     _wait_again(run, member)
                 else:
                     noted.append((run, self._record(run, sent.start, member, measured), measured))
-        self._act(events.WorkerLeft(address, returns=True))
+        preempted = loss.outcome is Outcome.PREEMPTED
+        out_of_memory = loss.outcome is Outcome.OUT_OF_MEMORY
+        self._act(events.WorkerLeft(address, preempted, out_of_memory, returns=True))
         for run, record, measured in noted:
             self._on_attempt(run, record, measured)
 
@@ -202,9 +269,10 @@ class Dispatcher:
                     case events.Kill():
                         self._attempts.kill(action)
                     case events.Settle():
-                        self._settle(action)
+                        run = self._runs[action.key.workflow_id]
+                        run.settle(action.key.fit_id, action.outcome, action.reason)
                     case events.ChooseFinal():
-                        pending.append(self._choose_final(self._runs[action.workflow_id]))
+                        pending.append(_final_fit(self._runs[action.workflow_id]))
                     case events.Close():
                         self._over.append(self._runs.pop(action.workflow_id))
         self._live_eta.change()
@@ -292,48 +360,13 @@ class Dispatcher:
                 run.model = measured.model
         return record
 
-    def _settle(self, settle: events.Settle) -> None:
-        run = self._runs[settle.key.workflow_id]
-        row = run.rows[settle.key.fit_id]
-        with run.lock:
-            row.state, row.outcome = "done", settle.outcome
-            if row.started_at and (row.ended_at is None or row.ended_at < row.started_at):
-                row.ended_at = _now()  # given up: nothing more is heard of it
-            if settle.reason:
-                row.error = f"{row.error}; {settle.reason}" if row.error else settle.reason
-
-    def _choose_final(self, run: Run) -> events.FinalChosen:
-        nothing = events.FinalChosen(run.workflow_id, None, None)
-        scored = run.measured()
-        if not any(measured.outcome is Outcome.SUCCEEDED for measured in scored.values()):
-            return nothing
-        try:
-            best = best_candidate(run.prepared, tabulate(run.prepared, scored))
-            fit = run.prepared.refit_fit(run.prepared.candidates[best])
-        except Exception as error:
-            run.error = WorkflowFailedError(f"the best candidate can't be chosen: {error}")
-            return nothing
-        assert run.final_estimate is not None
-        with run.lock:
-            run.rows[fit.fit_id] = FitRow(fit, run.final_estimate)
-        return events.FinalChosen(run.workflow_id, fit.fit_id, run.final_estimate)
-
     def _close_runs(self) -> None:
         # After the last attempt was handed on: the history wants it before the end.
         while self._over:
             self._close_run(self._over.pop(0))
 
     def _close_run(self, run: Run) -> None:
-        outcomes = [row.outcome for row in run.rows.values()]
-        if Outcome.SUCCEEDED in outcomes and Outcome.CANCELLED not in outcomes:
-            run.end("failed" if run.error else "succeeded", run.error)
-        elif Outcome.CANCELLED in outcomes:
-            state = "failed" if run.error else "cancelled"
-            run.end(state, WorkflowCancelledError(f"workflow {run.workflow_id} was cancelled"))
-        else:
-            errors = [row.error for row in run.rows.values() if row.error]
-            said = f", for example: {errors[0]}" if errors else ""
-            run.end("failed", WorkflowFailedError(f"no fit succeeded{said}"))
+        run.conclude()
         if run.sealed is not None:
             self._attempts.close_dataset(run.sealed.dataset_id)
         self._on_close(run)
@@ -360,6 +393,12 @@ class Dispatcher:
     def _snapshot(self) -> tuple[Decisions, dict[str, Run], float]:
         with self._plan_lock:
             return self.decisions.copy(), dict(self._runs), self.overhead_s
+
+
+def _final_fit(run: Run) -> events.FinalChosen:
+    fit = run.choose_final()
+    fit_id = None if fit is None else fit.fit_id
+    return events.FinalChosen(run.workflow_id, fit_id, run.final_estimate)
 
 
 def _wait_again(run: Run, member: Member) -> None:

@@ -50,6 +50,7 @@ class WorkerLeft:
 
     address: str
     preempted: bool = False  # it was taken away, so no attempt on it can be to blame
+    out_of_memory: bool = False  # proven of all that ran there together
     returns: bool = False  # another one of its size will come instead
 
 

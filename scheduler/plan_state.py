@@ -167,6 +167,10 @@ class PlanState:
         self.kinds[size.cpus, size.memory_bytes] += 1
         self._note_kinds()
 
+    def expect(self, size: WorkerSize) -> None:
+        """Count on a worker that may come."""
+        self.away[size.memory_bytes] += 1
+
     def leave(self, address: str, *, returns: bool = False) -> WorkerState | None:
         """Count a worker out; its fits are for the caller to take off it."""
         worker = self.workers.pop(address, None)

@@ -10,13 +10,14 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
-from fitcast.errors import FitcastError
+from fitcast.errors import FitcastError, WorkflowCancelledError, WorkflowFailedError
 from fitcast.history.records import REFIT_FOLD, Estimate, Outcome, Record
 from fitcast.scheduler.eta import Eta
 from fitcast.scheduler.events import SharedWork
 from fitcast.sizing.correction import SweepCorrection
 from fitcast.sizing.families import with_threads
 from fitcast.trainer.attempts import Measured
+from fitcast.trainer.results import best_candidate, tabulate
 from fitcast.trainer.sealing import SealedDataset
 from fitcast.trainer.sweep import Fit, PreparedSweep
 
@@ -91,6 +92,7 @@ class Run:
     sealed: SealedDataset | None = None
     model: bytes | None = None
     error: FitcastError | None = None
+    notes: tuple[str, ...] = ()  # what keeps its workers away
     jobs: dict[int, bytes] = field(default_factory=dict)
     shared_work: dict[str, SharedWork] = field(default_factory=dict)  # by fit_id, where there is
     process_start_s: float = 0.0  # that a fit is spared in the process of another
@@ -125,6 +127,45 @@ class Run:
         if fit.candidate.index not in self.jobs:
             self.jobs[fit.candidate.index] = self.prepared.job(fit.candidate)
         return self.jobs[fit.candidate.index]
+
+    def settle(self, fit_id: str, outcome: Outcome, reason: str) -> None:
+        """Note what finally became of a fit."""
+        row = self.rows[fit_id]
+        with self.lock:
+            row.state, row.outcome = "done", outcome
+            if row.started_at and (row.ended_at is None or row.ended_at < row.started_at):
+                row.ended_at = datetime.now(UTC)  # given up: nothing more is heard of it
+            if reason:
+                row.error = f"{row.error}; {reason}" if row.error else reason
+
+    def choose_final(self) -> Fit | None:
+        """Return the fit of the best candidate on all rows; None if there is no best."""
+        scored = self.measured()
+        if not any(measured.outcome is Outcome.SUCCEEDED for measured in scored.values()):
+            return None
+        try:
+            best = best_candidate(self.prepared, tabulate(self.prepared, scored))
+            fit = self.prepared.refit_fit(self.prepared.candidates[best])
+        except Exception as error:
+            self.error = WorkflowFailedError(f"the best candidate can't be chosen: {error}")
+            return None
+        assert self.final_estimate is not None
+        with self.lock:
+            self.rows[fit.fit_id] = FitRow(fit, self.final_estimate)
+        return fit
+
+    def conclude(self) -> None:
+        """Note the end that its settled fits stand for."""
+        outcomes = [row.outcome for row in self.rows.values()]
+        if Outcome.SUCCEEDED in outcomes and Outcome.CANCELLED not in outcomes:
+            self.end("failed" if self.error else "succeeded", self.error)
+        elif Outcome.CANCELLED in outcomes:
+            state = "failed" if self.error else "cancelled"
+            self.end(state, WorkflowCancelledError(f"workflow {self.workflow_id} was cancelled"))
+        else:
+            errors = [row.error for row in self.rows.values() if row.error]
+            said = f", for example: {errors[0]}" if errors else ""
+            self.end("failed", WorkflowFailedError(f"no fit succeeded{said}"))
 
     def end(self, state: str, error: FitcastError | None = None) -> None:
         """Note the end, once."""

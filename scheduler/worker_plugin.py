@@ -60,18 +60,22 @@ class FitWorker(WorkerPlugin):  # type: ignore[misc]
         if self.runner is not None:
             self.runner.close()
 
+    def dataset(self, dataset_id: str) -> tuple[str, Path]:
+        """Return where a sealed dataset lies, and its key."""
+        keys = Path(self.key_dir)
+        uri_file = keys / f"{dataset_id}.uri"
+        if not uri_file.exists():
+            raise BackendError("the workflow's dataset was removed")
+        return uri_file.read_text(encoding="utf-8"), keys / f"{dataset_id}.key"
+
     def run(self, specs: tuple[AttemptSpec, ...]) -> list[Measured | None]:
         """Open the dataset if it isn't yet, and run the attempts in one process."""
         if self.runner is None:
             raise BackendError("this worker wasn't set up for fits")
-        keys = Path(self.key_dir)
         dataset_id = specs[0].dataset_id
-        uri_file = keys / f"{dataset_id}.uri"
-        if not uri_file.exists():
-            raise BackendError("the workflow's dataset was removed")
-        uri = uri_file.read_text(encoding="utf-8")
+        uri, key_file = self.dataset(dataset_id)
         try:
-            self.runner.open_dataset(dataset_id, uri, keys / f"{dataset_id}.key")
+            self.runner.open_dataset(dataset_id, uri, key_file)
             return self.runner.run(specs)
         except WorkerBrokenError:
             # Once the reason has been told, the nanny is to start another.

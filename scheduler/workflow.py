@@ -43,6 +43,11 @@ class Workflow:
         return self._run.state
 
     @property
+    def notes(self) -> tuple[str, ...]:
+        """What keeps its workers away now, in the cluster's own words; empty if nothing does."""
+        return () if self._run.is_over else self._run.notes
+
+    @property
     def forecast(self) -> Eta:
         """The ETA given at submission."""
         return self._run.forecast_eta

@@ -10,7 +10,7 @@ import random
 import statistics
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -30,15 +30,16 @@ from benchmarks import peers
 from benchmarks.bench_sizing import DATA
 from benchmarks.judging import Row
 from benchmarks.report import Report
-from fitcast.errors import BackendError
 from fitcast.history.codec import read_parquet
 from fitcast.history.records import Outcome
 from fitcast.history.store import MemoryHistory
-from fitcast.scheduler.backends.local import _CONFIG
+from fitcast.scheduler.backends.dask_config import DASK_CONFIG
+from fitcast.scheduler.backends.protocol import Limit, Listener, Loss
 from fitcast.scheduler.client import Client
 from fitcast.scheduler.pools import Pool, WorkerSize, planned_workers
 from fitcast.scheduler.worker_plugin import PLUGIN_NAME
 from fitcast.trainer.attempts import AttemptSpec, Measured
+from fitcast.trainer.sealing import SealedDataset
 from fitcast.trainer.sweep import Sweep
 
 WORKERS = 64
@@ -133,6 +134,10 @@ class SleepingBackend:
         How long each fit sleeps, in the order of their ids.
     """
 
+    start_s = 1.0
+    is_elastic = False
+    dataset_root = None
+
     def __init__(self, sleeps_s: list[float]) -> None:
         self.pools = (Pool("sleeping", cpus=1, memory_bytes=_MEMORY_BYTES, workers=WORKERS),)
         self.sleeps_s = sleeps_s
@@ -146,11 +151,31 @@ class SleepingBackend:
         """Return the workers that there will be."""
         return planned_workers(self.pools)
 
-    def start(
-        self, key_dir: Path, on_change: Callable[[], None], on_lost: Callable[[BackendError], None]
-    ) -> DaskClient:
+    def shared(self) -> "SleepingBackend":
+        """Return itself: all workflows share its workers."""
+        return self
+
+    def for_workflow(self, sealed: SealedDataset, key: bytes) -> "SleepingBackend":
+        """Return itself."""
+        return self
+
+    def limits(self) -> dict[str, Limit]:
+        """Return what there is."""
+        return {pool.name: Limit(pool.workers, pool.workers) for pool in self.pools}
+
+    def resize(self, wanted: Mapping[str, int]) -> None:
+        """Do nothing."""
+
+    def retire(self, addresses: Collection[str]) -> None:
+        """Do nothing."""
+
+    def why_lost(self, address: str) -> Loss:
+        """Return that nothing is known."""
+        return Loss()
+
+    def start(self, key_dir: Path, listener: Listener) -> DaskClient:
         """Start scheduler and workers."""
-        with dask.config.set(_CONFIG):  # as the real one: no stealing, little self-observation
+        with dask.config.set(DASK_CONFIG):  # as the real one: no stealing, little self-observation
             self._cluster = LocalCluster(
                 processes=False,
                 n_workers=WORKERS,
@@ -160,7 +185,7 @@ class SleepingBackend:
                 silence_logs="CRITICAL",
                 plugins=(SleepingFits(self),),
             )
-        self._cluster.scheduler.add_plugin(_Watch(on_change), name="fitcast-watch")
+        self._cluster.scheduler.add_plugin(_Watch(listener.workers_changed), name="fitcast-watch")
         return DaskClient(self._cluster, set_as_default=False)
 
     def present(self, client: DaskClient) -> list[WorkerSize]:

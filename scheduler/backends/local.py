@@ -7,49 +7,32 @@ worker is replaced is decided in :mod:`fitcast.scheduler.backends.upkeep`.
 
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from typing import Any
 
 from fitcast.errors import BackendError, InvalidPoolError
+from fitcast.scheduler.backends.dask_config import DASK_CONFIG
 from fitcast.scheduler.backends.machine import (
     available_memory_bytes,
     usable_cpus,
     usable_memory_bytes,
 )
+from fitcast.scheduler.backends.protocol import Limit, Listener, Loss
 from fitcast.scheduler.backends.upkeep import Upkeep
 from fitcast.scheduler.pools import Pool, WorkerSize, check_pools, planned_workers
+from fitcast.trainer.sealing import SealedDataset
 
 OVERHEAD_BYTES = 512 * 2**20
 """What a worker and its fork server hold themselves; left out of the machine's own pool."""
-
-START_S = 4.0
-"""About how long workers take to be there: their processes import the libraries first."""
 
 SILENT_AFTER_S = 30.0
 """A worker without a sign of life for so long counts as lost, unless the user says otherwise."""
 
 LEAST_SILENCE_S = 1.0
 """Signs of life come twice a second, a little later on a busy machine."""
-
-_CONFIG = {
-    # A dead worker's task comes back to us at once: we keep one own count per fit.
-    "distributed.scheduler.allowed-failures": 0,
-    # Dask doesn't see child processes; spilling and pausing would spoil the measurement.
-    "distributed.worker.memory.target": False,
-    "distributed.worker.memory.spill": False,
-    "distributed.worker.memory.pause": False,
-    "distributed.worker.memory.terminate": False,
-    "distributed.scheduler.work-stealing": False,
-    "distributed.worker.profile.enabled": False,
-    "distributed.scheduler.worker-ttl": None,  # see upkeep.py
-    # Cores are for fits: Dask looks at itself 50 times a second otherwise, in every server.
-    "distributed.admin.tick.interval": "500ms",
-    "distributed.admin.system-monitor.interval": "10s",
-    "distributed.scheduler.active-memory-manager.start": False,
-}
 
 
 class LocalBackend:
@@ -70,6 +53,12 @@ class LocalBackend:
         If a worker is larger than this machine, the pools together need more memory than it has,
         or a worker would count as lost sooner than it can be heard of.
     """
+
+    start_s = 4.0
+    """About how long workers take to be there: their processes import the libraries first."""
+
+    is_elastic = False
+    dataset_root = None
 
     def __init__(
         self, pools: Sequence[Pool] | None = None, *, silent_after_s: float = SILENT_AFTER_S
@@ -104,29 +93,44 @@ class LocalBackend:
         """Return the workers that there will be, under the names they will have."""
         return planned_workers(self.pools)
 
-    def start(
-        self,
-        key_dir: Path,
-        on_change: Callable[[], None],
-        on_lost: Callable[[BackendError], None],
-    ) -> Any:
+    def shared(self) -> "LocalBackend":
+        """Return itself: all workflows share its workers."""
+        return self
+
+    def for_workflow(self, sealed: SealedDataset, key: bytes) -> "LocalBackend":
+        """Return itself: all workflows share its workers."""
+        return self
+
+    def limits(self) -> dict[str, Limit]:
+        """Return what each pool has: it stays as it is."""
+        return {pool.name: Limit(pool.workers, pool.workers) for pool in self.pools}
+
+    def resize(self, wanted: Mapping[str, int]) -> None:
+        """Do nothing: this machine's workers stay as they are."""
+
+    def retire(self, addresses: Collection[str]) -> None:
+        """Do nothing: this machine's workers stay as they are."""
+
+    def why_lost(self, address: str) -> Loss:
+        """Return that nothing is known: a process is gone, and says no more."""
+        return Loss()
+
+    def start(self, key_dir: Path, listener: Listener) -> Any:
         """Start scheduler and workers and return a connected ``distributed.Client``.
 
         Parameters
         ----------
         key_dir : Path
             Directory from which workers read dataset keys.
-        on_change : callable
-            Called, from any thread, when a worker came or went.
-        on_lost : callable
-            ``on_lost(error)``, from any thread, when all workers are gone for good.
+        listener : Listener
+            Is told of them.
         """
         import dask
         from distributed import Client, Nanny, Scheduler, Security
 
         from fitcast.scheduler.worker_plugin import FitWorker
 
-        with dask.config.set(_CONFIG):
+        with dask.config.set(DASK_CONFIG):
             try:
                 security = Security.temporary()
                 common = {"protocol": "tls", "host": "127.0.0.1", "security": security}
@@ -141,7 +145,7 @@ class LocalBackend:
                             "silence_logs": logging.CRITICAL,
                             "dashboard": False,
                             "env": {"PYTHONWARNINGS": "ignore"},
-                            "config": _CONFIG,
+                            "config": DASK_CONFIG,
                             "plugins": (
                                 FitWorker(
                                     str(key_dir), self._held_to(size, offset), size.memory_bytes
@@ -168,9 +172,11 @@ class LocalBackend:
                     name="fitcast",
                 )
                 client = Client(self._cluster, security=security, set_as_default=False)
-                client.register_plugin(_watcher(on_change), name="fitcast-watch")
+                client.register_plugin(_watcher(listener.workers_changed), name="fitcast-watch")
                 names = [size.address for size in self.workers()]
-                self._upkeep = Upkeep(self._cluster, names, self._silent_after_s, on_lost)
+                self._upkeep = Upkeep(
+                    self._cluster, names, self._silent_after_s, listener.workers_lost
+                )
             except (OSError, TimeoutError, RuntimeError) as error:
                 self.close()
                 raise BackendError(f"workers can't be started on this machine: {error}") from error

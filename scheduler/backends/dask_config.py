@@ -1,0 +1,20 @@
+"""How Dask is configured where fits run: it carries tasks, and leaves memory and retries to us."""
+
+from typing import Any, Final
+
+DASK_CONFIG: Final[dict[str, Any]] = {
+    # A dead worker's task comes back to us at once: we keep one own count per fit.
+    "distributed.scheduler.allowed-failures": 0,
+    # Dask doesn't see child processes; spilling and pausing would spoil the measurement.
+    "distributed.worker.memory.target": False,
+    "distributed.worker.memory.spill": False,
+    "distributed.worker.memory.pause": False,
+    "distributed.worker.memory.terminate": False,
+    "distributed.scheduler.work-stealing": False,
+    "distributed.worker.profile.enabled": False,
+    "distributed.scheduler.worker-ttl": None,  # a silent worker is ours to deal with
+    # Cores are for fits: Dask looks at itself 50 times a second otherwise, in every server.
+    "distributed.admin.tick.interval": "500ms",
+    "distributed.admin.system-monitor.interval": "10s",
+    "distributed.scheduler.active-memory-manager.start": False,
+}

@@ -1,0 +1,282 @@
+"""The edge to a Kubernetes API server: plain objects in and out, errors of ours, never a hang.
+
+Nothing else in fitcast imports ``kr8s``. Not in: how objects look
+(:mod:`fitcast.scheduler.backends.kubernetes.objects`), what is done with them.
+
+An event loop in a thread of its own carries the calls; methods block, each within a time. A server
+that is away for a moment is asked again, as often as `patience_s` allows.
+"""
+
+import asyncio
+import threading
+from collections.abc import Coroutine, Mapping
+from contextlib import suppress
+from typing import Any, Final
+
+import httpx
+import kr8s
+import kr8s.asyncio
+import stamina
+from kr8s.asyncio.objects import Pod
+from kr8s.asyncio.portforward import PortForward
+
+from fitcast.errors import (
+    ClusterAccessError,
+    ClusterError,
+    ClusterQuotaError,
+    ClusterUnreachableError,
+)
+
+Object = dict[str, Any]
+
+VERSIONS: Final = {
+    "daskclusters": "kubernetes.dask.org/v1",
+    "daskworkergroups": "kubernetes.dask.org/v1",
+    "deployments": "apps/v1",
+    "events": "v1",
+    "networkpolicies": "networking.k8s.io/v1",
+    "nodes": "v1",
+    "pods": "v1",
+    "secrets": "v1",
+    "services": "v1",
+}
+"""What is asked for, and in which version of the API."""
+
+CALL_TIMEOUT_S = 10.0
+"""An answer that takes longer counts as none."""
+
+_CLUSTER_WIDE = {"nodes"}
+_VERBS = {"POST": "create", "GET": "get", "PATCH": "patch", "DELETE": "delete"}
+_MERGE = {"content-type": "application/merge-patch+json"}
+
+
+class KubernetesApi:
+    """A connection to an API server and one namespace there.
+
+    Parameters
+    ----------
+    namespace : str, optional
+        By default that of the kubeconfig's context, or of the pod that this runs in.
+    kubeconfig : str, optional
+        A file; by default ``KUBECONFIG``, ``~/.kube/config``, else the pod's service account.
+    context : str, optional
+        A context of it; by default its current one.
+    patience_s : float
+        How long a server that doesn't answer is asked again.
+
+    Raises
+    ------
+    ClusterUnreachableError
+        There is no kubeconfig, or no server answers.
+    """
+
+    def __init__(
+        self,
+        namespace: str | None = None,
+        *,
+        kubeconfig: str | None = None,
+        context: str | None = None,
+        patience_s: float = 5.0,
+    ) -> None:
+        self.patience_s = patience_s
+        self._api: Any = None
+        self.namespace = namespace or ""
+        self._forwards: dict[int, Any] = {}
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(
+            target=self._loop.run_forever, name="fitcast-kubernetes", daemon=True
+        )
+        self._thread.start()
+        try:
+            self._call(self._connect(namespace, kubeconfig, context))
+        except BaseException:
+            self.close()
+            raise
+
+    # -- objects ---------------------------------------------------------------------------------
+
+    def create(self, kind: str, body: Object) -> Object:
+        """Create an object; one of this name that is there already is returned as it is."""
+        with suppress(_ExistsError):
+            return self._ask("POST", kind, json=body)
+        known = self.get(kind, body["metadata"]["name"])
+        return known if known is not None else self._ask("POST", kind, json=body)
+
+    def get(self, kind: str, name: str) -> Object | None:
+        """Return an object; None if there is none."""
+        try:
+            return self._ask("GET", kind, name)
+        except _MissingError:
+            return None
+
+    def find(self, kind: str, labels: Mapping[str, str] | None = None) -> list[Object]:
+        """Return the objects that have these labels."""
+        selector = ",".join(f"{name}={value}" for name, value in (labels or {}).items())
+        params = {"labelSelector": selector} if selector else {}
+        found: list[Object] = self._ask("GET", kind, params=params)["items"]
+        return found
+
+    def patch(self, kind: str, name: str, body: Object) -> Object:
+        """Change some of an object's fields (a merge patch)."""
+        return self._ask("PATCH", kind, name, json=body, headers=_MERGE)
+
+    def delete(self, kind: str, name: str) -> bool:
+        """Delete an object and all that it owns; False if there is none."""
+        try:
+            self._ask("DELETE", kind, name, json={"propagationPolicy": "Background"})
+        except _MissingError:
+            return False
+        return True
+
+    def has_kind(self, kind: str) -> bool:
+        """Tell whether the server knows a kind, which custom resources need not be."""
+        group = VERSIONS[kind]
+        try:
+            found = self._call(self._request("GET", kind, f"/apis/{group}", {}))
+        except _MissingError:
+            return False
+        return any(one["name"] == kind for one in found["resources"])
+
+    def events_of(self, kind: str, name: str, most: int = 3) -> list[str]:
+        """Return what the cluster last said of an object, or of those named after it."""
+        said = [
+            event
+            for event in self.find("events")
+            if event["involvedObject"].get("kind", "").lower() + "s" == kind
+            and event["involvedObject"].get("name", "").startswith(name)
+        ]
+        said.sort(key=lambda event: event.get("lastTimestamp") or event.get("eventTime") or "")
+        return [f"{event.get('reason')}: {event.get('message')}" for event in said[-most:]]
+
+    # -- from outside ----------------------------------------------------------------------------
+
+    def forward(self, pod: str, port: int) -> int:
+        """Forward a port of this machine's loopback to one of a pod; return its number."""
+
+        async def start() -> int:
+            found = await Pod.get(pod, namespace=self.namespace, api=self._api)
+            forward = PortForward(found, port, "auto")
+            number: int = await forward.start()
+            self._forwards[number] = forward
+            return number
+
+        local: int = self._call(_translated(start(), "create", "pods/portforward", self.namespace))
+        return local
+
+    def end_forward(self, local_port: int) -> None:
+        """Forward a port no longer."""
+        forward = self._forwards.pop(local_port, None)
+        if forward is not None:
+            with suppress(ClusterError):
+                self._call(forward.stop())
+
+    def close(self) -> None:
+        """Close all connections."""
+        for port in list(self._forwards):
+            self.end_forward(port)
+        if self._loop.is_running():
+            with suppress(Exception):
+                self._call(self._disconnect())
+            self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(5)
+        if not self._loop.is_running():
+            self._loop.close()
+
+    # -- behind the scenes -----------------------------------------------------------------------
+
+    async def _connect(
+        self, namespace: str | None, kubeconfig: str | None, context: str | None
+    ) -> None:
+        try:
+            self._api = await kr8s.asyncio.api(
+                kubeconfig=kubeconfig, namespace=namespace, context=context
+            )
+        except (ValueError, FileNotFoundError, KeyError) as error:
+            raise ClusterUnreachableError(
+                f"no Kubernetes cluster is configured ({error}): set KUBECONFIG to a kubeconfig "
+                "file, or run inside a cluster"
+            ) from error
+        except (httpx.TransportError, kr8s.APITimeoutError, kr8s.ServerError, OSError) as error:
+            raise ClusterUnreachableError(
+                f"the Kubernetes API doesn't answer ({error}): check KUBECONFIG, the context in it "
+                "and the network, for example with 'kubectl version'"
+            ) from error
+        self._api.timeout = CALL_TIMEOUT_S
+        self.namespace = namespace or str(self._api.namespace)
+
+    async def _disconnect(self) -> None:
+        session = getattr(self._api, "_session", None)
+        if session is not None:
+            await session.aclose()
+
+    def _ask(self, method: str, kind: str, name: str = "", **given: Any) -> Object:
+        scope = "" if kind in _CLUSTER_WIDE else f"/namespaces/{self.namespace}"
+        root = "/api" if VERSIONS[kind] == "v1" else "/apis"
+        path = f"{root}/{VERSIONS[kind]}{scope}/{kind}" + (f"/{name}" if name else "")
+        answer: Object = self._call(self._request(method, kind, path, given))
+        return answer
+
+    async def _request(self, method: str, kind: str, path: str, given: Object) -> Object:
+        verb = "list" if method == "GET" and path.endswith(kind) else _VERBS[method]
+
+        async def once() -> Object:
+            base, _, url = path[1:].partition("/")
+            call = self._api.call_api(method, version="", base=f"/{base}", url=url, **given)
+            async with call as response:
+                answer: Object = response.json()
+            return answer
+
+        tries = stamina.retry_context(
+            on=ClusterUnreachableError, attempts=None, timeout=self.patience_s, wait_max=2.0
+        )
+        async for attempt in tries:
+            with attempt:
+                found: Object = await _translated(once(), verb, kind, self.namespace)
+                return found
+        raise AssertionError("stamina raises the last error")
+
+    def _call(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
+        future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+        try:
+            return future.result(self.patience_s + 2 * CALL_TIMEOUT_S)
+        except TimeoutError as error:
+            future.cancel()
+            raise ClusterUnreachableError(
+                f"the Kubernetes API gave no answer within {self.patience_s + CALL_TIMEOUT_S:.0f} s"
+            ) from error
+
+
+class _MissingError(ClusterError):
+    """There is no such object."""
+
+
+class _ExistsError(ClusterError):
+    """There is one of this name."""
+
+
+async def _translated(call: Coroutine[Any, Any, Any], verb: str, kind: str, namespace: str) -> Any:
+    """Await a call; what goes wrong is raised as an error of ours."""
+    try:
+        return await call
+    except kr8s.ServerError as error:
+        code = error.response.status_code if error.response is not None else 500
+        if code == 404:
+            raise _MissingError(str(error)) from error
+        if code == 409:
+            raise _ExistsError(str(error)) from error
+        if code == 403 and "exceeded quota" in str(error):
+            raise ClusterQuotaError(f"the namespace's quota is used up: {error}") from error
+        if code in (401, 403):
+            raise ClusterAccessError(
+                f"you may not {verb} {kind} in namespace {namespace!r}: {error}. Ask for the Role "
+                "that deploy/ lists, or choose another namespace."
+            ) from error
+        if code in (429, 500, 502, 503, 504):
+            raise ClusterUnreachableError(f"the Kubernetes API is overloaded: {error}") from error
+        raise ClusterError(f"the Kubernetes API refused to {verb} {kind}: {error}") from error
+    except kr8s.NotFoundError as error:
+        raise _MissingError(str(error)) from error
+    except (httpx.TransportError, kr8s.APITimeoutError, OSError) as error:
+        raise ClusterUnreachableError(
+            f"the Kubernetes API doesn't answer ({type(error).__name__}: {error})"
+        ) from error

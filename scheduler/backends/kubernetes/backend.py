@@ -1,0 +1,171 @@
+"""The backend that runs each workflow on a Dask cluster of its own in Kubernetes."""
+
+import logging
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from fitcast.errors import ClusterAccessError, ClusterError, OperatorMissingError
+from fitcast.scheduler.backends.kubernetes import objects
+from fitcast.scheduler.backends.kubernetes.api import KubernetesApi
+from fitcast.scheduler.backends.kubernetes.cluster import WorkflowCluster
+from fitcast.scheduler.backends.kubernetes.pools import (
+    KubernetesPool,
+    check_kubernetes_pools,
+    pools_of_nodes,
+)
+from fitcast.scheduler.backends.protocol import Workers
+from fitcast.scheduler.pools import Pool, WorkerSize, planned_workers
+from fitcast.trainer.sealing import SealedDataset
+
+log = logging.getLogger(__name__)
+
+START_S = 15.0
+"""About how long a first worker takes, while none has been seen to start: scheduler and worker."""
+
+_IN_A_POD = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+_NEWS = 0.3  # weight of the latest start-up
+
+
+class KubernetesBackend:
+    """Fits run in pods, each workflow on a Dask cluster of its own.
+
+    The cluster needs the Dask operator, and this process the rights of the Role in ``deploy/``.
+
+    Parameters
+    ----------
+    pools : sequence of KubernetesPool, optional
+        Kinds of workers; by default one per size of node, each worker as large as a node.
+    image : str
+        Image of the pods, with fitcast and every library that sweeps use.
+    namespace : str, optional
+        Where they run; by default the kubeconfig's, or that of this pod.
+    kubeconfig : str, optional
+        File that says how to reach the cluster; by default ``KUBECONFIG``, ``~/.kube/config``, or
+        the service account of this pod.
+    context : str, optional
+        A context of it.
+    forwarded : bool, optional
+        Whether schedulers are reached by a forwarded port; by default unless this is a pod.
+    dataset_root : str, optional
+        A folder that this process and all pods can reach, for example ``s3://bucket/fitcast``:
+        sealed datasets lie there. By default they are sent to the workers.
+    start_within_s : float
+        How long a scheduler may take to start; nodes that are yet to be added count.
+    pods : mapping
+        More of :class:`~fitcast.scheduler.backends.kubernetes.objects.PodSettings`.
+
+    Raises
+    ------
+    InvalidPoolError
+        The pools can't be used.
+    ClusterUnreachableError, ClusterAccessError, OperatorMissingError
+        No cluster answers, this user may not use it, or it lacks the Dask operator.
+    """
+
+    def __init__(
+        self,
+        pools: Sequence[KubernetesPool] | None = None,
+        *,
+        image: str,
+        namespace: str | None = None,
+        kubeconfig: str | None = None,
+        context: str | None = None,
+        forwarded: bool | None = None,
+        dataset_root: str | None = None,
+        start_within_s: float = 300.0,
+        pods: Mapping[str, Any] | None = None,
+        owner_labels: Mapping[str, str] | None = None,
+    ) -> None:
+        given = None if pools is None else check_kubernetes_pools(pools)
+        self._pod_settings = objects.PodSettings(image=image, **(pods or {}))
+        self._forwarded = not _IN_A_POD.exists() if forwarded is None else forwarded
+        self.dataset_root = dataset_root
+        self._start_within_s = start_within_s
+        self._owner_labels = dict(owner_labels or {})
+        self._lock = threading.Lock()
+        self._start_up_s = START_S
+        self._api = KubernetesApi(namespace, kubeconfig=kubeconfig, context=context)
+        try:
+            self._check_operator()
+            self.kubernetes_pools = given or self._pools_of_nodes()
+            self._sweep()
+            # From here on an API server that is away for a moment is waited for.
+            self._api.patience_s = 60.0
+        except BaseException:
+            self._api.close()
+            raise
+
+    @property
+    def pools(self) -> tuple[Pool, ...]:
+        """The kinds of workers, as the plan sees them."""
+        return tuple(pool.pool for pool in self.kubernetes_pools)
+
+    @property
+    def start_s(self) -> float:
+        """About how long it takes until a workflow's first worker is there, in seconds."""
+        with self._lock:
+            return self._start_up_s
+
+    def workers(self) -> list[WorkerSize]:
+        """Return the workers that a workflow may have, under made-up names."""
+        return planned_workers(self.pools)
+
+    def shared(self) -> None:
+        """Return None: no two workflows share workers."""
+        return
+
+    def for_workflow(self, sealed: SealedDataset, key: bytes) -> Workers:
+        """Return the workers of one workflow."""
+        return WorkflowCluster(
+            self._api,
+            self.kubernetes_pools,
+            self._pod_settings,
+            sealed,
+            key,
+            reads_uri=self.dataset_root is not None,
+            forwarded=self._forwarded,
+            start_within_s=self._start_within_s,
+            start_s=lambda: self.start_s,
+            started=self._note_start,
+            owner_labels=self._owner_labels,
+        )
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._api.close()
+
+    def _note_start(self, took_s: float) -> None:
+        with self._lock:
+            self._start_up_s += _NEWS * (min(took_s, 600.0) - self._start_up_s)
+
+    def _check_operator(self) -> None:
+        for kind in ("daskclusters", "daskworkergroups"):
+            if not self._api.has_kind(kind):
+                raise OperatorMissingError(
+                    "this cluster doesn't know Dask's custom resources: install the Dask operator "
+                    "(docs/kubernetes.md says how)"
+                )
+
+    def _pools_of_nodes(self) -> tuple[KubernetesPool, ...]:
+        try:
+            nodes = self._api.find("nodes")
+        except ClusterAccessError as error:
+            raise ClusterAccessError(
+                f"without pools= the nodes are asked for, but {error}; or give "
+                "pools=[KubernetesPool(…)]"
+            ) from error
+        return pools_of_nodes(nodes)
+
+    def _sweep(self) -> None:
+        """Delete clusters whose owners are gone."""
+        for cluster in self._api.find("daskclusters", objects.MANAGED_BY):
+            until = cluster["metadata"].get("annotations", {}).get(objects.ALIVE_UNTIL, "0")
+            if float(until) < time.time():
+                name = cluster["metadata"]["name"]
+                try:
+                    self._api.delete("daskclusters", name)
+                except ClusterError as error:
+                    log.warning("cluster %s, which nobody owns, stays: %s", name, error)

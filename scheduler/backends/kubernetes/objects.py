@@ -1,0 +1,330 @@
+"""How a workflow looks on Kubernetes: the objects that make its Dask cluster, as plain dicts.
+
+Pure. Everything of a workflow carries its labels and belongs to its DaskCluster, so that deleting
+that deletes all. What the Dask operator makes of the cluster (a scheduler's Deployment and Service,
+a Deployment per worker) inherits labels and owner.
+
+Pods run as nobody in particular: not root, without a token for the API, without capabilities, on a
+read-only root filesystem; what they write lies in volumes of their own. The memory that a pod may
+use is what it asks for, so that no neighbour on its node can take it away.
+"""
+
+from base64 import b64encode
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from fitcast.scheduler.backends.kubernetes.pools import KubernetesPool
+
+Object = dict[str, Any]
+
+MANAGED_BY = {"app.kubernetes.io/managed-by": "fitcast"}
+WORKFLOW_LABEL = "fitcast.dev/workflow"
+POOL_LABEL = "fitcast.dev/pool"
+ALIVE_UNTIL = "fitcast.dev/alive-until"
+"""Annotation of a cluster: seconds since the epoch after which nobody cares for it any more."""
+
+SCHEDULER_PORT = 8786
+TLS_DIR, KEY_DIR, DATA_DIR, TEMP_DIR = "/fitcast/tls", "/fitcast/keys", "/fitcast/data", "/tmp"  # noqa: S108
+USER_ID = 10_001
+"""The user that the image's processes run as."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PodSettings:
+    """What all pods of a backend have in common.
+
+    Parameters
+    ----------
+    image : str
+        With fitcast and every library that the sweeps need.
+    pull_policy : str
+        When the image is pulled.
+    pull_secrets : tuple of str
+        Names of Secrets with the registry's credentials.
+    scheduler_cpus : float
+        What the scheduler's pod asks for.
+    scheduler_memory_bytes : int
+        The same of memory; its limit too.
+    env : mapping
+        Environment variables of every pod.
+    service_account : str, optional
+        Whose name the pods run under; they get no token of it.
+    """
+
+    image: str
+    pull_policy: str = "IfNotPresent"
+    pull_secrets: tuple[str, ...] = ()
+    scheduler_cpus: float = 0.2
+    scheduler_memory_bytes: int = 512 * 2**20
+    env: Mapping[str, str] = field(default_factory=dict)
+    service_account: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Named:
+    """A workflow's cluster by name."""
+
+    workflow_id: str
+
+    @property
+    def cluster(self) -> str:
+        """Name of the DaskCluster."""
+        return f"fitcast-{self.workflow_id}"
+
+    @property
+    def scheduler(self) -> str:
+        """Name of the scheduler's Deployment and Service, as the operator calls them."""
+        return f"{self.cluster}-scheduler"
+
+    @property
+    def tls(self) -> str:
+        """Name of the Secret with the certificate of the pods."""
+        return f"{self.cluster}-tls"
+
+    @property
+    def key(self) -> str:
+        """Name of the Secret with the dataset's key."""
+        return f"{self.cluster}-key"
+
+    def group(self, pool: str) -> str:
+        """Return the name of a pool's DaskWorkerGroup."""
+        return f"{self.cluster}-{pool}"
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """Labels of everything that belongs to it."""
+        return {**MANAGED_BY, WORKFLOW_LABEL: self.workflow_id}
+
+
+def secret(named: Named, name: str, contents: Mapping[str, bytes]) -> Object:
+    """Return a Secret that pods mount as files."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"name": name, "labels": named.labels},
+        "type": "Opaque",
+        "immutable": True,
+        "data": {file: b64encode(content).decode() for file, content in contents.items()},
+    }
+
+
+def cluster(named: Named, pods: PodSettings, alive_until_s: float, dataset_bytes: int) -> Object:
+    """Return the DaskCluster: a scheduler, and a default group of workers that stays empty."""
+    scheduler = _pod(
+        pods,
+        {"FITCAST_ROLE": "scheduler"},
+        cpus=pods.scheduler_cpus,
+        memory_bytes=pods.scheduler_memory_bytes,
+        volumes={
+            TLS_DIR: _of_secret(named.tls),
+            DATA_DIR: {"emptyDir": {"sizeLimit": str(dataset_bytes + 2**26)}},
+            TEMP_DIR: {"emptyDir": {}},
+        },
+        ports={"tcp-comm": SCHEDULER_PORT},
+    )
+    container = scheduler["containers"][0]
+    container["readinessProbe"] = {
+        "tcpSocket": {"port": "tcp-comm"},
+        "periodSeconds": 1,
+        "timeoutSeconds": 2,
+    }
+    return {
+        "apiVersion": "kubernetes.dask.org/v1",
+        "kind": "DaskCluster",
+        "metadata": {
+            "name": named.cluster,
+            "labels": named.labels,
+            "annotations": {ALIVE_UNTIL: f"{alive_until_s:.0f}"},
+        },
+        "spec": {
+            "worker": {"replicas": 0, "spec": {"containers": [_nothing(pods)]}},
+            "scheduler": {
+                "spec": scheduler,
+                "service": {
+                    "type": "ClusterIP",
+                    "selector": {
+                        "dask.org/cluster-name": named.cluster,
+                        "dask.org/component": "scheduler",
+                    },
+                    "ports": [
+                        {
+                            "name": "tcp-comm",
+                            "protocol": "TCP",
+                            "port": SCHEDULER_PORT,
+                            "targetPort": "tcp-comm",  # the operator's schema takes no number here
+                        }
+                    ],
+                },
+            },
+        },
+    }
+
+
+def worker_group(
+    named: Named,
+    pods: PodSettings,
+    pool: KubernetesPool,
+    *,
+    scheduler_address: str,
+    dataset_id: str,
+    dataset_uri: str,
+    dataset_bytes: int,
+    replicas: int,
+    owner: Object,
+) -> Object:
+    """Return a pool's DaskWorkerGroup.
+
+    `dataset_uri` is where workers read the sealed dataset; empty if they get it from each other.
+    """
+    env = {
+        "FITCAST_ROLE": "worker",
+        "FITCAST_SCHEDULER": scheduler_address,
+        "FITCAST_WORKER_POOL": pool.name,
+        "FITCAST_WORKER_CPUS": str(pool.cpus),
+        "FITCAST_WORKER_MEMORY_BYTES": str(pool.memory_bytes),
+        "FITCAST_DATASET_ID": dataset_id,
+        "FITCAST_DATASET_URI": dataset_uri,
+        "FITCAST_DATASET_BYTES": str(dataset_bytes),
+    }
+    spec = _pod(
+        pods,
+        env,
+        cpus=pool.cpus,
+        memory_bytes=pool.pod_memory_bytes,
+        volumes={
+            TLS_DIR: _of_secret(named.tls),
+            KEY_DIR: _of_secret(named.key),
+            DATA_DIR: {"emptyDir": {"sizeLimit": str(dataset_bytes + 2**26)}},
+            TEMP_DIR: {"emptyDir": {}},
+        },
+        ports={},
+    )
+    if pool.gpus:
+        for amounts in spec["containers"][0]["resources"].values():
+            amounts[pool.gpu_resource] = str(pool.gpus)
+    if pool.node_selector:
+        spec["nodeSelector"] = dict(pool.node_selector)
+    if pool.tolerations:
+        spec["tolerations"] = [dict(one) for one in pool.tolerations]
+    if pool.priority_class:
+        spec["priorityClassName"] = pool.priority_class
+    labels = named.labels | {POOL_LABEL: pool.name}
+    return {
+        "apiVersion": "kubernetes.dask.org/v1",
+        "kind": "DaskWorkerGroup",
+        "metadata": {
+            "name": named.group(pool.name),
+            "labels": labels,
+            "ownerReferences": [owned_by(owner)],
+        },
+        "spec": {"cluster": named.cluster, "worker": {"replicas": replicas, "spec": spec}},
+    }
+
+
+def network_policy(named: Named, owner_labels: Mapping[str, str]) -> Object:
+    """Return the NetworkPolicy: only a workflow's own pods and its owner reach its pods.
+
+    `owner_labels` are those of the pods that may connect beside its own, in the same namespace: the
+    broker's. A port-forward comes from the node and needs no rule.
+    """
+    peers: list[Object] = [{"podSelector": {"matchLabels": {WORKFLOW_LABEL: named.workflow_id}}}]
+    if owner_labels:
+        peers.append({"podSelector": {"matchLabels": dict(owner_labels)}})
+    return {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "NetworkPolicy",
+        "metadata": {"name": named.cluster, "labels": named.labels},
+        "spec": {
+            "podSelector": {"matchLabels": {WORKFLOW_LABEL: named.workflow_id}},
+            "policyTypes": ["Ingress"],
+            "ingress": [{"from": peers}],
+        },
+    }
+
+
+def owned_by(owner: Object) -> Object:
+    """Return the reference that makes an object go with its owner."""
+    return {
+        "apiVersion": owner["apiVersion"],
+        "kind": owner["kind"],
+        "name": owner["metadata"]["name"],
+        "uid": owner["metadata"]["uid"],
+        "controller": False,
+        "blockOwnerDeletion": False,
+    }
+
+
+def _pod(
+    pods: PodSettings,
+    env: Mapping[str, str],
+    *,
+    cpus: float,
+    memory_bytes: int,
+    volumes: Mapping[str, Object],
+    ports: Mapping[str, int],
+) -> Object:
+    names = {path: path.strip("/").replace("/", "-") for path in volumes}
+    places = {
+        "FITCAST_TLS_DIR": TLS_DIR,
+        "FITCAST_KEY_DIR": KEY_DIR,
+        "FITCAST_DATA_DIR": DATA_DIR,
+        "TMPDIR": TEMP_DIR,
+        "HOME": TEMP_DIR,
+    }
+    known = {name: path for name, path in places.items() if path in volumes}
+    variables: list[Object] = [
+        {"name": name, "value": value} for name, value in {**known, **pods.env, **env}.items()
+    ]
+    variables.append(
+        {"name": "FITCAST_POD_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}}
+    )
+    container = {
+        "name": env["FITCAST_ROLE"],
+        "image": pods.image,
+        "imagePullPolicy": pods.pull_policy,
+        "command": ["python", "-m", "fitcast.scheduler.backends.kubernetes.pod"],
+        "env": variables,
+        "ports": [{"name": name, "containerPort": port} for name, port in ports.items()],
+        "resources": {
+            "requests": {"cpu": f"{cpus:g}", "memory": str(memory_bytes)},
+            "limits": {"memory": str(memory_bytes)},
+        },
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        },
+        "volumeMounts": [
+            {"name": names[path], "mountPath": path, "readOnly": "secret" in volume}
+            for path, volume in volumes.items()
+        ],
+        "terminationMessagePolicy": "FallbackToLogsOnError",
+    }
+    spec: Object = {
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "securityContext": {
+            "runAsNonRoot": True,
+            "runAsUser": USER_ID,
+            "runAsGroup": USER_ID,
+            "fsGroup": USER_ID,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        "terminationGracePeriodSeconds": 10,
+        "containers": [container],
+        "volumes": [{"name": names[path], **volume} for path, volume in volumes.items()],
+    }
+    if pods.service_account:
+        spec["serviceAccountName"] = pods.service_account
+    if pods.pull_secrets:
+        spec["imagePullSecrets"] = [{"name": name} for name in pods.pull_secrets]
+    return spec
+
+
+def _of_secret(name: str) -> Object:
+    return {"secret": {"secretName": name, "defaultMode": 0o440}}
+
+
+def _nothing(pods: PodSettings) -> Object:
+    return {"name": "worker", "image": pods.image}

@@ -1,0 +1,125 @@
+"""What runs in a pod: a workflow's Dask scheduler, or a worker under its nanny.
+
+    python -m fitcast.scheduler.backends.kubernetes.pod
+
+The environment says which (:mod:`fitcast.scheduler.backends.kubernetes.objects`). SIGTERM ends it
+in good order; a worker whose scheduler is gone ends, and its pod starts it again.
+"""
+
+import asyncio
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+import dask
+from distributed import Nanny, Scheduler, Security
+
+from fitcast.errors import BackendError
+from fitcast.scheduler.backends.dask_config import DASK_CONFIG
+from fitcast.scheduler.backends.kubernetes.objects import SCHEDULER_PORT
+from fitcast.scheduler.sealed_transfer import Receiver, SealedSource
+from fitcast.scheduler.worker_plugin import FitWorker
+
+DATASET_WITHIN_S = 600.0
+"""So long a worker that was given a fit waits for its dataset."""
+
+SILENT_AFTER_S = "30s"
+"""A worker without a sign of life for so long counts as lost."""
+
+_CONFIG = DASK_CONFIG | {"distributed.scheduler.worker-ttl": SILENT_AFTER_S}
+
+
+class PodWorker(FitWorker):
+    """A worker that gets its dataset over the network before fits are sent to it."""
+
+    def __init__(self, env: dict[str, str]) -> None:
+        super().__init__(env["FITCAST_KEY_DIR"], (), int(env["FITCAST_WORKER_MEMORY_BYTES"]))
+        self._dataset_id = env["FITCAST_DATASET_ID"]
+        self._uri = env["FITCAST_DATASET_URI"]
+        self._path = Path(env["FITCAST_DATA_DIR"]) / f"{self._dataset_id}.sealed"
+        self._told = {"pool": env["FITCAST_WORKER_POOL"], "name": env["DASK_WORKER_NAME"]}
+        self._receiving: asyncio.Task[None] | None = None
+
+    def setup(self, worker: Any) -> None:
+        """Start the fork server, and getting the dataset."""
+        super().setup(worker)
+        self._receiving = asyncio.get_running_loop().create_task(self._receive(worker))
+
+    async def _receive(self, worker: Any) -> None:
+        receiver = Receiver(worker, self._path)
+        while worker.status.name != "running":  # known to the scheduler
+            await asyncio.sleep(0.05)
+        if not self._uri:
+            await receiver.receive()
+        assert self.runner is not None
+        await asyncio.to_thread(self.runner.wait_ready)
+        await receiver.ready(self._told)
+
+    def dataset(self, dataset_id: str) -> tuple[str, Path]:
+        """Return where the sealed dataset lies, and its key."""
+        if dataset_id != self._dataset_id:
+            raise BackendError("this worker belongs to another workflow")
+        return self._uri or str(self._path), Path(self.key_dir) / "dataset.key"
+
+
+def security(folder: Path) -> Security:
+    """Return Dask's TLS settings for the certificate in a mounted Secret."""
+    certificate, key = str(folder / "tls.crt"), str(folder / "tls.key")
+    return Security(
+        require_encryption=True,
+        tls_ca_file=str(folder / "ca.crt"),
+        tls_scheduler_cert=certificate,
+        tls_scheduler_key=key,
+        tls_worker_cert=certificate,
+        tls_worker_key=key,
+        tls_client_cert=certificate,
+        tls_client_key=key,
+    )
+
+
+async def _serve(env: dict[str, str]) -> int:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    common: dict[str, Any] = {
+        "protocol": "tls",
+        "host": env["FITCAST_POD_IP"],
+        "security": security(Path(env["FITCAST_TLS_DIR"])),
+    }
+    server: Any
+    if env["FITCAST_ROLE"] == "scheduler":
+        server = await Scheduler(port=SCHEDULER_PORT, dashboard=False, **common)
+        server.add_plugin(SealedSource(server, Path(env["FITCAST_DATA_DIR"])))
+    else:
+        server = await Nanny(
+            env["FITCAST_SCHEDULER"],
+            name=env["DASK_WORKER_NAME"],
+            nthreads=int(env["FITCAST_WORKER_CPUS"]) + 1,
+            memory_limit=0,
+            dashboard=False,
+            local_directory=env["TMPDIR"],
+            config=_CONFIG,
+            plugins=(PodWorker(env),),
+            death_timeout=60,
+            **common,
+        )
+    told = asyncio.create_task(stop.wait())
+    ended = asyncio.create_task(server.finished())
+    await asyncio.wait({told, ended}, return_when=asyncio.FIRST_COMPLETED)
+    if not stop.is_set():
+        return 1  # to be started again
+    await server.close(timeout=5)
+    return 0
+
+
+def main() -> None:
+    """Be what the environment says until told to end."""
+    with dask.config.set(_CONFIG):
+        sys.exit(asyncio.run(_serve(dict(os.environ))))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,80 @@
+"""What the status of pods means: why one doesn't start, why one is gone. Pure.
+
+Pod status alone proves little: a process that was killed for want of memory inside its container
+leaves no trace there (seen on Kubernetes 1.36), so running out of memory is believed only of a
+container that says so itself; otherwise the fit's own process must prove it.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from fitcast.history.records import Outcome
+from fitcast.scheduler.backends.protocol import Loss
+
+Object = Mapping[str, Any]
+
+_IMAGE_REASONS = {"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"}
+_START_REASONS = {"CreateContainerConfigError", "CreateContainerError", "RunContainerError"}
+_TAKEN_AWAY = {"Evicted", "Preempting", "Preempted", "NodeLost", "NodeShutdown", "Terminated"}
+
+
+def why_pending(pod: Object) -> str:
+    """Return in the cluster's own words why a pod doesn't start; empty if nothing is wrong."""
+    status = pod.get("status", {})
+    for condition in status.get("conditions", ()):
+        if condition.get("type") == "PodScheduled" and condition.get("status") == "False":
+            return f"{condition.get('reason', 'Unschedulable')}: {condition.get('message', '')}"
+    for container in _containers(pod):
+        waiting = container.get("state", {}).get("waiting", {})
+        reason = waiting.get("reason", "")
+        if reason in _IMAGE_REASONS | _START_REASONS:
+            return f"{reason}: {waiting.get('message', '')}"
+        if reason == "CrashLoopBackOff":
+            ended = container.get("lastState", {}).get("terminated", {})
+            said = ended.get("message") or waiting.get("message", "")
+            return f"{reason}: exit code {ended.get('exitCode', 'unknown')}; {said}"[:500]
+    return ""
+
+
+def why_no_pod(deployment: Object) -> str:
+    """Return why a deployment could make no pod at all, for example its quota; else empty."""
+    for condition in deployment.get("status", {}).get("conditions", ()):
+        if condition.get("type") == "ReplicaFailure" and condition.get("status") == "True":
+            return f"{condition.get('reason', 'FailedCreate')}: {condition.get('message', '')}"
+    return ""
+
+
+def why_gone(pod: Object | None) -> Loss:
+    """Return why the worker of a pod is gone; None stands for a pod that isn't there any more."""
+    if pod is None:
+        return Loss(Outcome.PREEMPTED, "its pod was deleted")
+    status = pod.get("status", {})
+    for condition in status.get("conditions", ()):
+        if condition.get("type") == "DisruptionTarget" and condition.get("status") == "True":
+            return Loss(Outcome.PREEMPTED, _said(condition))
+    if status.get("reason") in _TAKEN_AWAY:
+        return Loss(Outcome.PREEMPTED, _said(status))
+    for container in _containers(pod):
+        for state in (container.get("state", {}), container.get("lastState", {})):
+            ended = state.get("terminated", {})
+            if ended.get("reason") == "OOMKilled":
+                said = "its container was ended out of memory (OOMKilled)"
+                return Loss(Outcome.OUT_OF_MEMORY, said)
+    if pod["metadata"].get("deletionTimestamp"):
+        return Loss(Outcome.PREEMPTED, "its pod was deleted")
+    return Loss()
+
+
+def is_ready(pod: Object) -> bool:
+    """Tell whether a pod's containers are all ready."""
+    conditions = pod.get("status", {}).get("conditions", ())
+    return any(one.get("type") == "Ready" and one.get("status") == "True" for one in conditions)
+
+
+def _containers(pod: Object) -> Iterable[Object]:
+    statuses: Iterable[Object] = pod.get("status", {}).get("containerStatuses", ())
+    return statuses
+
+
+def _said(what: Object) -> str:
+    return ": ".join(filter(None, (what.get("reason", ""), what.get("message", ""))))
