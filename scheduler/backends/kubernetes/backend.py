@@ -146,7 +146,7 @@ class KubernetesBackend:
             if not self._api.has_kind(kind):
                 raise OperatorMissingError(
                     "this cluster doesn't know Dask's custom resources: install the Dask operator "
-                    "(docs/kubernetes.md says how)"
+                    "(docs/how-to/kubernetes.md says how)"
                 )
 
     def _pools_of_nodes(self) -> tuple[KubernetesPool, ...]:

@@ -67,7 +67,7 @@ class Waiting:
         if fault.kind == "no operator":
             return (
                 f"nobody takes care of the DaskCluster of {name!r}: the Dask operator isn't "
-                "running, or doesn't watch this namespace. Install it (docs/kubernetes.md), or "
+                "running, or doesn't watch this namespace. Install it (docs/how-to/kubernetes.md), or "
                 "let it watch this namespace."
             )
         what = fault.note or f"it wasn't ready within {self.within_s:.0f} s"
