@@ -7,6 +7,7 @@ in good order; a worker whose scheduler is gone ends, and its pod starts it agai
 """
 
 import asyncio
+import logging
 import os
 import signal
 import sys
@@ -117,6 +118,8 @@ async def _serve(env: dict[str, str]) -> int:
 
 def main() -> None:
     """Be what the environment says until told to end."""
+    # Readiness probes open a connection and say nothing.
+    logging.getLogger("distributed.comm.tcp").setLevel(logging.ERROR)
     with dask.config.set(_CONFIG):
         sys.exit(asyncio.run(_serve(dict(os.environ))))
 
