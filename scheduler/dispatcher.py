@@ -292,6 +292,8 @@ class Dispatcher:
 
     def _ended(self, sent: Sent) -> None:
         """Take in the end of a process: of its followers first, who go with their leader."""
+        if sent.future.status == "cancelled":  # Dask lost its scheduler; the backend will tell
+            return
         if sent.future.status == "error":
             error = sent.error()
             if isinstance(error, WorkerBrokenError):

@@ -21,7 +21,7 @@ from typing import Any, Self
 import yaml
 
 from tests.emulated_cluster.api_server import ApiServer
-from tests.emulated_cluster.controllers import Deployments, Scheduler, Services
+from tests.emulated_cluster.controllers import Deployments, GarbageCollector, Scheduler, Services
 from tests.emulated_cluster.kubelet import Kubelet
 from tests.emulated_cluster.store import Kind, Object, RefusedError, Store
 
@@ -139,6 +139,13 @@ class EmulatedCluster:
             ]
         )
 
+    def until_nothing_is_left(self) -> None:
+        """Wait until all but that is gone; fail if it stays."""
+        until = time.monotonic() + 20.0
+        while (left := self.left()) and time.monotonic() < until:
+            time.sleep(0.05)
+        assert left == []
+
     def wait(self, is_so: Callable[[], Any], timeout_s: float = 30.0, what: str = "") -> Any:
         """Return the first true answer; fail if there is none in time."""
         until = time.monotonic() + timeout_s
@@ -254,8 +261,10 @@ class EmulatedCluster:
 
     async def _live(self) -> None:
         deployments, scheduler = Deployments(self.store), Scheduler(self.store)
+        collector = GarbageCollector(self.store)
         while True:
             try:
+                collector.look()
                 deployments.look()
                 scheduler.look()
                 self._kubelet.look()

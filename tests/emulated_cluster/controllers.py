@@ -1,4 +1,4 @@
-"""What makes an emulated cluster live: Deployments keep pods, Services lead there, nodes hold them."""
+"""What makes an emulated cluster live: Deployments keep pods, Services lead there, nodes hold."""
 
 import asyncio
 import time
@@ -71,6 +71,23 @@ class Deployments:
                 "message": str(error),
             }
         return None
+
+
+class GarbageCollector:
+    """Deletes what belongs to nobody that is there any more."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def look(self) -> None:
+        """Delete what was made for an owner that went meanwhile."""
+        living = {one["metadata"]["uid"] for one in self._store.everything()}
+        for one in list(self._store.everything()):
+            metadata = one["metadata"]
+            owners = {owner["uid"] for owner in metadata.get("ownerReferences", ())}
+            if owners and not owners & living:
+                plural = self._store.plural_of(one)
+                self._store.delete(plural, metadata["namespace"], metadata["name"])
 
 
 class Scheduler:

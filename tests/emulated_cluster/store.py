@@ -197,6 +197,10 @@ class Store:
         """Yield all objects."""
         yield from self._objects.values()
 
+    def plural_of(self, one: Object) -> str:
+        """Return how the kind of an object is called in paths."""
+        return next(kind.plural for kind in self.kinds.values() if kind.kind == one["kind"])
+
     async def watch(self, plural: str, since: int) -> AsyncIterator[tuple[str, Object]]:
         """Yield changes of a kind after a version, for as long as nobody cuts it."""
         cut, at = self._cut, 0

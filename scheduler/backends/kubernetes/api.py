@@ -62,7 +62,7 @@ class KubernetesApi:
     context : str, optional
         A context of it; by default its current one.
     patience_s : float
-        How long a server that doesn't answer is asked again.
+        How long a server that doesn't answer is asked again; `create` and `delete` take another.
 
     Raises
     ------
@@ -95,10 +95,10 @@ class KubernetesApi:
 
     # -- objects ---------------------------------------------------------------------------------
 
-    def create(self, kind: str, body: Object) -> Object:
+    def create(self, kind: str, body: Object, *, patience_s: float | None = None) -> Object:
         """Create an object; one of this name that is there already is returned as it is."""
         with suppress(_ExistsError):
-            return self._ask("POST", kind, json=body)
+            return self._ask("POST", kind, patience_s=patience_s, json=body)
         known = self.get(kind, body["metadata"]["name"])
         return known if known is not None else self._ask("POST", kind, json=body)
 
@@ -120,10 +120,11 @@ class KubernetesApi:
         """Change some of an object's fields (a merge patch)."""
         return self._ask("PATCH", kind, name, json=body, headers=_MERGE)
 
-    def delete(self, kind: str, name: str) -> bool:
+    def delete(self, kind: str, name: str, *, patience_s: float | None = None) -> bool:
         """Delete an object and all that it owns; False if there is none."""
+        how = {"propagationPolicy": "Background"}
         try:
-            self._ask("DELETE", kind, name, json={"propagationPolicy": "Background"})
+            self._ask("DELETE", kind, name, patience_s=patience_s, json=how)
         except _MissingError:
             return False
         return True
@@ -131,8 +132,9 @@ class KubernetesApi:
     def has_kind(self, kind: str) -> bool:
         """Tell whether the server knows a kind, which custom resources need not be."""
         group = VERSIONS[kind]
+        asked = self._request("GET", kind, f"/apis/{group}", {}, self.patience_s)
         try:
-            found = self._call(self._request("GET", kind, f"/apis/{group}", {}))
+            found = self._call(asked)
         except _MissingError:
             return False
         return any(one["name"] == kind for one in found["resources"])
@@ -209,14 +211,26 @@ class KubernetesApi:
         if session is not None:
             await session.aclose()
 
-    def _ask(self, method: str, kind: str, name: str = "", **given: Any) -> Object:
+    def _ask(
+        self,
+        method: str,
+        kind: str,
+        name: str = "",
+        *,
+        patience_s: float | None = None,
+        **given: Any,
+    ) -> Object:
         scope = "" if kind in _CLUSTER_WIDE else f"/namespaces/{self.namespace}"
         root = "/api" if VERSIONS[kind] == "v1" else "/apis"
         path = f"{root}/{VERSIONS[kind]}{scope}/{kind}" + (f"/{name}" if name else "")
-        answer: Object = self._call(self._request(method, kind, path, given))
+        within_s = self.patience_s if patience_s is None else patience_s
+        request = self._request(method, kind, path, given, within_s)
+        answer: Object = self._call(request, within_s)
         return answer
 
-    async def _request(self, method: str, kind: str, path: str, given: Object) -> Object:
+    async def _request(
+        self, method: str, kind: str, path: str, given: Object, within_s: float
+    ) -> Object:
         verb = "list" if method == "GET" and path.endswith(kind) else _VERBS[method]
 
         async def once() -> Object:
@@ -227,7 +241,7 @@ class KubernetesApi:
             return answer
 
         tries = stamina.retry_context(
-            on=ClusterUnreachableError, attempts=None, timeout=self.patience_s, wait_max=2.0
+            on=ClusterUnreachableError, attempts=None, timeout=within_s, wait_max=2.0
         )
         async for attempt in tries:
             with attempt:
@@ -235,14 +249,15 @@ class KubernetesApi:
                 return found
         raise AssertionError("stamina raises the last error")
 
-    def _call(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
+    def _call(self, coroutine: Coroutine[Any, Any, Any], within_s: float | None = None) -> Any:
         future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+        limit_s = (self.patience_s if within_s is None else within_s) + 2 * CALL_TIMEOUT_S
         try:
-            return future.result(self.patience_s + 2 * CALL_TIMEOUT_S)
+            return future.result(limit_s)
         except TimeoutError as error:
             future.cancel()
             raise ClusterUnreachableError(
-                f"the Kubernetes API gave no answer within {self.patience_s + CALL_TIMEOUT_S:.0f} s"
+                f"the Kubernetes API gave no answer within {limit_s:.0f} s"
             ) from error
 
 

@@ -92,8 +92,6 @@ class KubernetesBackend:
             self._check_operator()
             self.kubernetes_pools = given or self._pools_of_nodes()
             self._sweep()
-            # From here on an API server that is away for a moment is waited for.
-            self._api.patience_s = 60.0
         except BaseException:
             self._api.close()
             raise

@@ -23,7 +23,7 @@ from fitcast.scheduler.backends.kubernetes import objects, pods
 from fitcast.scheduler.backends.kubernetes.api import KubernetesApi
 from fitcast.scheduler.backends.kubernetes.certificates import Identity, identities
 from fitcast.scheduler.backends.kubernetes.pools import KubernetesPool
-from fitcast.scheduler.backends.kubernetes.start_up import Waiting, fault_of
+from fitcast.scheduler.backends.kubernetes.start_up import Fault, Waiting, fault_of
 from fitcast.scheduler.backends.protocol import Limit, Listener, Loss
 from fitcast.scheduler.pools import WorkerSize, planned_workers
 from fitcast.trainer.sealing import SealedDataset
@@ -35,6 +35,9 @@ ALIVE_FOR_S = 900.0
 """A cluster whose owner hasn't renewed its claim for so long is swept away by the next."""
 
 RENEW_EVERY_S = 60.0
+PATIENCE_S = 60.0
+"""So long an API server that is away is waited for where nothing goes on without it."""
+
 GROUP_LABEL = "dask.org/workergroup-name"
 _CALL_S = 20.0
 
@@ -96,7 +99,7 @@ class WorkflowCluster:
         self._listener: Listener | None = None
         self._dask: Any = None
         self._forward: int | None = None
-        self._scheduler_uid = ""
+        self._scheduler_life = ""
         self._cluster: dict[str, Any] = {}
         self._lock = threading.Lock()
         self._wanted: dict[str, int] = {}
@@ -176,18 +179,10 @@ class WorkflowCluster:
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join(30)
         self._disconnect()
-        for kind, name in (
-            ("daskclusters", self.named.cluster),
-            *(("daskworkergroups", self.named.group(pool)) for pool in self._pools),
-            ("secrets", self.named.key),
-            ("secrets", self.named.tls),
-            ("networkpolicies", self.named.cluster),
-        ):
-            try:
-                self._api.delete(kind, name)
-            except ClusterError as error:
-                # The next owner to start sweeps what is left.
-                log.warning("%s %s could not be deleted: %s", kind, name, error)
+        try:  # all else belongs to it
+            self._api.delete("daskclusters", self.named.cluster, patience_s=PATIENCE_S)
+        except ClusterError as error:  # the next owner to start sweeps it away
+            log.warning("%s could not be deleted: %s", self.named.cluster, error)
 
     # -- making it -------------------------------------------------------------------------------
 
@@ -197,7 +192,7 @@ class WorkflowCluster:
         wanted = objects.cluster(
             self.named, self._pods_as, alive_until_s, self._sealed.sealed_bytes
         )
-        self._cluster = self._api.create("daskclusters", wanted)
+        self._cluster = self._api.create("daskclusters", wanted, patience_s=PATIENCE_S)
         owner = [objects.owned_by(self._cluster)]
         for kind, body in (
             ("networkpolicies", objects.network_policy(self.named, self._owner_labels)),
@@ -205,7 +200,7 @@ class WorkflowCluster:
             ("secrets", objects.secret(self.named, self.named.key, {"dataset.key": self._key})),
         ):
             body["metadata"]["ownerReferences"] = owner
-            self._api.create(kind, body)
+            self._api.create(kind, body, patience_s=PATIENCE_S)
 
     def _scheduler(self) -> dict[str, Any]:
         """Return the scheduler's pod once it is ready.
@@ -216,22 +211,32 @@ class WorkflowCluster:
             It can't be, or takes too long; with what the cluster says about it.
         """
         waiting = Waiting(self._start_within_s)
+        events: list[str] = []
         labels = self.named.labels | {"dask.org/component": "scheduler"}
-        while not self._stop.is_set():
-            found = self._api.find("pods", labels)
-            living = [pod for pod in found if not pod["metadata"].get("deletionTimestamp")]
-            for pod in living:
-                if pods.is_ready(pod):
-                    return pod
-            cluster = self._api.get("daskclusters", self.named.cluster) or {}
-            deployment = self._api.get("deployments", self.named.scheduler)
-            fault = fault_of(cluster, deployment, living)
+        while not self._stop.wait(0.3):
+            try:
+                fault = self._scheduler_fault(labels)
+            except ClusterUnreachableError as error:
+                fault = Fault("away", str(error))
+            if isinstance(fault, dict):
+                return fault
             self._say([fault.note] if fault.note else [])
             if waiting.is_over(fault, time.monotonic()):
-                events = self._api.events_of("pods", self.named.scheduler)
+                with suppress(ClusterError):
+                    events = self._api.events_of("pods", self.named.scheduler)
                 raise BackendError(waiting.message(self.named.scheduler, fault, events))
-            self._stop.wait(0.3)
         raise BackendError("the cluster was closed while it was made")
+
+    def _scheduler_fault(self, labels: Mapping[str, str]) -> dict[str, Any] | Fault:
+        """Return the scheduler's pod if it is ready, else what is wrong."""
+        found = self._api.find("pods", labels)
+        living = [pod for pod in found if not pod["metadata"].get("deletionTimestamp")]
+        for pod in living:
+            if pods.is_ready(pod):
+                return pod
+        cluster = self._api.get("daskclusters", self.named.cluster) or {}
+        deployment = self._api.get("deployments", self.named.scheduler)
+        return fault_of(cluster, deployment, living)
 
     def _connect(self, scheduler: dict[str, Any]) -> None:
         """Connect to a scheduler, give it the dataset, and be told of its workers."""
@@ -246,6 +251,8 @@ class WorkflowCluster:
             address = f"tls://127.0.0.1:{self._forward}"
         else:
             address = self._service_address()
+        # It tells at length of schedulers that are gone, which is ours to deal with.
+        logging.getLogger("distributed.client").setLevel(logging.CRITICAL)
         try:
             with dask.config.set(DASK_CONFIG):
                 client = Client(
@@ -259,7 +266,7 @@ class WorkflowCluster:
                 f"the workflow's scheduler can't be reached at {address}: {error}"
             ) from error
         self._dask = client
-        self._scheduler_uid = scheduler["metadata"]["uid"]
+        self._scheduler_life = pods.life_of(scheduler)
         client.subscribe_topic(TOPIC, lambda event: self._note_ready(client, event[1]))
         if not self._reads_uri:
             path = Path(self._sealed.uri)
@@ -374,7 +381,7 @@ class WorkflowCluster:
             for pod in self._seen.values()
             if labels.items() <= pod["metadata"].get("labels", {}).items()
         ]
-        same = any(pod["metadata"]["uid"] == self._scheduler_uid for pod in schedulers)
+        same = any(pods.life_of(pod) == self._scheduler_life for pod in schedulers)
         if same and self._dask is not None and self._dask.status == "running":
             return
         with self._lock:

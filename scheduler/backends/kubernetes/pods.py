@@ -65,6 +65,12 @@ def why_gone(pod: Object | None) -> Loss:
     return Loss()
 
 
+def life_of(pod: Object) -> str:
+    """Return what tells apart a pod's processes: itself, and how often it was started again."""
+    restarts = sum(container.get("restartCount", 0) for container in _containers(pod))
+    return f"{pod['metadata']['uid']}-{restarts}"
+
+
 def is_ready(pod: Object) -> bool:
     """Tell whether a pod's containers are all ready."""
     conditions = pod.get("status", {}).get("conditions", ())

@@ -14,7 +14,7 @@ HOPELESS_AFTER_S = 10.0
 OPERATOR_WITHIN_S = 20.0
 """So soon the operator takes note of a new DaskCluster, if it runs."""
 
-_MAY_RESOLVE = ("Unschedulable", "SchedulerError", "")  # nodes may be added meanwhile
+_MAY_RESOLVE = ("Unschedulable", "SchedulerError", "away", "")  # nodes may be added meanwhile
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +67,8 @@ class Waiting:
         if fault.kind == "no operator":
             return (
                 f"nobody takes care of the DaskCluster of {name!r}: the Dask operator isn't "
-                "running, or doesn't watch this namespace. Install it (docs/how-to/kubernetes.md), or "
-                "let it watch this namespace."
+                "running, or doesn't watch this namespace. Install it (docs/how-to/kubernetes.md), "
+                "or let it watch this namespace."
             )
         what = fault.note or f"it wasn't ready within {self.within_s:.0f} s"
         said = f" Its events: {'; '.join(events)}" if events else ""

@@ -1,0 +1,37 @@
+"""A cluster for all tests of this folder, and clients that submit to it."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from fitcast import Client, KubernetesBackend, KubernetesPool
+from fitcast.history.store import MemoryHistory
+from tests.emulated_cluster.cluster import EmulatedCluster, Node
+
+MIB = 2**20
+SMALL = KubernetesPool(name="small", cpus=1, memory_bytes=400 * MIB, max_workers=2)
+LARGE = KubernetesPool(name="large", cpus=1, memory_bytes=1200 * MIB, max_workers=1)
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory) -> Iterator[EmulatedCluster]:
+    folder = tmp_path_factory.mktemp("cluster")
+    with EmulatedCluster(folder, (Node("one"), Node("two"))) as made:
+        yield made
+
+
+@pytest.fixture
+def client_of(cluster, tmp_path):
+    """Return clients of pools, closed after the test; nothing of theirs may be left then."""
+    opened = []
+
+    def make(*pools: KubernetesPool, **given) -> Client:
+        settings = {"image": "fitcast", "kubeconfig": str(cluster.kubeconfig), "forwarded": False}
+        backend = KubernetesBackend(pools or (SMALL, LARGE), **(settings | given))
+        opened.append(Client(backend, home=tmp_path / "home", history=MemoryHistory()))
+        return opened[-1]
+
+    yield make
+    for client in opened:
+        client.close()
+    cluster.until_nothing_is_left()

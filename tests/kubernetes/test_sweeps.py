@@ -1,0 +1,119 @@
+"""Sweeps in an emulated cluster: real pods, real Dask, the real operator, and what goes wrong."""
+
+import time
+
+import numpy as np
+import pytest
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import cross_val_score
+from sklearn.tree import DecisionTreeClassifier
+
+from fitcast import KubernetesPool, Sweep
+from tests.kubernetes.conftest import MIB
+from tests.kubernetes.estimators import Slow, SlowTree
+
+ROWS = np.random.default_rng(0).normal(size=(300, 6))
+TARGET = (ROWS[:, 0] + 0.5 * ROWS[:, 1] > 0).astype(int)
+WORKER = {"dask.org/component": "worker"}
+SCHEDULER = {"dask.org/component": "scheduler"}
+
+
+def sweep(models, cv=5, **given):
+    return Sweep(models, ROWS, TARGET, cv=cv, refit=False, **given)
+
+
+def until_done(cluster, workflow, count, timeout_s=60.0):
+    cluster.wait(lambda: workflow.counts()[0] >= count, timeout_s, f"{count} fits to be done")
+
+
+def test_75_fits_over_two_pools_survive_a_killed_worker_and_a_killed_scheduler(
+    cluster, client_of, no_process_left
+):
+    models = {
+        "tree": (SlowTree(sleep_s=0.15), {"max_depth": [1, 2, 3, 4, 5]}),
+        "hungry": (SlowTree(allocate_mib=450, sleep_s=0.05), {"max_depth": [1, 2, 3, 4, 5]}),
+        "lr": (LogisticRegression(), {"C": [0.01, 0.1, 1.0, 10.0, 100.0]}),
+    }
+    client = client_of()
+    workflow = client.submit(sweep(models))
+    until_done(cluster, workflow, 5)
+    (first, *_) = cluster.names("pods", WORKER)
+    cluster.kill(first)
+    until_done(cluster, workflow, 15)
+    before = workflow.fits
+    kept = before[before["state"] == "done"].set_index("fit_id")["ended_at"]
+    cluster.kill(cluster.names("pods", SCHEDULER)[0])
+    result = workflow.wait(120).result()
+
+    fits = workflow.fits
+    assert (fits["outcome"] == "succeeded").all()
+    assert len(fits) == 75
+    assert set(fits["pool"]) == {"small", "large"}
+    # What was done before the scheduler died was not run again.
+    assert (fits.set_index("fit_id")["ended_at"][kept.index] == kept).all()
+    scores = result.leaderboard.set_index("candidate")["mean_score"]
+    for depth in (1, 3, 5):
+        plain = DecisionTreeClassifier(max_depth=depth, random_state=0)
+        expected = cross_val_score(plain, ROWS, TARGET, cv=5).mean()
+        assert scores[f"tree max_depth={depth}"] == pytest.approx(expected)
+        assert scores[f"hungry max_depth={depth}"] == pytest.approx(expected)
+    client.close()
+    cluster.until_nothing_is_left()
+
+
+def test_pods_that_are_taken_away_cost_nothing(cluster, client_of):
+    workflow = client_of().submit(sweep({"slow": Slow(sleep_s=4.0)}, cv=2))
+    running = cluster.wait(lambda: workflow.counts()[1] > 0, 60, "a fit to run")
+    assert running
+    time.sleep(1.2)  # a look
+    (first, *rest) = cluster.names("pods", WORKER)
+    cluster.evict(first)
+    for pod in rest:
+        cluster.preempt(pod)
+    workflow.wait(90)
+    assert set(workflow.fits["outcome"]) == {"succeeded"}
+    outcomes = [record.outcome.value for record in workflow._run.records]
+    assert outcomes.count("preempted") >= 1
+    assert outcomes.count("succeeded") == 2
+    assert set(outcomes) == {"preempted", "succeeded"}
+
+
+def test_a_server_an_operator_and_watches_that_are_away_hold_nothing_up(cluster, client_of):
+    workflow = client_of().submit(sweep({"slow": Slow(sleep_s=1.5)}, cv=10))
+    until_done(cluster, workflow, 1)
+    cluster.stop_operator()
+    cluster.stop_api()
+    try:
+        until_done(cluster, workflow, 3)  # what runs goes on
+        cluster.wait(lambda: workflow.notes, 20, "the trouble to be told")
+        assert "doesn't answer" in workflow.notes[0]
+    finally:
+        cluster.start_api()
+        cluster.start_operator()
+    workflow.wait(90)
+    assert set(workflow.fits["outcome"]) == {"succeeded"}
+
+
+def test_a_pool_without_room_is_told_and_done_without(cluster, client_of):
+    nowhere = KubernetesPool(
+        name="nowhere",
+        cpus=1,
+        memory_bytes=400 * MIB,
+        max_workers=3,
+        price_per_hour=0.01,
+        node_selector={"disk": "none"},
+    )
+    dear = KubernetesPool(
+        name="dear", cpus=1, memory_bytes=400 * MIB, max_workers=1, price_per_hour=9.0
+    )
+    workflow = client_of(nowhere, dear).submit(sweep({"slow": Slow(sleep_s=0.2)}, cv=3))
+    cluster.wait(lambda: workflow.notes or workflow._run.is_over, 60, "the trouble to be told")
+    assert "didn't match Pod's node affinity" in " ".join(workflow.notes)
+    workflow.wait(90)
+    assert set(workflow.fits["pool"]) == {"dear"}
+
+
+def test_from_outside_the_cluster_a_port_is_forwarded(cluster, client_of):
+    workflow = client_of(forwarded=True).submit(sweep({"lr": LogisticRegression()}, cv=2))
+    workflow.wait(90)
+    assert set(workflow.fits["outcome"]) == {"succeeded"}
