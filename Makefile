@@ -13,7 +13,7 @@ UV_VENV := build/uv
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
 
-.PHONY: help demo compare bench bench-sizing test test-faults test-tensorflow lint format \
+.PHONY: help demo compare bench bench-sizing test test-faults test-kubernetes test-tensorflow lint format \
     requirements clean
 .DELETE_ON_ERROR:
 
@@ -35,12 +35,17 @@ bench-sizing: $(READY) ## judge the forecasts on measured fits, beside others (d
 	@$(BIN)/python -m benchmarks.bench_sizing --json build/bench-sizing.json
 
 test: $(READY) ## run the tests
-	@$(BIN)/python -m pytest -m "not slow and not tensorflow"
+	@$(BIN)/python -m pytest -m "not slow and not tensorflow and not kubernetes"
 
 test-faults: $(READY) ## kill and stop processes of running sweeps 200 times: about ten minutes
 	@mkdir -p build
 	@$(BIN)/python -m pytest -m slow tests/fault
 	@$(BIN)/python -m tests.fault.long_run --kills 200 --minutes 12 --json build/test-faults.json
+
+# On the cluster that KUBECONFIG leads to if FITCAST_IMAGE names an image that its nodes have, in the
+# namespace FITCAST_NAMESPACE; else on an emulated one.
+test-kubernetes: $(READY) ## run the suite of backends, and sweeps through faults, on Kubernetes
+	@$(BIN)/python -m pytest -m kubernetes tests/contract tests/kubernetes
 
 test-tensorflow: $(TF_READY) ## run a sweep of Keras models, in a virtual environment of its own
 	@$(TF_VENV)/bin/python -m pytest -m tensorflow

@@ -282,7 +282,11 @@ class Client:
         run = self._runs[workflow_id]
         if run.sealed is None:
             run.end("cancelled", FitcastError(f"workflow {workflow_id} was cancelled"))
-        dispatcher = self._shared or self._own.get(workflow_id)
+        own = self._own.get(workflow_id)
+        if own is not None and run.state == "preparing":  # its workers may take long to come
+            run.end("cancelled", FitcastError(f"workflow {workflow_id} was cancelled"))
+            own.close()
+        dispatcher = self._shared or own
         if dispatcher is not None:
             dispatcher.cancel(workflow_id)
 

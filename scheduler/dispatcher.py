@@ -118,6 +118,7 @@ class Dispatcher:
     def close(self) -> None:
         """Cancel what runs, end the workers, end the threads."""
         self._live_eta.close()
+        self._backend.interrupt()
         self._events.put(_STOP)
         self._thread.join(60)
 

@@ -199,6 +199,9 @@ class SleepingBackend:
             for address in info
         ]
 
+    def interrupt(self) -> None:
+        """Do nothing."""
+
     def close(self) -> None:
         """End them."""
         cluster, self._cluster = self._cluster, None

@@ -200,6 +200,9 @@ class LocalBackend:
                 found.append(replace(size, address=address))
         return found
 
+    def interrupt(self) -> None:
+        """Do nothing: starting takes a moment."""
+
     def close(self) -> None:
         """End scheduler and workers."""
         cluster, self._cluster = self._cluster, None

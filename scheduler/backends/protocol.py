@@ -79,6 +79,9 @@ class Workers(Protocol):
     def why_lost(self, address: str) -> Loss:
         """Tell why a worker is gone."""
 
+    def interrupt(self) -> None:
+        """Give up starting, from another thread: `close` is about to be called."""
+
     def close(self) -> None:
         """End everything."""
 

@@ -10,12 +10,13 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from fitcast import Client, LocalBackend, Pool, Sweep, errors
+from fitcast import Client, KubernetesBackend, KubernetesPool, LocalBackend, Pool, Sweep, errors
 from fitcast.history.records import Estimate
 from fitcast.history.store import MemoryHistory
 from fitcast.scheduler.backends.scenario import Behaviour, Cancelled, Scenario, play
 from fitcast.scheduler.events import FitKey, Submitted
 from tests.acceptance.estimators import Majority, WorkerKiller
+from tests.kubernetes.clusters import a_cluster
 
 MIB = 2**20
 BASE_MIB = 150  # of a process that does nothing, about
@@ -150,4 +151,21 @@ def simulated_driver(home) -> Iterator[SimulatedDriver]:
     yield SimulatedDriver()
 
 
-DRIVERS = {"local": local_driver, "simulated": simulated_driver}
+@contextmanager
+def kubernetes_driver(home) -> Iterator[LocalDriver]:
+    pools = [
+        KubernetesPool(name=pool.name, cpus=pool.cpus, memory_bytes=pool.memory_bytes)
+        for pool in POOLS
+    ]
+    with a_cluster(home) as cluster:
+        backend = KubernetesBackend(pools, **cluster.settings)
+        with Client(backend, home=home, history=MemoryHistory()) as client:
+            yield LocalDriver(client)
+        cluster.until_nothing_is_left()
+
+
+DRIVERS = {
+    "local": local_driver,
+    "simulated": simulated_driver,
+    "kubernetes": kubernetes_driver,
+}

@@ -6,7 +6,14 @@ from backend_drivers import DRIVERS, Does
 from fitcast.scheduler.decisions import MOST_WORKERS_LOST
 
 
-@pytest.fixture(scope="module", params=DRIVERS)
+@pytest.fixture(
+    scope="module",
+    params=[
+        "local",
+        "simulated",
+        pytest.param("kubernetes", marks=pytest.mark.kubernetes),  # a cluster per workflow
+    ],
+)
 def driver(request, tmp_path_factory):
     with DRIVERS[request.param](tmp_path_factory.mktemp("home")) as opened:
         yield opened

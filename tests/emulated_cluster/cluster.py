@@ -120,6 +120,11 @@ class EmulatedCluster:
 
     # -- the outside -----------------------------------------------------------------------------
 
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What a backend needs to use it."""
+        return {"image": "fitcast", "kubeconfig": str(self.kubeconfig), "forwarded": False}
+
     def objects(self, plural: str, labels: Mapping[str, str] | None = None) -> list[Object]:
         """Return copies of the objects of a kind in the namespace."""
         return self.call(lambda: deepcopy(self.store.find(plural, self.namespace, labels)))
@@ -221,6 +226,10 @@ class EmulatedCluster:
     def deny(self, verb: str, resource: str) -> None:
         """Take a right away."""
         self._server.denied.add((verb, resource))
+
+    def allow(self, verb: str, resource: str) -> None:
+        """Give it back."""
+        self._server.denied.discard((verb, resource))
 
     def start_operator(self) -> None:
         """Start the Dask operator for the namespace."""

@@ -6,7 +6,8 @@ import pytest
 
 from fitcast import Client, KubernetesBackend, KubernetesPool
 from fitcast.history.store import MemoryHistory
-from tests.emulated_cluster.cluster import EmulatedCluster, Node
+from tests.emulated_cluster.cluster import EmulatedCluster
+from tests.kubernetes.clusters import RealCluster, a_cluster
 
 MIB = 2**20
 SMALL = KubernetesPool(name="small", cpus=1, memory_bytes=400 * MIB, max_workers=2)
@@ -14,9 +15,8 @@ LARGE = KubernetesPool(name="large", cpus=1, memory_bytes=1200 * MIB, max_worker
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory) -> Iterator[EmulatedCluster]:
-    folder = tmp_path_factory.mktemp("cluster")
-    with EmulatedCluster(folder, (Node("one"), Node("two"))) as made:
+def cluster(tmp_path_factory) -> Iterator[EmulatedCluster | RealCluster]:
+    with a_cluster(tmp_path_factory.mktemp("cluster")) as made:
         yield made
 
 
@@ -26,8 +26,7 @@ def client_of(cluster, tmp_path):
     opened = []
 
     def make(*pools: KubernetesPool, **given) -> Client:
-        settings = {"image": "fitcast", "kubeconfig": str(cluster.kubeconfig), "forwarded": False}
-        backend = KubernetesBackend(pools or (SMALL, LARGE), **(settings | given))
+        backend = KubernetesBackend(pools or (SMALL, LARGE), **(cluster.settings | given))
         opened.append(Client(backend, home=tmp_path / "home", history=MemoryHistory()))
         return opened[-1]
 

@@ -61,6 +61,7 @@ def test_75_fits_over_two_pools_survive_a_killed_worker_and_a_killed_scheduler(
     cluster.until_nothing_is_left()
 
 
+@pytest.mark.kubernetes
 def test_pods_that_are_taken_away_cost_nothing(cluster, client_of):
     workflow = client_of().submit(sweep({"slow": Slow(sleep_s=4.0)}, cv=2))
     running = cluster.wait(lambda: workflow.counts()[1] > 0, 60, "a fit to run")
@@ -78,6 +79,7 @@ def test_pods_that_are_taken_away_cost_nothing(cluster, client_of):
     assert set(outcomes) == {"preempted", "succeeded"}
 
 
+@pytest.mark.kubernetes
 def test_a_server_an_operator_and_watches_that_are_away_hold_nothing_up(cluster, client_of):
     workflow = client_of().submit(sweep({"slow": Slow(sleep_s=1.5)}, cv=10))
     until_done(cluster, workflow, 1)

@@ -3,9 +3,7 @@
 A thread looks at the cluster's pods once a second rather than being told of changes: a look that
 fails is made up for by the next, whatever happened to the API server or the operator meanwhile.
 
-What the operator does of itself is waited for with a time limit. It is never asked to shrink a
-group: it would choose workers of any group (it has no way to ask the scheduler under TLS). Workers
-to go are chosen by the plan, retired, and their Deployments deleted.
+What the operator does of itself is waited for with a time limit.
 """
 
 import logging
@@ -18,10 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from fitcast.errors import BackendError, ClusterError, ClusterUnreachableError
-from fitcast.scheduler.backends.dask_config import DASK_CONFIG
 from fitcast.scheduler.backends.kubernetes import objects, pods
-from fitcast.scheduler.backends.kubernetes.api import KubernetesApi
-from fitcast.scheduler.backends.kubernetes.certificates import Identity, identities
+from fitcast.scheduler.backends.kubernetes.api import KubernetesApi, Object
+from fitcast.scheduler.backends.kubernetes.certificates import identities
+from fitcast.scheduler.backends.kubernetes.connection import SchedulerLink, Told
+from fitcast.scheduler.backends.kubernetes.groups import WorkerGroups
 from fitcast.scheduler.backends.kubernetes.pools import KubernetesPool
 from fitcast.scheduler.backends.kubernetes.start_up import Fault, Waiting, fault_of
 from fitcast.scheduler.backends.protocol import Limit, Listener, Loss
@@ -38,8 +37,8 @@ RENEW_EVERY_S = 60.0
 PATIENCE_S = 60.0
 """So long an API server that is away is waited for where nothing goes on without it."""
 
-GROUP_LABEL = "dask.org/workergroup-name"
-_CALL_S = 20.0
+
+_SCHEDULER = {"dask.org/component": "scheduler"}
 
 
 class WorkflowCluster:
@@ -91,22 +90,27 @@ class WorkflowCluster:
         self._pools = {pool.name: pool for pool in kubernetes_pools}
         self._pods_as = pod_settings
         self._sealed, self._key = sealed, key
-        self._reads_uri, self._forwarded = reads_uri, forwarded
+        self._reads_uri = reads_uri
         self._start_within_s = start_within_s
         self._start_s, self._started = start_s, started
         self._owner_labels = owner_labels
-        self._pod_identity, self._client_identity = identities(sealed.workflow_id, "pods", "client")
+        self._identity, for_client = identities(sealed.workflow_id, "pods", "client")
+        self._link = SchedulerLink(
+            api,
+            self.named,
+            for_client,
+            sealed,
+            sends=not reads_uri,
+            forwarded=forwarded,
+            on_ready=self._note_ready,
+        )
+        self._groups = WorkerGroups(api, self.named, kubernetes_pools, self._group)
         self._listener: Listener | None = None
-        self._dask: Any = None
-        self._forward: int | None = None
-        self._scheduler_life = ""
-        self._cluster: dict[str, Any] = {}
+        self._cluster: Object = {}
         self._lock = threading.Lock()
         self._wanted: dict[str, int] = {}
-        self._asked_s: dict[str, float] = {}  # by pool, when it was last let grow
         self._retiring: list[str] = []
-        self._ready: dict[str, dict[str, Any]] = {}  # by address: what workers told
-        self._seen: dict[str, dict[str, Any]] = {}  # pods by name, at the last look
+        self._seen: dict[str, Object] = {}  # pods by name, at the last look
         self._pod_of: dict[str, str] = {}  # by address: the pod of a worker
         self._limits: dict[str, Limit] = {}
         self._notes: tuple[str, ...] = ()
@@ -129,19 +133,18 @@ class WorkflowCluster:
         self._listener = listener
         try:
             self._create()
-            self._connect(self._scheduler())
+            self._link.connect(self._scheduler())
         except BaseException:
             self.close()
             raise
         self._thread = threading.Thread(target=self._keep_looking, name="fitcast-pods", daemon=True)
         self._thread.start()
-        return self._dask
+        return self._link.dask
 
     def present(self, dask: Any) -> list[WorkerSize]:
         """Return the workers that are ready for fits."""
         sizes = {size.pool: size for size in self.workers()}
-        with self._lock:
-            ready = dict(self._ready)
+        ready = self._link.ready(dask)
         return [replace(sizes[told["pool"]], address=address) for address, told in ready.items()]
 
     def limits(self) -> Mapping[str, Limit]:
@@ -173,12 +176,16 @@ class WorkflowCluster:
         with self._lock:
             return pods.why_gone(self._seen.get(name))
 
+    def interrupt(self) -> None:
+        """Give up starting, and looking after what was started."""
+        self._stop.set()
+
     def close(self) -> None:
         """Delete everything that belongs to the workflow."""
         self._stop.set()
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join(30)
-        self._disconnect()
+        self._link.disconnect()
         try:  # all else belongs to it
             self._api.delete("daskclusters", self.named.cluster, patience_s=PATIENCE_S)
         except ClusterError as error:  # the next owner to start sweeps it away
@@ -196,13 +203,13 @@ class WorkflowCluster:
         owner = [objects.owned_by(self._cluster)]
         for kind, body in (
             ("networkpolicies", objects.network_policy(self.named, self._owner_labels)),
-            ("secrets", objects.secret(self.named, self.named.tls, self._pod_identity.files())),
+            ("secrets", objects.secret(self.named, self.named.tls, self._identity.files())),
             ("secrets", objects.secret(self.named, self.named.key, {"dataset.key": self._key})),
         ):
             body["metadata"]["ownerReferences"] = owner
             self._api.create(kind, body, patience_s=PATIENCE_S)
 
-    def _scheduler(self) -> dict[str, Any]:
+    def _scheduler(self) -> Object:
         """Return the scheduler's pod once it is ready.
 
         Raises
@@ -212,7 +219,7 @@ class WorkflowCluster:
         """
         waiting = Waiting(self._start_within_s)
         events: list[str] = []
-        labels = self.named.labels | {"dask.org/component": "scheduler"}
+        labels = self.named.labels | _SCHEDULER
         while not self._stop.wait(0.3):
             try:
                 fault = self._scheduler_fault(labels)
@@ -227,7 +234,7 @@ class WorkflowCluster:
                 raise BackendError(waiting.message(self.named.scheduler, fault, events))
         raise BackendError("the cluster was closed while it was made")
 
-    def _scheduler_fault(self, labels: Mapping[str, str]) -> dict[str, Any] | Fault:
+    def _scheduler_fault(self, labels: Mapping[str, str]) -> Object | Fault:
         """Return the scheduler's pod if it is ready, else what is wrong."""
         found = self._api.find("pods", labels)
         living = [pod for pod in found if not pod["metadata"].get("deletionTimestamp")]
@@ -238,74 +245,11 @@ class WorkflowCluster:
         deployment = self._api.get("deployments", self.named.scheduler)
         return fault_of(cluster, deployment, living)
 
-    def _connect(self, scheduler: dict[str, Any]) -> None:
-        """Connect to a scheduler, give it the dataset, and be told of its workers."""
-        import dask
-        from distributed import Client
-
-        from fitcast.scheduler.sealed_transfer import TOPIC, send
-
-        port = objects.SCHEDULER_PORT
-        if self._forwarded:
-            self._forward = self._api.forward(scheduler["metadata"]["name"], port)
-            address = f"tls://127.0.0.1:{self._forward}"
-        else:
-            address = self._service_address()
-        # It tells at length of schedulers that are gone, which is ours to deal with.
-        logging.getLogger("distributed.client").setLevel(logging.CRITICAL)
-        try:
-            with dask.config.set(DASK_CONFIG):
-                client = Client(
-                    address,
-                    security=_security(self._client_identity),
-                    set_as_default=False,
-                    timeout=30,
-                )
-        except (OSError, TimeoutError) as error:
-            raise BackendError(
-                f"the workflow's scheduler can't be reached at {address}: {error}"
-            ) from error
-        self._dask = client
-        self._scheduler_life = pods.life_of(scheduler)
-        client.subscribe_topic(TOPIC, lambda event: self._note_ready(client, event[1]))
-        if not self._reads_uri:
-            path = Path(self._sealed.uri)
-            client.sync(send, client.scheduler, self._sealed.dataset_id, path)
-        known = client.sync(client.scheduler.fitcast_workers, callback_timeout=_CALL_S)
-        self._note_ready(client, known)
-
-    def _service_address(self) -> str:
-        service = self._api.get("services", self.named.scheduler)
-        if service is None:
-            raise BackendError(
-                f"the Dask operator made no Service {self.named.scheduler!r}: is it running?"
-            )
-        ip = service["spec"]["clusterIP"]
-        return (
-            f"tls://[{ip}]:{objects.SCHEDULER_PORT}"
-            if ":" in ip
-            else (f"tls://{ip}:{objects.SCHEDULER_PORT}")
-        )
-
-    def _disconnect(self) -> None:
-        client, self._dask = self._dask, None
-        if client is not None:
-            with suppress(Exception):
-                client.close(timeout=5)
-        if self._forward is not None:
-            self._api.end_forward(self._forward)
-            self._forward = None
-
-    def _note_ready(self, client: Any, ready: dict[str, dict[str, Any]]) -> None:
-        if client is not self._dask:
-            return
-        with self._lock:
-            came = set(ready) - set(self._ready)
-            self._ready = {a: told for a, told in ready.items() if told["pool"] in self._pools}
-        for address in came:
-            asked_s = self._asked_s.get(ready[address]["pool"])
-            if asked_s is not None:
-                self._started(time.monotonic() - asked_s)
+    def _note_ready(self, came: list[Told]) -> None:
+        for told in came:
+            waited_s = self._groups.waited_s(told["pool"])
+            if waited_s is not None:
+                self._started(waited_s)
         if self._listener is not None:
             self._listener.workers_changed()
 
@@ -317,14 +261,13 @@ class WorkflowCluster:
             try:
                 self._see()
                 self._reconnect_if_needed()
-                self._retire()
-                self._grow()
+                self._follow()
                 if time.monotonic() >= renew_s:
                     renew_s = time.monotonic() + RENEW_EVERY_S
                     self._renew()
             except ClusterUnreachableError as error:
                 self._say([f"{error}; workers that are there go on"])
-            except ClusterError as error:
+            except BackendError as error:
                 self._say([str(error)])
             except Exception:  # it must not be the last look
                 log.exception("the pods of a workflow could not be looked after")
@@ -335,33 +278,12 @@ class WorkflowCluster:
         by_ip = {pod.get("status", {}).get("podIP"): name for name, pod in seen.items()}
         with self._lock:
             self._seen = seen
-            for address, told in self._ready.items():
+            for address, told in self._link.ready().items():
                 name = by_ip.get(address.rpartition(":")[0].removeprefix("tls://"))
                 if name is not None and name.startswith(told["name"]):
                     self._pod_of[address] = name
-        notes = []
-        limits = {}
-        for name, pool in self._pools.items():
-            group = self.named.group(name)
-            stuck = {
-                pod["metadata"]["name"]: why
-                for pod in seen.values()
-                if pod["metadata"].get("labels", {}).get(GROUP_LABEL) == group
-                and (why := pods.why_pending(pod))
-            }
-            if stuck:
-                why = next(iter(stuck.values()))
-                notes.append(f"pool {name!r}: {len(stuck)} of its workers can't start: {why}")
-                deployments = len(self._deployments(name))
-                most = max(0, min(pool.max_workers, deployments - len(stuck)))
-                limits[name] = Limit(most, min(pool.min_workers, most))
-            elif self._wanted.get(name, 0) > 0:
-                refused = filter(None, map(pods.why_no_pod, self._deployments(name)))
-                reasons = list(refused)
-                if reasons:
-                    notes.append(f"pool {name!r}: no pod could be made: {reasons[0]}")
-                    most = max(0, len(self._deployments(name)) - len(reasons))
-                    limits[name] = Limit(most, min(pool.min_workers, most))
+            wanted = dict(self._wanted)
+        limits, notes = self._groups.hindered(seen.values(), wanted)
         with self._lock:
             changed = limits != self._limits
             self._limits = limits
@@ -369,98 +291,49 @@ class WorkflowCluster:
         if changed and self._listener is not None:
             self._listener.workers_changed()
 
-    def _deployments(self, pool: str) -> list[dict[str, Any]]:
-        labels = self.named.labels | {GROUP_LABEL: self.named.group(pool)}
-        return self._api.find("deployments", labels)
-
     def _reconnect_if_needed(self) -> None:
         """Go on with a new scheduler if the last one is gone."""
-        labels = {"dask.org/component": "scheduler"}
         schedulers = [
             pod
             for pod in self._seen.values()
-            if labels.items() <= pod["metadata"].get("labels", {}).items()
+            if _SCHEDULER.items() <= pod["metadata"].get("labels", {}).items()
         ]
-        same = any(pods.life_of(pod) == self._scheduler_life for pod in schedulers)
-        if same and self._dask is not None and self._dask.status == "running":
+        if self._link.is_well(schedulers):
             return
-        with self._lock:
-            self._ready = {}
-        self._disconnect()
-        if self._api.get("daskclusters", self.named.cluster) is None:
-            self._create()
-        self._connect(self._scheduler())
+        self._link.disconnect()
+        try:
+            if self._api.get("daskclusters", self.named.cluster) is None:
+                self._create()
+            scheduler = self._scheduler()
+        except ClusterError:
+            raise
+        except BackendError as error:  # there will be none
+            self._stop.set()
+            if self._listener is not None:
+                self._listener.workers_lost(error)
+            return
+        self._link.connect(scheduler)
         if self._listener is not None:
-            self._listener.cluster_replaced(self._dask)
+            self._listener.cluster_replaced(self._link.dask)
 
-    def _grow(self) -> None:
+    def _follow(self) -> None:
+        """Let the number of workers follow what the dispatcher asked for."""
         with self._lock:
             wanted = dict(self._wanted)
-        for name, pool in self._pools.items():
-            count = max(wanted.get(name, 0), pool.min_workers)
-            group = self._api.get("daskworkergroups", self.named.group(name))
-            if group is None:
-                if count:
-                    self._asked_s[name] = time.monotonic()
-                    self._api.create("daskworkergroups", self._group(pool, count))
-                continue
-            there = self._deployments(name)
-            if count < len(there):
-                there = self._drop_stuck(name, there, len(there) - count)
-            asked = group["spec"]["worker"]["replicas"]
-            target = max(count, len(there))
-            if target > asked or (target == len(there) and target != asked and count <= asked):
-                if target > asked:
-                    self._asked_s[name] = time.monotonic()
-                self._scale(name, target)
-
-    def _drop_stuck(
-        self, pool: str, there: list[dict[str, Any]], most: int
-    ) -> list[dict[str, Any]]:
-        """Delete workers that never started and are no longer wanted; return what is left."""
-        joined = {told["name"] for told in self._ready.values()}
-        dropped: list[str] = []
-        for deployment in there:
-            name = deployment["metadata"]["name"]
-            mine = [pod for pod_name, pod in self._seen.items() if pod_name.startswith(name)]
-            if name not in joined and len(dropped) < most and any(map(pods.why_pending, mine)):
-                self._api.delete("deployments", name)
-                dropped.append(name)
-        return [one for one in there if one["metadata"]["name"] not in dropped]
-
-    def _retire(self) -> None:
-        with self._lock:
             going, self._retiring = self._retiring, []
-            names = {a: self._ready[a] for a in going if a in self._ready}
-        if not names:
-            return
-        with suppress(Exception):  # what is left of it is deleted all the same
-            self._dask.sync(
-                self._dask.scheduler.retire_workers,
-                workers=list(names),
-                close_workers=True,
-                remove=True,
-                callback_timeout=_CALL_S,
-            )
-        for told in names.values():
-            self._api.delete("deployments", told["name"])
-        for pool in {told["pool"] for told in names.values()}:
-            # The operator counts Deployments, and finds nothing to do.
-            self._scale(pool, len(self._deployments(pool)))
+        ready = self._link.ready()
+        if leaving := {address: ready[address] for address in going if address in ready}:
+            self._link.retire(list(leaving))
+            self._groups.remove({told["name"]: told["pool"] for told in leaving.values()})
+        joined = [told["name"] for told in ready.values()]
+        self._groups.follow(wanted, self._seen.values(), joined)
 
-    def _scale(self, pool: str, replicas: int) -> None:
-        self._api.patch(
-            "daskworkergroups",
-            self.named.group(pool),
-            {"spec": {"worker": {"replicas": replicas}}},
-        )
-
-    def _group(self, pool: KubernetesPool, replicas: int) -> dict[str, Any]:
+    def _group(self, pool: KubernetesPool, replicas: int) -> Object:
         return objects.worker_group(
             self.named,
             self._pods_as,
             pool,
-            scheduler_address=self._service_address(),
+            scheduler_address=self._link.service_address(),
             dataset_id=self._sealed.dataset_id,
             dataset_uri=self._sealed.uri if self._reads_uri else "",
             dataset_bytes=self._sealed.sealed_bytes,
@@ -482,14 +355,3 @@ class WorkflowCluster:
             self._notes = now
             if self._listener is not None:
                 self._listener.trouble(now)
-
-
-def _security(identity: Identity) -> Any:
-    from distributed import Security
-
-    return Security(
-        require_encryption=True,
-        tls_ca_file=identity.authority,
-        tls_client_cert=identity.certificate,
-        tls_client_key=identity.key,
-    )

@@ -1,0 +1,188 @@
+"""The connection to a workflow's scheduler: its client of Dask, its dataset, its ready workers.
+
+Not in: how the scheduler comes about, and when it is to be replaced
+(:mod:`fitcast.scheduler.backends.kubernetes.cluster`).
+"""
+
+import logging
+import threading
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from fitcast.errors import BackendError
+from fitcast.scheduler.backends.dask_config import DASK_CONFIG
+from fitcast.scheduler.backends.kubernetes import objects, pods
+from fitcast.scheduler.backends.kubernetes.api import KubernetesApi, Object
+from fitcast.scheduler.backends.kubernetes.certificates import Identity
+from fitcast.trainer.sealing import SealedDataset
+
+CALL_S = 20.0
+"""A scheduler that takes longer to answer counts as gone."""
+
+_CONNECT_S = 30.0
+
+Told = Mapping[str, Any]
+"""What a worker told of itself: its name, its pool."""
+
+
+class SchedulerLink:
+    """A connection to a scheduler, made anew when that is another one.
+
+    Parameters
+    ----------
+    api : KubernetesApi
+        Leads to it.
+    named : Named
+        Whose scheduler it is.
+    identity : Identity
+        What the client shows.
+    sealed : SealedDataset
+        What the scheduler is sent.
+    sends : bool
+        Whether it is.
+    forwarded : bool
+        Whether the way there is a forwarded port.
+    on_ready : callable
+        ``on_ready(came)``, from any thread, when workers are ready or gone; with what those that
+        came told.
+    """
+
+    def __init__(
+        self,
+        api: KubernetesApi,
+        named: objects.Named,
+        identity: Identity,
+        sealed: SealedDataset,
+        *,
+        sends: bool,
+        forwarded: bool,
+        on_ready: Callable[[list[Told]], None],
+    ) -> None:
+        self.dask: Any = None
+        self._api, self._named = api, named
+        self._identity, self._sealed = identity, sealed
+        self._sends, self._forwarded = sends, forwarded
+        self._on_ready = on_ready
+        self._forward: int | None = None
+        self._life = ""
+        self._lock = threading.Lock()
+        self._ready: dict[str, Told] = {}  # by address
+        self._before: dict[str, Told] = {}  # the same of the last scheduler
+
+    def is_well(self, schedulers: list[Object]) -> bool:
+        """Tell whether the scheduler that it leads to is one of these pods, and answers."""
+        same = any(pods.life_of(pod) == self._life for pod in schedulers)
+        return same and self.dask is not None and self.dask.status == "running"
+
+    def ready(self, dask: Any = None) -> dict[str, Told]:
+        """Return the workers that are ready, as a client of Dask knows them; the present one's."""
+        with self._lock:
+            # Who still has the last client is to be told first that it is gone.
+            return dict(self._ready if dask in (None, self.dask) else self._before)
+
+    def connect(self, scheduler: Object) -> None:
+        """Connect to a scheduler's pod, give it the dataset, and be told of its workers.
+
+        Raises
+        ------
+        BackendError
+            It can't be reached.
+        """
+        import dask
+        from distributed import Client
+
+        from fitcast.scheduler.sealed_transfer import TOPIC, send
+
+        address = self._address(scheduler)
+        # It tells at length of schedulers that are gone, which is ours to deal with.
+        logging.getLogger("distributed.client").setLevel(logging.CRITICAL)
+        client: Any = None
+        try:
+            with dask.config.set(DASK_CONFIG):
+                client = Client(
+                    address,
+                    security=_security(self._identity),
+                    set_as_default=False,
+                    timeout=_CONNECT_S,
+                )
+            client.subscribe_topic(TOPIC, lambda event: self._note(client, event[1]))
+            if self._sends:
+                path = Path(self._sealed.uri)
+                client.sync(send, client.scheduler, self._sealed.dataset_id, path)
+            known = client.sync(client.scheduler.fitcast_workers, callback_timeout=CALL_S)
+        except (OSError, TimeoutError) as error:
+            if client is not None:
+                client.close(timeout=1)
+            self._end_forward()
+            raise BackendError(
+                f"the workflow's scheduler can't be reached at {address}: {error}"
+            ) from error
+        self.dask, self._life = client, pods.life_of(scheduler)
+        self._note(client, known)
+
+    def disconnect(self) -> None:
+        """Let go of the scheduler."""
+        with self._lock:
+            client, self.dask = self.dask, None
+            if client is not None:
+                self._before, self._ready = self._ready, {}
+        if client is not None:
+            with suppress(Exception):
+                client.close(timeout=5)
+        self._end_forward()
+
+    def retire(self, addresses: list[str]) -> None:
+        """Let workers close; one that can't be asked is left as it is."""
+        with suppress(Exception):
+            self.dask.sync(
+                self.dask.scheduler.retire_workers,
+                workers=addresses,
+                close_workers=True,
+                remove=True,
+                callback_timeout=CALL_S,
+            )
+
+    def service_address(self) -> str:
+        """Return where the scheduler's Service is, for those inside the cluster."""
+        service = self._api.get("services", self._named.scheduler)
+        if service is None:
+            raise BackendError(
+                f"the Dask operator made no Service {self._named.scheduler!r}: is it running?"
+            )
+        ip = service["spec"]["clusterIP"]
+        host = f"[{ip}]" if ":" in ip else ip
+        return f"tls://{host}:{objects.SCHEDULER_PORT}"
+
+    def _address(self, scheduler: Object) -> str:
+        if not self._forwarded:
+            return self.service_address()
+        self._end_forward()
+        name = scheduler["metadata"]["name"]
+        self._forward = self._api.forward(name, objects.SCHEDULER_PORT)
+        return f"tls://127.0.0.1:{self._forward}"
+
+    def _end_forward(self) -> None:
+        forward, self._forward = self._forward, None
+        if forward is not None:
+            self._api.end_forward(forward)
+
+    def _note(self, client: Any, ready: Mapping[str, Told]) -> None:
+        with self._lock:
+            if client is not self.dask:
+                return
+            came = [told for address, told in ready.items() if address not in self._ready]
+            self._ready = dict(ready)
+        self._on_ready(came)
+
+
+def _security(identity: Identity) -> Any:
+    from distributed import Security
+
+    return Security(
+        require_encryption=True,
+        tls_ca_file=identity.authority,
+        tls_client_cert=identity.certificate,
+        tls_client_key=identity.key,
+    )

@@ -1,0 +1,136 @@
+"""The worker groups of a workflow: made, grown, shrunk by chosen workers, and why they can't grow.
+
+The operator is never asked to shrink a group: it would choose workers of any group (it has no way
+to ask the scheduler under TLS). Workers that are to go have their Deployments deleted, and the
+group's number of replicas follows: the operator counts Deployments, and finds nothing to do.
+"""
+
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+
+from fitcast.scheduler.backends.kubernetes import objects, pods
+from fitcast.scheduler.backends.kubernetes.api import KubernetesApi, Object
+from fitcast.scheduler.backends.kubernetes.pools import KubernetesPool
+from fitcast.scheduler.backends.protocol import Limit
+
+GROUP_LABEL = "dask.org/workergroup-name"
+
+
+class WorkerGroups:
+    """The groups of a workflow, one per pool that was ever needed.
+
+    Parameters
+    ----------
+    api : KubernetesApi
+        Where they are.
+    named : Named
+        Whose they are.
+    kubernetes_pools : sequence of KubernetesPool
+        What may be needed.
+    make : callable
+        ``make(pool, replicas)`` returns a group that isn't there yet.
+    """
+
+    def __init__(
+        self,
+        api: KubernetesApi,
+        named: objects.Named,
+        kubernetes_pools: Sequence[KubernetesPool],
+        make: Callable[[KubernetesPool, int], Object],
+    ) -> None:
+        self._api, self._named = api, named
+        self._pools = kubernetes_pools
+        self._make = make
+        self._asked_s: dict[str, float] = {}
+
+    def waited_s(self, pool: str) -> float | None:
+        """Return how long ago a pool was last let grow, in seconds; None if it never was."""
+        asked_s = self._asked_s.get(pool)
+        return None if asked_s is None else time.monotonic() - asked_s
+
+    def hindered(
+        self, seen: Collection[Object], wanted: Mapping[str, int]
+    ) -> tuple[dict[str, Limit], list[str]]:
+        """Return what pools are limited to for now, and why, in the cluster's own words."""
+        limits, notes = {}, []
+        for pool in self._pools:
+            stuck = [why for pod in self._of(pool, seen) if (why := pods.why_pending(pod))]
+            said = f"{len(stuck)} of its workers can't start"
+            if not stuck and wanted.get(pool.name, 0) > 0:
+                stuck = [why for one in self._deployments(pool) if (why := pods.why_no_pod(one))]
+                said = "no pod could be made"
+            if stuck:
+                notes.append(f"pool {pool.name!r}: {said}: {stuck[0]}")
+                started = len(self._deployments(pool)) - len(stuck)
+                most = max(0, min(pool.max_workers, started))
+                limits[pool.name] = Limit(most, min(pool.min_workers, most))
+        return limits, notes
+
+    def follow(
+        self, wanted: Mapping[str, int], seen: Collection[Object], joined: Collection[str]
+    ) -> None:
+        """Let groups grow to what is wanted; drop what never started and isn't wanted any more.
+
+        Parameters
+        ----------
+        wanted : mapping
+            Workers by pool.
+        seen : collection of dict
+            The workflow's pods.
+        joined : collection of str
+            Names of workers that are ready.
+        """
+        for pool in self._pools:
+            count = max(wanted.get(pool.name, 0), pool.min_workers)
+            group = self._api.get("daskworkergroups", self._named.group(pool.name))
+            if group is None:
+                if count:
+                    self._asked_s[pool.name] = time.monotonic()
+                    self._api.create("daskworkergroups", self._make(pool, count))
+                continue
+            there = len(self._deployments(pool))
+            if count < there:
+                there -= self._dropped(pool, there - count, seen, joined)
+            asked = group["spec"]["worker"]["replicas"]
+            target = max(count, there)
+            if target > asked:
+                self._asked_s[pool.name] = time.monotonic()
+                self.scale(pool.name, target)
+            elif target == there < asked:
+                self.scale(pool.name, target)
+
+    def remove(self, workers: Mapping[str, str]) -> None:
+        """Delete workers, given as names with their pools, that were retired."""
+        for name in workers:
+            self._api.delete("deployments", name)
+        for pool in self._pools:
+            if pool.name in workers.values():
+                self.scale(pool.name, len(self._deployments(pool)))
+
+    def scale(self, pool: str, replicas: int) -> None:
+        """Set a group's number of workers."""
+        change = {"spec": {"worker": {"replicas": replicas}}}
+        self._api.patch("daskworkergroups", self._named.group(pool), change)
+
+    def _dropped(
+        self, pool: KubernetesPool, most: int, seen: Collection[Object], joined: Collection[str]
+    ) -> int:
+        """Delete workers that never started; return how many."""
+        stuck = [pod["metadata"]["name"] for pod in self._of(pool, seen) if pods.why_pending(pod)]
+        names = [one["metadata"]["name"] for one in self._deployments(pool)]
+        going = [
+            name
+            for name in names
+            if name not in joined and any(pod.startswith(f"{name}-") for pod in stuck)
+        ]
+        for name in going[:most]:
+            self._api.delete("deployments", name)
+        return len(going[:most])
+
+    def _of(self, pool: KubernetesPool, seen: Collection[Object]) -> list[Object]:
+        group = self._named.group(pool.name)
+        return [pod for pod in seen if pod["metadata"].get("labels", {}).get(GROUP_LABEL) == group]
+
+    def _deployments(self, pool: KubernetesPool) -> list[Object]:
+        labels = self._named.labels | {GROUP_LABEL: self._named.group(pool.name)}
+        return self._api.find("deployments", labels)
