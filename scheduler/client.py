@@ -240,7 +240,9 @@ class Client:
             dispatchers = [*self._own.values(), *filter(None, (self._shared,))]
         for dispatcher in dispatchers:
             dispatcher.close()
-        for thread in self._endings:
+        with self._lock:
+            endings = list(self._endings)
+        for thread in endings:
             thread.join(60)
         self._backend.close()
         for run in self._runs.values():
@@ -384,11 +386,10 @@ class Client:
         run.noted.set()
         with self._lock:
             dispatcher = self._own.pop(run.workflow_id, None)
-        if dispatcher is not None:  # this is its own thread, which can't end itself
-            thread = threading.Thread(target=dispatcher.close, name="fitcast-end", daemon=True)
-            self._endings = [ending for ending in self._endings if ending.is_alive()]
-            self._endings.append(thread)
-            thread.start()
+            if dispatcher is not None:  # this is its own thread, which can't end itself
+                thread = threading.Thread(target=dispatcher.close, name="fitcast-end", daemon=True)
+                thread.start()
+                self._endings = [*filter(threading.Thread.is_alive, self._endings), thread]
         training = threading.Thread(
             target=self._learner.train, name="fitcast-training", daemon=True
         )

@@ -8,6 +8,7 @@ that is away for a moment is asked again, as often as `patience_s` allows.
 """
 
 import asyncio
+import logging
 import threading
 from collections.abc import Coroutine, Mapping
 from contextlib import suppress
@@ -82,6 +83,8 @@ class KubernetesApi:
         self._api: Any = None
         self.namespace = namespace or ""
         self._forwards: dict[int, Any] = {}
+        # What is tried again is told by `Workflow.notes`, where it lasts.
+        logging.getLogger("stamina").setLevel(logging.ERROR)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(
             target=self._loop.run_forever, name="fitcast-kubernetes", daemon=True

@@ -131,6 +131,7 @@ class SchedulerLink:
         if client is not None:
             with suppress(Exception):
                 client.close(timeout=5)
+            client.status = "closed"  # else it tries again, and fails aloud, when it is collected
         self._end_forward()
 
     def retire(self, addresses: list[str]) -> None:
