@@ -11,7 +11,7 @@ from typing import Any, Self
 from urllib.parse import quote
 
 from pydantic import AliasChoices, Field, ValidationError, field_validator, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from fitcast.errors import InvalidInputError
 
@@ -113,11 +113,52 @@ class Settings(BaseSettings):
         return self.home
 
 
-def _told(error: ValidationError) -> str:
+class KubernetesSettings(BaseSettings):
+    """Where fits run if not on this machine, from ``FITCAST_KUBERNETES_…`` variables.
+
+    Attributes
+    ----------
+    image : str or None
+        Image of the pods (``FITCAST_KUBERNETES_IMAGE``). If it is set, `Client()` uses Kubernetes.
+    namespace, kubeconfig, context, dataset_root : str or None
+        As `KubernetesBackend` takes them.
+    pools : list of dict or None
+        As JSON, each with what `KubernetesPool` takes; ``memory_bytes`` may be ``"4Gi"``.
+
+    Raises
+    ------
+    InvalidInputError
+        A variable holds a value that can't be used; the message names it.
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix="FITCAST_KUBERNETES_", env_ignore_empty=True, extra="ignore", frozen=True
+    )
+
+    image: str | None = None
+    namespace: str | None = None
+    kubeconfig: str | None = None
+    context: str | None = None
+    dataset_root: str | None = None
+    pools: list[dict[str, Any]] | None = None
+
+    def __init__(self, **values: Any) -> None:
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            raise InvalidInputError(_told(error, "FITCAST_KUBERNETES_")) from None
+        except SettingsError as error:
+            raise InvalidInputError(
+                f"FITCAST_KUBERNETES_POOLS is no JSON list of pools ({error}). Write, for example, "
+                '[{"name": "small", "cpus": 2, "memory_bytes": "4Gi", "max_workers": 8}]'
+            ) from None
+
+
+def _told(error: ValidationError, prefix: str = "FITCAST_") -> str:
     """Return what is wrong with which variable, without pydantic's own words around it."""
     parts = []
     for problem in error.errors(include_url=False):
         name = str(problem["loc"][0]) if problem["loc"] else "home"
-        variable = name if name.isupper() else f"FITCAST_{name.upper()}"
+        variable = name if name.isupper() else f"{prefix}{name.upper()}"
         parts.append(f"{variable}={problem['input']!r}: {problem['msg'].lower()}")
     return f"These settings can't be used: {'; '.join(parts)}. Change or unset what is named."

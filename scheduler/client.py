@@ -30,7 +30,7 @@ from fitcast.scheduler.probes import probe_sweeps
 from fitcast.scheduler.runs import FitRow, Run
 from fitcast.scheduler.sweep_forecast import SweepEstimate, forecast_sweep
 from fitcast.scheduler.workflow import Workflow
-from fitcast.settings import Settings
+from fitcast.settings import KubernetesSettings, Settings
 from fitcast.sizing.model import SizingModel
 from fitcast.trainer.attempts import Measured
 from fitcast.trainer.machine_speed import machine_speed
@@ -48,7 +48,8 @@ class Client:
     Parameters
     ----------
     backend : LocalBackend or KubernetesBackend, optional
-        Where fits run; by default all that this process may use of this machine.
+        Where fits run; by default all that this process may use of this machine, or pods if
+        ``FITCAST_KUBERNETES_IMAGE`` is set.
     home : path, optional
         Where state lives; by default ``FITCAST_HOME``, else ``~/.fitcast``.
     tracking_uri : str, optional
@@ -84,7 +85,7 @@ class Client:
         self._runs: dict[str, Run] = {}
         self._lock = threading.Lock()
         self._troubles: list[str] = []
-        self._backend: Backend = backend or LocalBackend()
+        self._backend = backend or _backend_of_settings()
         self._keys = Lease(memory_root())
         self._sealed = Lease(folder / "datasets")
         self._store = store
@@ -396,3 +397,12 @@ class Client:
         self._trainings = [thread for thread in self._trainings if thread.is_alive()]
         self._trainings.append(training)
         training.start()
+
+
+def _backend_of_settings() -> Backend:
+    settings = KubernetesSettings()
+    if settings.image is None:
+        return LocalBackend()
+    from fitcast.scheduler.backends.kubernetes.backend import KubernetesBackend
+
+    return KubernetesBackend.from_settings(settings)

@@ -142,7 +142,7 @@ def test_a_killed_worker_costs_nothing(client):
     while not (workflow.fits["state"] == "running").any():
         time.sleep(0.05)
     address = workflow.fits["worker"].dropna().iloc[0]
-    pid = client._dispatcher._attempts.dask.run(os.getpid, workers=[address])[address]
+    pid = client._shared._attempts.dask.run(os.getpid, workers=[address])[address]
     os.kill(pid, signal.SIGKILL)
     workflow.result(timeout_s=120)
     assert (workflow.fits["outcome"] == "succeeded").all()

@@ -200,12 +200,16 @@ class EmulatedCluster:
 
         def remove() -> None:
             self.store.remove("nodes", "", name)
-            for pod in self.store.find("pods"):
+            for pod in list(self.store.find("pods")):
                 if pod["spec"].get("nodeName") == name:
                     self._disrupt(pod["metadata"]["name"], "DeletionByTaintManager")
                     self.store.remove("pods", self.namespace, pod["metadata"]["name"])
 
         self.call(remove)
+
+    def add_node(self, name: str) -> None:
+        """Have one more node."""
+        self.call(lambda: self._add(Node(name)))
 
     def stop_api(self) -> None:
         """Let the API server be away."""

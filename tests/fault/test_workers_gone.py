@@ -35,7 +35,7 @@ def test_a_nanny_that_is_gone_is_replaced(client):
     holding.check_whole(client, workflow, FITS)
     assert set(workflow.fits["outcome"]) == {"succeeded"}
     assert harm.until(lambda: cluster.workers.get(name) not in (None, nanny))
-    assert harm.until(lambda: len(client._dispatcher.decisions.workers) == 2)
+    assert harm.until(lambda: len(client._shared.decisions.workers) == 2)
 
 
 def test_nothing_is_left_after_harm_of_every_kind(tmp_path, no_process_left):

@@ -4,10 +4,11 @@ from decimal import Decimal
 
 import pytest
 
-from fitcast import KubernetesPool, Pool, errors
+from fitcast import Client, KubernetesBackend, KubernetesPool, Pool, errors
 from fitcast.scheduler.backends.kubernetes.pools import (
     OVERHEAD_BYTES,
     check_kubernetes_pools,
+    pool_of_settings,
     pools_of_nodes,
     quantity,
 )
@@ -72,6 +73,24 @@ def test_nodes_of_a_size_are_a_pool():
 def test_a_cluster_without_a_usable_node_says_what_to_do():
     with pytest.raises(errors.InvalidPoolError, match="tolerations"):
         pools_of_nodes([node("500m", "1Gi")])
+
+
+def test_pools_may_come_from_settings():
+    pool = pool_of_settings({"name": "a", "cpus": 2, "memory_bytes": "4Gi", "max_workers": 8})
+    assert pool == KubernetesPool(name="a", cpus=2, memory_bytes=4 * GIB, max_workers=8)
+    with pytest.raises(errors.InvalidPoolError, match="cpu"):
+        pool_of_settings({"name": "a", "cpu": 2})
+
+
+def test_settings_that_are_no_pools_are_told(monkeypatch):
+    monkeypatch.setenv("FITCAST_KUBERNETES_IMAGE", "i")
+    monkeypatch.setenv("FITCAST_KUBERNETES_POOLS", "small:2")
+    with pytest.raises(errors.InvalidInputError, match="FITCAST_KUBERNETES_POOLS is no JSON"):
+        Client()
+    monkeypatch.delenv("FITCAST_KUBERNETES_IMAGE")
+    monkeypatch.delenv("FITCAST_KUBERNETES_POOLS")
+    with pytest.raises(errors.InvalidInputError, match="FITCAST_KUBERNETES_IMAGE isn't set"):
+        KubernetesBackend.from_settings()
 
 
 @pytest.mark.parametrize(

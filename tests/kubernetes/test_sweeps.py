@@ -119,3 +119,30 @@ def test_from_outside_the_cluster_a_port_is_forwarded(cluster, client_of):
     workflow = client_of(forwarded=True).submit(sweep({"lr": LogisticRegression()}, cv=2))
     workflow.wait(90)
     assert set(workflow.fits["outcome"]) == {"succeeded"}
+
+
+@pytest.mark.kubernetes
+def test_a_dataset_in_a_place_that_all_reach_is_read_there(cluster, client_of, tmp_path):
+    root = tmp_path / "shared"
+    root.mkdir()
+    workflow = client_of(dataset_root=str(root)).submit(sweep({"slow": Slow(sleep_s=1.0)}, cv=2))
+    cluster.wait(lambda: workflow.counts()[1] > 0, 60, "a fit to run")
+    assert len(list(root.glob("*.sealed"))) == 1
+    assert set(workflow.wait(60).fits["outcome"]) == {"succeeded"}
+    cluster.wait(lambda: not list(root.iterdir()), 20, "the dataset to go")
+
+
+@pytest.mark.kubernetes
+def test_a_node_that_is_lost_costs_nothing(cluster, client_of):
+    workflow = client_of().submit(sweep({"slow": Slow(sleep_s=4.0)}, cv=3))
+    cluster.wait(lambda: workflow.counts()[1] > 0, 60, "a fit to run")
+    time.sleep(1.2)
+    (scheduler,) = cluster.objects("pods", SCHEDULER)
+    nodes = {pod["spec"]["nodeName"] for pod in cluster.objects("pods", WORKER)}
+    cluster.cut_watches()
+    # A node that only runs workers, if there is one, else the one that runs all.
+    cluster.remove_node(sorted(nodes, key=lambda node: node == scheduler["spec"]["nodeName"])[0])
+    cluster.add_node("three")
+    workflow.wait(120)
+    assert set(workflow.fits["outcome"]) == {"succeeded"}
+    assert {r.outcome.value for r in workflow._run.records} <= {"preempted", "succeeded"}

@@ -7,17 +7,24 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from fitcast.errors import ClusterAccessError, ClusterError, OperatorMissingError
+from fitcast.errors import (
+    ClusterAccessError,
+    ClusterError,
+    InvalidInputError,
+    OperatorMissingError,
+)
 from fitcast.scheduler.backends.kubernetes import objects
 from fitcast.scheduler.backends.kubernetes.api import KubernetesApi
 from fitcast.scheduler.backends.kubernetes.cluster import WorkflowCluster
 from fitcast.scheduler.backends.kubernetes.pools import (
     KubernetesPool,
     check_kubernetes_pools,
+    pool_of_settings,
     pools_of_nodes,
 )
 from fitcast.scheduler.backends.protocol import Workers
 from fitcast.scheduler.pools import Pool, WorkerSize, planned_workers
+from fitcast.settings import KubernetesSettings
 from fitcast.trainer.sealing import SealedDataset
 
 log = logging.getLogger(__name__)
@@ -95,6 +102,29 @@ class KubernetesBackend:
         except BaseException:
             self._api.close()
             raise
+
+    @classmethod
+    def from_settings(cls, settings: KubernetesSettings | None = None) -> "KubernetesBackend":
+        """Return the backend that ``FITCAST_KUBERNETES_…`` variables describe.
+
+        Raises
+        ------
+        InvalidInputError
+            No image is set, or a variable can't be used.
+        """
+        known = settings or KubernetesSettings()
+        if known.image is None:
+            raise InvalidInputError(
+                "FITCAST_KUBERNETES_IMAGE isn't set: it names the image of the pods"
+            )
+        return cls(
+            None if known.pools is None else [pool_of_settings(pool) for pool in known.pools],
+            image=known.image,
+            namespace=known.namespace,
+            kubeconfig=known.kubeconfig,
+            context=known.context,
+            dataset_root=known.dataset_root,
+        )
 
     @property
     def pools(self) -> tuple[Pool, ...]:

@@ -48,6 +48,9 @@ class PodSettings:
         The same of memory; its limit too.
     env : mapping
         Environment variables of every pod.
+    volumes : mapping
+        Volumes of workers' pods, as Kubernetes writes them, by the path where they are mounted:
+        for datasets under a `dataset_root` that is such a path.
     service_account : str, optional
         Whose name the pods run under; they get no token of it.
     """
@@ -58,6 +61,7 @@ class PodSettings:
     scheduler_cpus: float = 0.2
     scheduler_memory_bytes: int = 512 * 2**20
     env: Mapping[str, str] = field(default_factory=dict)
+    volumes: Mapping[str, Object] = field(default_factory=dict)
     service_account: str | None = None
 
 
@@ -197,6 +201,7 @@ def worker_group(
             KEY_DIR: _of_secret(named.key),
             DATA_DIR: {"emptyDir": {"sizeLimit": str(dataset_bytes + 2**26)}},
             TEMP_DIR: {"emptyDir": {}},
+            **pods.volumes,
         },
         ports={},
     )

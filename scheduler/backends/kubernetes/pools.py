@@ -105,6 +105,28 @@ class KubernetesPool:
         return self.memory_bytes + OVERHEAD_BYTES
 
 
+def pool_of_settings(given: Mapping[str, Any]) -> KubernetesPool:
+    """Return the pool that a setting describes.
+
+    Raises
+    ------
+    InvalidPoolError
+        If it lacks something, has something else, or can't be.
+    """
+    values = dict(given)
+    if isinstance(values.get("memory_bytes"), str):
+        values["memory_bytes"] = int(quantity(values["memory_bytes"]))
+    if "tolerations" in values:
+        values["tolerations"] = tuple(values["tolerations"])
+    try:
+        return KubernetesPool(**values)
+    except TypeError as error:
+        raise InvalidPoolError(
+            f"a pool of FITCAST_KUBERNETES_POOLS can't be used: {error}. It needs name, cpus and "
+            "memory_bytes"
+        ) from error
+
+
 def check_kubernetes_pools(pools: Iterable[KubernetesPool]) -> tuple[KubernetesPool, ...]:
     """Return the pools as a tuple.
 
