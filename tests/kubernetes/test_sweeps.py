@@ -125,7 +125,9 @@ def test_from_outside_the_cluster_a_port_is_forwarded(cluster, client_of):
 def test_a_dataset_in_a_place_that_all_reach_is_read_there(cluster, client_of, tmp_path):
     root = tmp_path / "shared"
     root.mkdir()
-    workflow = client_of(dataset_root=str(root)).submit(sweep({"slow": Slow(sleep_s=1.0)}, cv=2))
+    workflow = client_of(dataset_root=f"file://{root}").submit(
+        sweep({"slow": Slow(sleep_s=1.0)}, cv=2)
+    )
     cluster.wait(lambda: workflow.counts()[1] > 0, 60, "a fit to run")
     assert len(list(root.glob("*.sealed"))) == 1
     assert set(workflow.wait(60).fits["outcome"]) == {"succeeded"}
