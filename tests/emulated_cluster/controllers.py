@@ -1,6 +1,7 @@
 """What makes an emulated cluster live: Deployments keep pods, Services lead there, nodes hold."""
 
 import asyncio
+import os
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -9,6 +10,9 @@ from typing import Any
 
 from fitcast.scheduler.backends.kubernetes.pools import quantity
 from tests.emulated_cluster.store import Object, RefusedError, Store
+
+NETWORK = 1 + os.getpid() % 120
+"""Second number of Services' addresses: test runs beside each other have their own."""
 
 
 class Deployments:
@@ -165,7 +169,7 @@ class Services:
             if uid in self._servers:
                 continue
             self._count += 1
-            address = f"127.32.{self._count // 250}.{self._count % 250 + 1}"
+            address = f"127.{NETWORK}.{self._count // 250}.{self._count % 250 + 1}"
             body = deepcopy(service)
             body["spec"] |= {"clusterIP": address, "type": body["spec"].get("type", "ClusterIP")}
             body["status"] = {"loadBalancer": {}}

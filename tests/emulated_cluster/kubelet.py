@@ -19,7 +19,7 @@ from typing import Any
 
 import psutil
 
-from tests.emulated_cluster.controllers import Clock
+from tests.emulated_cluster.controllers import NETWORK, Clock
 from tests.emulated_cluster.store import Object, RefusedError, Store, timestamp
 
 GRACE_S = 5.0
@@ -68,7 +68,7 @@ class Kubelet:
         running = self._running.get(key)
         if running is None:
             self._count += 1
-            ip = f"127.64.{self._count // 250}.{self._count % 250 + 1}"
+            ip = f"127.{120 + NETWORK}.{self._count // 250}.{self._count % 250 + 1}"
             folder = self._folder / metadata["name"]
             running = self._running[key] = _Running(metadata["uid"], folder, ip)
         if "deletionTimestamp" in metadata:
