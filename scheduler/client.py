@@ -258,7 +258,9 @@ class Client:
     # -- behind the scenes -----------------------------------------------------------------------
 
     def _model(self) -> SizingModel:
-        return self._learner.model().for_machine(self._speed.result(60))
+        here = self._speed.result(60)
+        speed = here if self._shared is not None else self._backend.machine_speed
+        return self._learner.model().for_machine(speed)
 
     def _probed(self, sweep: "Sweep") -> SizingModel:
         """Return the model with what probes of a sweep told."""
@@ -274,8 +276,8 @@ class Client:
         speed = 0.0  # unknown
         with suppress(Exception):
             speed = machine_speed(folder / "machine_speed.json")
-        if self._shared is not None:  # its workers are on this machine
-            self._shared.machine_speed = speed
+        if isinstance(self._backend, LocalBackend):
+            self._backend.machine_speed = speed
         self._speed.set_result(speed)
 
     def _handle(self, run: Run) -> Workflow:

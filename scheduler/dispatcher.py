@@ -74,7 +74,6 @@ class Dispatcher:
     ) -> None:
         self.decisions = Decisions()
         self.overhead_s = OVERHEAD_S
-        self.machine_speed = 0.0  # of the workers' cores; 0 while unknown
         self._backend = backend
         self._elastic = Elastic(backend, pools) if backend.is_elastic else None
         if self._elastic is not None:
@@ -217,7 +216,7 @@ class Dispatcher:
             return
         self._runs[run.workflow_id] = run
         estimates = {fit_id: row.estimate for fit_id, row in run.rows.items()}
-        run.process_start_s = process_start_s(self.machine_speed)
+        run.process_start_s = process_start_s(self._backend.machine_speed)
         submitted = submission(run.workflow_id, run.prepared, estimates, run.process_start_s)
         run.shared_work = dict(submitted.shared)
         self._act(submitted)
@@ -352,7 +351,7 @@ class Dispatcher:
             memory_limit_bytes=start.share_bytes,
             deadline_s=member.deadline_s,
             versions=self._versions,
-            machine_speed=self.machine_speed,
+            machine_speed=self._backend.machine_speed,
         )
         row = run.rows[member.key.fit_id]
         with run.lock:

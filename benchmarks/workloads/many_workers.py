@@ -140,6 +140,7 @@ class SleepingBackend:
 
     def __init__(self, sleeps_s: list[float]) -> None:
         self.pools = (Pool("sleeping", cpus=1, memory_bytes=_MEMORY_BYTES, workers=WORKERS),)
+        self.machine_speed = 0.0
         self.sleeps_s = sleeps_s
         self.sent = 0
         self.slept_s = 0.0

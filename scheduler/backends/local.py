@@ -86,6 +86,7 @@ class LocalBackend:
                 f"{memory_bytes / 2**30:.1f} GiB. Make them smaller or fewer."
             )
         self._silent_after_s = silent_after_s
+        self.machine_speed = 0.0  # the client measures it
         self._cluster: Any = None
         self._upkeep: Upkeep | None = None
 

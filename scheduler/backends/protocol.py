@@ -51,6 +51,10 @@ class Workers(Protocol):
     """A Dask cluster and its workers, as a dispatcher drives them."""
 
     @property
+    def machine_speed(self) -> float:
+        """Speed of their cores, as `fitcast.trainer.machine_speed` has it; 0 while unknown."""
+
+    @property
     def start_s(self) -> float:
         """About how long it takes until a worker is there."""
 
@@ -88,6 +92,10 @@ class Workers(Protocol):
 
 class Backend(Protocol):
     """Where fits run."""
+
+    @property
+    def machine_speed(self) -> float:
+        """Speed of its workers' cores; 0 while unknown."""
 
     @property
     def pools(self) -> Sequence[Pool]:

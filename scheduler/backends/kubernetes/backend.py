@@ -15,7 +15,7 @@ from fitcast.errors import (
 )
 from fitcast.scheduler.backends.kubernetes import objects
 from fitcast.scheduler.backends.kubernetes.api import KubernetesApi
-from fitcast.scheduler.backends.kubernetes.cluster import WorkflowCluster
+from fitcast.scheduler.backends.kubernetes.cluster import WorkflowCluster, median_speed
 from fitcast.scheduler.backends.kubernetes.pools import (
     KubernetesPool,
     check_kubernetes_pools,
@@ -94,6 +94,7 @@ class KubernetesBackend:
         self._owner_labels = dict(owner_labels or {})
         self._lock = threading.Lock()
         self._start_up_s = START_S
+        self._speeds: list[float] = []
         self._api = KubernetesApi(namespace, kubeconfig=kubeconfig, context=context)
         try:
             self._check_operator()
@@ -132,6 +133,11 @@ class KubernetesBackend:
         return tuple(pool.pool for pool in self.kubernetes_pools)
 
     @property
+    def machine_speed(self) -> float:
+        """Speed of its workers' cores, as they measured it; 0 while none has."""
+        return median_speed(self._speeds)
+
+    @property
     def start_s(self) -> float:
         """About how long it takes until a workflow's first worker is there, in seconds."""
         with self._lock:
@@ -158,6 +164,7 @@ class KubernetesBackend:
             start_within_s=self._start_within_s,
             start_s=lambda: self.start_s,
             started=self._note_start,
+            speeds=self._speeds,
             owner_labels=self._owner_labels,
         )
 

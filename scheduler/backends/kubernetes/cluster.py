@@ -13,6 +13,7 @@ from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from fitcast.errors import BackendError, ClusterError, ClusterUnreachableError
@@ -38,6 +39,7 @@ PATIENCE_S = 60.0
 """So long an API server that is away is waited for where nothing goes on without it."""
 
 
+_SPEEDS = 100  # the latest count
 _SCHEDULER = {"dask.org/component": "scheduler"}
 
 
@@ -66,6 +68,10 @@ class WorkflowCluster:
         Returns about how long workers take to start.
     started : callable
         ``started(seconds)`` is told how long one took.
+    speeds : list of float
+        What workers told of their cores' speed, of all workflows; added to.
+    owner_labels : mapping
+        Labels of pods that may reach the workflow's beside its own.
     """
 
     is_elastic = True
@@ -83,6 +89,7 @@ class WorkflowCluster:
         start_within_s: float,
         start_s: Callable[[], float],
         started: Callable[[float], None],
+        speeds: list[float],
         owner_labels: Mapping[str, str],
     ) -> None:
         self.named = objects.Named(workflow_id=sealed.workflow_id)
@@ -114,10 +121,16 @@ class WorkflowCluster:
         self._pod_of: dict[str, str] = {}  # by address: the pod of a worker
         self._limits: dict[str, Limit] = {}
         self._notes: tuple[str, ...] = ()
+        self._speeds = speeds
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
     # -- what a dispatcher asks ------------------------------------------------------------------
+
+    @property
+    def machine_speed(self) -> float:
+        """Speed of the workers' cores; 0 while unknown."""
+        return median_speed(self._speeds)
 
     @property
     def start_s(self) -> float:
@@ -247,6 +260,7 @@ class WorkflowCluster:
 
     def _note_ready(self, came: list[Told]) -> None:
         for told in came:
+            self._speeds.append(told["machine_speed"])
             waited_s = self._groups.waited_s(told["pool"])
             if waited_s is not None:
                 self._started(waited_s)
@@ -355,3 +369,9 @@ class WorkflowCluster:
             self._notes = now
             if self._listener is not None:
                 self._listener.trouble(now)
+
+
+def median_speed(speeds: list[float]) -> float:
+    """Return the median of what workers told; 0 if none did."""
+    known = [speed for speed in speeds[-_SPEEDS:] if speed > 0.0]
+    return median(known) if known else 0.0

@@ -11,6 +11,7 @@ import logging
 import os
 import signal
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from fitcast.scheduler.backends.dask_config import DASK_CONFIG
 from fitcast.scheduler.backends.kubernetes.objects import SCHEDULER_PORT
 from fitcast.scheduler.sealed_transfer import Receiver, SealedSource
 from fitcast.scheduler.worker_plugin import FitWorker
+from fitcast.trainer.machine_speed import machine_speed
 
 DATASET_WITHIN_S = 600.0
 """So long a worker that was given a fit waits for its dataset."""
@@ -55,8 +57,11 @@ class PodWorker(FitWorker):
         if not self._uri:
             await receiver.receive()
         assert self.runner is not None
-        await asyncio.to_thread(self.runner.wait_ready)
-        await receiver.ready(self._told)
+        cache = Path(tempfile.gettempdir()) / "machine_speed.json"
+        _, speed = await asyncio.gather(
+            asyncio.to_thread(self.runner.wait_ready), asyncio.to_thread(machine_speed, cache)
+        )
+        await receiver.ready(self._told | {"machine_speed": speed})
 
     def dataset(self, dataset_id: str) -> tuple[str, Path]:
         """Return where the sealed dataset lies, and its key."""
