@@ -11,7 +11,7 @@ from typing import Any, Self
 from urllib.parse import quote
 
 from pydantic import AliasChoices, Field, ValidationError, field_validator, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
+from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from fitcast.errors import InvalidInputError
 
@@ -147,11 +147,6 @@ class KubernetesSettings(BaseSettings):
             super().__init__(**values)
         except ValidationError as error:
             raise InvalidInputError(_told(error, "FITCAST_KUBERNETES_")) from None
-        except SettingsError as error:
-            raise InvalidInputError(
-                f"FITCAST_KUBERNETES_POOLS is no JSON list of pools ({error}). Write, for example, "
-                '[{"name": "small", "cpus": 2, "memory_bytes": "4Gi", "max_workers": 8}]'
-            ) from None
 
 
 def _told(error: ValidationError, prefix: str = "FITCAST_") -> str:

@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -280,15 +279,10 @@ class Dispatcher:
     def _start(self, start: events.Start) -> None:
         run = self._runs[start.key.workflow_id]
         sent = self._attempts.send(run, start)
-        with run.lock:
-            if run.state == "preparing":
-                run.state = "running"
-            for member in sent.members:
-                row = run.rows[member.key.fit_id]
-                # One of them runs; which one isn't known from here once the leader is done.
-                row.state = "running" if member.key == start.key else "waiting"
-                row.attempts, row.pool, row.worker = member.attempt, start.pool, start.worker
-                row.threads, row.started_at = start.threads, _now()
+        for member in sent.members:
+            # One of them runs; which one isn't known from here once the leader is done.
+            state = "running" if member.key == start.key else "waiting"
+            run.note_start(member.key.fit_id, state, member.attempt, start)
 
     def _ended(self, sent: Sent) -> None:
         """Take in the end of a process: of its followers first, who go with their leader."""
@@ -353,13 +347,7 @@ class Dispatcher:
             versions=self._versions,
             machine_speed=self._backend.machine_speed,
         )
-        row = run.rows[member.key.fit_id]
-        with run.lock:
-            row.measured, row.ended_at, row.state = measured, measured.ended_at, "waiting"
-            row.error = f"{measured.error_type}: {measured.error_message}".strip(": ")
-            run.records.append(record)
-            if measured.model is not None:
-                run.model = measured.model
+        run.note_end(member.key.fit_id, measured, record)
         return record
 
     def _close_runs(self) -> None:
@@ -411,7 +399,3 @@ def _wait_again(run: Run, member: Member) -> None:
 
 def _versions() -> dict[str, str]:
     return {name: version(name) for name in ("fitcast", "scikit-learn", "xgboost", "lightgbm")}
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)

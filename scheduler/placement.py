@@ -213,6 +213,10 @@ def _keeps_folds_together(turn: _Turn, workflow: WorkflowState) -> bool:
     return workflow.waiting.longest_s() < LONG_SHARE * _left_s(turn, workflow)
 
 
+def _is_long(turn: _Turn, workflow: WorkflowState, fit: FitState) -> bool:
+    return fit.estimate.runtime_s_p50 >= LONG_SHARE * _left_s(turn, workflow)
+
+
 def _left_s(turn: _Turn, workflow: WorkflowState) -> float:
     """Return how long what waits and what runs takes on all cores, in seconds."""
     state = turn.state
@@ -226,15 +230,17 @@ def _started(
     """Start a waiting fit if there is room for it on one of these workers."""
     need = workflow.need_bytes(fit, turn.most_bytes)
     demand = workflow.demand(fit, turn.most_bytes)
-    best: tuple[float, int, float] | None = None
+    best: tuple[bool, float, int, float] | None = None
     chosen: WorkerState | None = None
     for worker in among:
         if not worker.has_room(demand, need) or _passing_s(turn, fit, worker, demand) is None:
             continue
-        # The cheapest safe worker first; among equals the least busy.
+        # The cheapest safe worker first; among equals the least busy. What is lost of a long fit
+        # with a worker that is taken away can't be made up for.
         size = worker.size
-        share = max(1.0 / size.cpus, need / size.memory_bytes)
-        rank = ((size.cost_per_hour or 0.0) * share, -worker.free_cpus, worker.load.upper_bytes())
+        cost = (size.cost_per_hour or 0.0) * max(1.0 / size.cpus, need / size.memory_bytes)
+        risky = size.spot and _is_long(turn, workflow, fit)
+        rank = (risky, cost, -worker.free_cpus, worker.load.upper_bytes())
         if best is None or rank < best:
             best, chosen = rank, worker
     if chosen is None:

@@ -34,6 +34,9 @@ class Pool:
     price_per_hour : float, optional
         What one worker costs per hour, in any currency. Without it, pools are compared by the CPU
         and memory that they have.
+    spot : bool
+        Whether its workers may be taken away at any time: fits so long that the end waits for them
+        go elsewhere if they find room there.
 
     Raises
     ------
@@ -46,6 +49,7 @@ class Pool:
     memory_bytes: int
     workers: int = 1
     price_per_hour: float | None = None
+    spot: bool = False
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not self.name.strip():
@@ -80,6 +84,7 @@ class WorkerSize:
     cpus: int
     memory_bytes: int
     cost_per_hour: float | None = None  # of the whole worker; only compared
+    spot: bool = False  # it may be taken away at any time
 
 
 def cost_per_hour(cpus: int, memory_bytes: int) -> float:
@@ -136,7 +141,12 @@ def planned_workers(pools: Sequence[Pool]) -> list[WorkerSize]:
     """Return the workers that the pools will have, under made-up addresses (for forecasts)."""
     return [
         WorkerSize(
-            f"{pool.name}-{number}", pool.name, pool.cpus, pool.memory_bytes, pool.cost_per_hour
+            f"{pool.name}-{number}",
+            pool.name,
+            pool.cpus,
+            pool.memory_bytes,
+            pool.cost_per_hour,
+            pool.spot,
         )
         for pool in pools
         for number in range(pool.workers)

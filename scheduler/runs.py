@@ -13,7 +13,7 @@ from uuid import uuid4
 from fitcast.errors import FitcastError, WorkflowCancelledError, WorkflowFailedError
 from fitcast.history.records import REFIT_FOLD, Estimate, Outcome, Record
 from fitcast.scheduler.eta import Eta
-from fitcast.scheduler.events import SharedWork
+from fitcast.scheduler.events import SharedWork, Start
 from fitcast.sizing.correction import SweepCorrection
 from fitcast.sizing.families import with_threads
 from fitcast.trainer.attempts import Measured
@@ -127,6 +127,26 @@ class Run:
         if fit.candidate.index not in self.jobs:
             self.jobs[fit.candidate.index] = self.prepared.job(fit.candidate)
         return self.jobs[fit.candidate.index]
+
+    def note_start(self, fit_id: str, state: str, attempt: int, start: Start) -> None:
+        """Note that an attempt was sent to a worker."""
+        with self.lock:
+            if self.state == "preparing":
+                self.state = "running"
+            row = self.rows[fit_id]
+            row.state, row.attempts = state, attempt
+            row.pool, row.worker, row.threads = start.pool, start.worker, start.threads
+            row.started_at = datetime.now(UTC)
+
+    def note_end(self, fit_id: str, measured: Measured, record: Record) -> None:
+        """Note how an attempt ended; what becomes of its fit is told by `settle`."""
+        row = self.rows[fit_id]
+        with self.lock:
+            row.measured, row.ended_at, row.state = measured, measured.ended_at, "waiting"
+            row.error = f"{measured.error_type}: {measured.error_message}".strip(": ")
+            self.records.append(record)
+            if measured.model is not None:
+                self.model = measured.model
 
     def settle(self, fit_id: str, outcome: Outcome, reason: str) -> None:
         """Note what finally became of a fit."""

@@ -239,6 +239,16 @@ def test_a_fit_goes_where_it_leaves_memory_for_the_cores_beside_it():
     }  # fmt: skip
 
 
+def test_what_the_end_waits_for_goes_where_nobody_takes_it_away():
+    spot = WorkerSize("spot", "spot", 1, 1000 * MIB, cost_per_hour=1.0, spot=True)
+    sure = WorkerSize("sure", "sure", 1, 1000 * MIB, cost_per_hour=9.0)
+    short, long = estimate(1.0), estimate(50.0)
+    starts = started(plan(spot, sure).handle(submitted(short, long), 0.0))
+    assert {start.key.fit_id: start.worker for start in starts} == {"f0": "spot", "f1": "sure"}
+    (alone,) = started(plan(spot).handle(submitted(long), 0.0))
+    assert alone.worker == "spot"  # better there than nowhere
+
+
 def test_a_fit_that_waits_anew_finds_room_on_a_worker_where_nothing_changed():
     decisions = plan(ONE, TWO)
     starts = started(decisions.handle(submitted(estimate(5.0, 900 * MIB)), 0.0))

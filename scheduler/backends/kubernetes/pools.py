@@ -53,8 +53,8 @@ class KubernetesPool:
     gpu_resource : str
         Their name.
     spot : bool
-        Whether its nodes may be taken away at any time: fits that the end waits for go elsewhere if
-        they can.
+        Whether its nodes may be taken away at any time: fits so long that the end waits for them go
+        elsewhere if they find room there.
 
     Raises
     ------
@@ -97,7 +97,14 @@ class KubernetesPool:
     @property
     def pool(self) -> Pool:
         """The same as the plan sees it."""
-        return Pool(self.name, self.cpus, self.memory_bytes, self.max_workers, self.price_per_hour)
+        return Pool(
+            self.name,
+            self.cpus,
+            self.memory_bytes,
+            self.max_workers,
+            self.price_per_hour,
+            self.spot,
+        )
 
     @property
     def pod_memory_bytes(self) -> int:
