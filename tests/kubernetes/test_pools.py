@@ -85,7 +85,7 @@ def test_pools_may_come_from_settings():
 def test_settings_that_are_no_pools_are_told(monkeypatch):
     monkeypatch.setenv("FITCAST_KUBERNETES_IMAGE", "i")
     monkeypatch.setenv("FITCAST_KUBERNETES_POOLS", "small:2")
-    with pytest.raises(errors.InvalidInputError, match="FITCAST_KUBERNETES_POOLS='small:2'.*list"):
+    with pytest.raises(errors.InvalidInputError, match=r"FITCAST_KUBERNETES_POOLS='small:2'.*list"):
         Client()
     monkeypatch.delenv("FITCAST_KUBERNETES_IMAGE")
     monkeypatch.delenv("FITCAST_KUBERNETES_POOLS")
