@@ -20,6 +20,7 @@ from fitcast.history.records import Record
 from fitcast.history.store import AttemptLog, HistoryStore, WorkflowRun
 from fitcast.history.tracking_uri import sqlite_path
 from fitcast.history.writer import HistoryWriter
+from fitcast.scheduler.backends.chosen import backend_of_settings
 from fitcast.scheduler.backends.local import LocalBackend
 from fitcast.scheduler.backends.protocol import Backend, Workers
 from fitcast.scheduler.dispatcher import Dispatcher
@@ -30,7 +31,7 @@ from fitcast.scheduler.probes import probe_sweeps
 from fitcast.scheduler.runs import FitRow, Run
 from fitcast.scheduler.sweep_forecast import SweepEstimate, forecast_sweep
 from fitcast.scheduler.workflow import Workflow
-from fitcast.settings import KubernetesSettings, Settings
+from fitcast.settings import Settings
 from fitcast.sizing.model import SizingModel
 from fitcast.trainer.attempts import Measured
 from fitcast.trainer.machine_speed import machine_speed
@@ -85,7 +86,7 @@ class Client:
         self._runs: dict[str, Run] = {}
         self._lock = threading.Lock()
         self._troubles: list[str] = []
-        self._backend = backend or _backend_of_settings()
+        self._backend = backend or backend_of_settings()
         self._keys = Lease(memory_root())
         self._sealed = Lease(folder / "datasets")
         self._store = store
@@ -399,12 +400,3 @@ class Client:
         self._trainings = [thread for thread in self._trainings if thread.is_alive()]
         self._trainings.append(training)
         training.start()
-
-
-def _backend_of_settings() -> Backend:
-    settings = KubernetesSettings()
-    if settings.image is None:
-        return LocalBackend()
-    from fitcast.scheduler.backends.kubernetes.backend import KubernetesBackend
-
-    return KubernetesBackend.from_settings(settings)

@@ -247,7 +247,7 @@ class Dispatcher:
             whole = sent.lost(error, loss, alone=len(gone) == 1)
             for member, measured in zip(sent.members, whole, strict=True):
                 if measured is None:
-                    _wait_again(run, member)
+                    run.note_waiting(member.key.fit_id)
                 else:
                     noted.append((run, self._record(run, sent.start, member, measured), measured))
         preempted = loss.outcome is Outcome.PREEMPTED
@@ -312,7 +312,7 @@ class Dispatcher:
             self.overhead_s += 0.05 * (min(max(idle_s, 0.0), 1.0) - self.overhead_s)
         for member, one in reversed(list(zip(sent.members, measured, strict=True))):
             if one is None:
-                _wait_again(run, member)
+                run.note_waiting(member.key.fit_id)
                 self._act(events.AttemptEnded(member.key, member.attempt, Outcome.PREEMPTED, 0))
             else:
                 if member.key != sent.start.key:
@@ -389,12 +389,6 @@ def _final_fit(run: Run) -> events.FinalChosen:
     fit = run.choose_final()
     fit_id = None if fit is None else fit.fit_id
     return events.FinalChosen(run.workflow_id, fit_id, run.final_estimate)
-
-
-def _wait_again(run: Run, member: Member) -> None:
-    """Show a fit whose turn never came as it was before."""
-    with run.lock:
-        run.rows[member.key.fit_id].state = "waiting"
 
 
 def _versions() -> dict[str, str]:

@@ -138,6 +138,11 @@ class Run:
             row.pool, row.worker, row.threads = start.pool, start.worker, start.threads
             row.started_at = datetime.now(UTC)
 
+    def note_waiting(self, fit_id: str) -> None:
+        """Note that a fit's turn never came: it waits as before."""
+        with self.lock:
+            self.rows[fit_id].state = "waiting"
+
     def note_end(self, fit_id: str, measured: Measured, record: Record) -> None:
         """Note how an attempt ended; what becomes of its fit is told by `settle`."""
         row = self.rows[fit_id]

@@ -10,7 +10,7 @@ import random
 import statistics
 import threading
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -34,12 +34,12 @@ from fitcast.history.codec import read_parquet
 from fitcast.history.records import Outcome
 from fitcast.history.store import MemoryHistory
 from fitcast.scheduler.backends.dask_config import DASK_CONFIG
-from fitcast.scheduler.backends.protocol import Limit, Listener, Loss
+from fitcast.scheduler.backends.fixed import FixedWorkers
+from fitcast.scheduler.backends.protocol import Listener
 from fitcast.scheduler.client import Client
-from fitcast.scheduler.pools import Pool, WorkerSize, planned_workers
+from fitcast.scheduler.pools import Pool, WorkerSize
 from fitcast.scheduler.worker_plugin import PLUGIN_NAME
 from fitcast.trainer.attempts import AttemptSpec, Measured
-from fitcast.trainer.sealing import SealedDataset
 from fitcast.trainer.sweep import Sweep
 
 WORKERS = 64
@@ -125,7 +125,7 @@ def _once(model: Any, rows: int, sleeps_s: list[float]) -> Row:
     }
 
 
-class SleepingBackend:
+class SleepingBackend(FixedWorkers):
     """Workers of Dask in this process whose fits sleep; what `LocalBackend` is to a client.
 
     Parameters
@@ -135,44 +135,15 @@ class SleepingBackend:
     """
 
     start_s = 1.0
-    is_elastic = False
-    dataset_root = None
 
     def __init__(self, sleeps_s: list[float]) -> None:
-        self.pools = (Pool("sleeping", cpus=1, memory_bytes=_MEMORY_BYTES, workers=WORKERS),)
-        self.machine_speed = 0.0
+        super().__init__((Pool("sleeping", cpus=1, memory_bytes=_MEMORY_BYTES, workers=WORKERS),))
         self.sleeps_s = sleeps_s
         self.sent = 0
         self.slept_s = 0.0
         self.all_there = threading.Event()
         self._lock = threading.Lock()
         self._cluster: LocalCluster | None = None
-
-    def workers(self) -> list[WorkerSize]:
-        """Return the workers that there will be."""
-        return planned_workers(self.pools)
-
-    def shared(self) -> "SleepingBackend":
-        """Return itself: all workflows share its workers."""
-        return self
-
-    def for_workflow(self, sealed: SealedDataset, key: bytes) -> "SleepingBackend":
-        """Return itself."""
-        return self
-
-    def limits(self) -> dict[str, Limit]:
-        """Return what there is."""
-        return {pool.name: Limit(pool.workers, pool.workers) for pool in self.pools}
-
-    def resize(self, wanted: Mapping[str, int]) -> None:
-        """Do nothing."""
-
-    def retire(self, addresses: Collection[str]) -> None:
-        """Do nothing."""
-
-    def why_lost(self, address: str) -> Loss:
-        """Return that nothing is known."""
-        return Loss()
 
     def start(self, key_dir: Path, listener: Listener) -> DaskClient:
         """Start scheduler and workers."""
@@ -199,9 +170,6 @@ class SleepingBackend:
             WorkerSize(address, pool.name, pool.cpus, pool.memory_bytes, pool.cost_per_hour)
             for address in info
         ]
-
-    def interrupt(self) -> None:
-        """Do nothing."""
 
     def close(self) -> None:
         """End them."""

@@ -7,7 +7,7 @@ worker is replaced is decided in :mod:`fitcast.scheduler.backends.upkeep`.
 
 import logging
 import os
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
@@ -15,15 +15,15 @@ from typing import Any
 
 from fitcast.errors import BackendError, InvalidPoolError
 from fitcast.scheduler.backends.dask_config import DASK_CONFIG
+from fitcast.scheduler.backends.fixed import FixedWorkers
 from fitcast.scheduler.backends.machine import (
     available_memory_bytes,
     usable_cpus,
     usable_memory_bytes,
 )
-from fitcast.scheduler.backends.protocol import Limit, Listener, Loss
+from fitcast.scheduler.backends.protocol import Listener
 from fitcast.scheduler.backends.upkeep import Upkeep
-from fitcast.scheduler.pools import Pool, WorkerSize, check_pools, planned_workers
-from fitcast.trainer.sealing import SealedDataset
+from fitcast.scheduler.pools import Pool, WorkerSize, check_pools
 
 OVERHEAD_BYTES = 512 * 2**20
 """What a worker and its fork server hold themselves; left out of the machine's own pool."""
@@ -35,7 +35,7 @@ LEAST_SILENCE_S = 1.0
 """Signs of life come twice a second, a little later on a busy machine."""
 
 
-class LocalBackend:
+class LocalBackend(FixedWorkers):
     """Workers on this machine, on loopback only, under TLS.
 
     Parameters
@@ -57,9 +57,6 @@ class LocalBackend:
     start_s = 4.0
     """About how long workers take to be there: their processes import the libraries first."""
 
-    is_elastic = False
-    dataset_root = None
-
     def __init__(
         self, pools: Sequence[Pool] | None = None, *, silent_after_s: float = SILENT_AFTER_S
     ) -> None:
@@ -72,7 +69,7 @@ class LocalBackend:
         if pools is None:
             free = max(available_memory_bytes() - OVERHEAD_BYTES, 256 * 2**20)
             pools = [Pool("this-machine", cpus, free)]
-        self.pools = check_pools(pools)
+        super().__init__(check_pools(pools))
         for pool in self.pools:
             if pool.cpus > cpus:
                 raise InvalidPoolError(
@@ -86,35 +83,8 @@ class LocalBackend:
                 f"{memory_bytes / 2**30:.1f} GiB. Make them smaller or fewer."
             )
         self._silent_after_s = silent_after_s
-        self.machine_speed = 0.0  # the client measures it
         self._cluster: Any = None
         self._upkeep: Upkeep | None = None
-
-    def workers(self) -> list[WorkerSize]:
-        """Return the workers that there will be, under the names they will have."""
-        return planned_workers(self.pools)
-
-    def shared(self) -> "LocalBackend":
-        """Return itself: all workflows share its workers."""
-        return self
-
-    def for_workflow(self, sealed: SealedDataset, key: bytes) -> "LocalBackend":
-        """Return itself: all workflows share its workers."""
-        return self
-
-    def limits(self) -> dict[str, Limit]:
-        """Return what each pool has: it stays as it is."""
-        return {pool.name: Limit(pool.workers, pool.workers) for pool in self.pools}
-
-    def resize(self, wanted: Mapping[str, int]) -> None:
-        """Do nothing: this machine's workers stay as they are."""
-
-    def retire(self, addresses: Collection[str]) -> None:
-        """Do nothing: this machine's workers stay as they are."""
-
-    def why_lost(self, address: str) -> Loss:
-        """Return that nothing is known: a process is gone, and says no more."""
-        return Loss()
 
     def start(self, key_dir: Path, listener: Listener) -> Any:
         """Start scheduler and workers and return a connected ``distributed.Client``.
@@ -200,9 +170,6 @@ class LocalBackend:
             if size is not None:
                 found.append(replace(size, address=address))
         return found
-
-    def interrupt(self) -> None:
-        """Do nothing: starting takes a moment."""
 
     def close(self) -> None:
         """End scheduler and workers."""
