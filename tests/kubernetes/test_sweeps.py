@@ -81,14 +81,16 @@ def test_pods_that_are_taken_away_cost_nothing(cluster, client_of):
 
 @pytest.mark.kubernetes
 def test_a_server_an_operator_and_watches_that_are_away_hold_nothing_up(cluster, client_of):
-    workflow = client_of().submit(sweep({"slow": Slow(sleep_s=1.5)}, cv=10))
+    workflow = client_of().submit(sweep({"slow": Slow(sleep_s=4.0)}, cv=10))
     until_done(cluster, workflow, 1)
+    away_since_s = time.monotonic()
     cluster.stop_operator()
     cluster.stop_api()
     try:
         until_done(cluster, workflow, 3)  # what runs goes on
         cluster.wait(lambda: workflow.notes, 20, "the trouble to be told")
         assert "doesn't answer" in workflow.notes[0]
+        time.sleep(max(0.0, away_since_s + 30.0 - time.monotonic()))
     finally:
         cluster.start_api()
         cluster.start_operator()
