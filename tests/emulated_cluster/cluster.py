@@ -53,8 +53,10 @@ class EmulatedCluster:
         Whether it knows Dask's custom resources.
     operator : bool
         Whether the Dask operator runs.
+    everywhere : bool
+        Whether it watches all namespaces, or one alone.
     namespace : str
-        The kubeconfig's, and the operator's.
+        That one, and the kubeconfig's.
     """
 
     def __init__(
@@ -64,6 +66,7 @@ class EmulatedCluster:
         *,
         crds: bool = True,
         operator: bool = True,
+        everywhere: bool = False,
         namespace: str = "fitcast",
     ) -> None:
         self.namespace = namespace
@@ -71,6 +74,7 @@ class EmulatedCluster:
         self.store = Store()
         self._folder = folder
         self._with_operator = operator
+        self._everywhere = everywhere
         self._operator: subprocess.Popen[bytes] | None = None
         self._server = ApiServer(self.store)
         self._kubelet = Kubelet(self.store, folder / "pods")
@@ -236,10 +240,10 @@ class EmulatedCluster:
         self._server.denied.discard((verb, resource))
 
     def start_operator(self) -> None:
-        """Start the Dask operator for the namespace."""
+        """Start the Dask operator."""
         log = (self._folder / "operator.log").open("ab")
         command = [sys.executable, "-m", "kopf", "run", "--standalone", "--quiet"]
-        command += ["--namespace", self.namespace]
+        command += ["--all-namespaces"] if self._everywhere else ["--namespace", self.namespace]
         command += ["-m", "dask_kubernetes.operator.controller"]
         env = os.environ | {"KUBECONFIG": str(self.kubeconfig)}
         self._operator = subprocess.Popen(

@@ -8,8 +8,10 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import cross_val_score
 from sklearn.tree import DecisionTreeClassifier
 
-from fitcast import KubernetesPool, Sweep
-from tests.kubernetes.conftest import MIB
+from fitcast import Client, KubernetesBackend, KubernetesPool, Sweep
+from fitcast.history.store import MemoryHistory
+from tests.emulated_cluster.cluster import EmulatedCluster
+from tests.kubernetes.conftest import LARGE, MIB
 from tests.kubernetes.estimators import Slow, SlowTree
 
 ROWS = np.random.default_rng(0).normal(size=(300, 6))
@@ -150,3 +152,13 @@ def test_a_node_that_is_lost_costs_nothing(cluster, client_of):
     workflow.wait(120)
     assert set(workflow.fits["outcome"]) == {"succeeded"}
     assert {r.outcome.value for r in workflow._run.records} <= {"preempted", "succeeded"}
+
+
+@pytest.mark.kubernetes
+def test_an_operator_that_watches_every_namespace_does_as_well(tmp_path):
+    with EmulatedCluster(tmp_path, everywhere=True) as cluster:
+        backend = KubernetesBackend([LARGE], **cluster.settings)
+        with Client(backend, home=tmp_path / "home", history=MemoryHistory()) as client:
+            workflow = client.submit(sweep({"lr": LogisticRegression()}, cv=2)).wait(60)
+            assert set(workflow.fits["outcome"]) == {"succeeded"}
+        cluster.until_nothing_is_left()
