@@ -155,6 +155,22 @@ def test_a_node_that_is_lost_costs_nothing(cluster, client_of):
 
 
 @pytest.mark.kubernetes
+def test_a_container_that_is_ended_out_of_memory_proves_it_of_the_one_fit_there(cluster, client_of):
+    workflow = client_of().submit(sweep({"slow": Slow(sleep_s=4.0)}, cv=2))
+    cluster.wait(lambda: workflow.counts()[1] > 0, 60, "a fit to run")
+    time.sleep(1.2)
+    cluster.kill(cluster.names("pods", WORKER)[0], for_memory=True)
+    workflow.wait(90)
+    fits = workflow.fits.set_index("fit_id")
+    assert set(fits["outcome"]) == {"succeeded"}
+    (failed,) = [r for r in workflow._run.records if r.outcome.value != "succeeded"]
+    assert failed.outcome.value == "out_of_memory"
+    assert "OOMKilled" in failed.error_message
+    again = fits.loc[f"c{failed.candidate_index:04d}-f{failed.fold}"]
+    assert (again["attempts"], again["pool"]) == (2, "large")
+
+
+@pytest.mark.kubernetes
 def test_an_operator_that_watches_every_namespace_does_as_well(tmp_path):
     with EmulatedCluster(tmp_path, everywhere=True) as cluster:
         backend = KubernetesBackend([LARGE], **cluster.settings)
