@@ -35,6 +35,9 @@ ALIVE_FOR_S = 900.0
 """A cluster whose owner hasn't renewed its claim for so long is swept away by the next."""
 
 RENEW_EVERY_S = 60.0
+STATUS_WITHIN_S = 2.0
+"""So soon the status of a pod tells that its container has ended."""
+
 PATIENCE_S = 60.0
 """So long an API server that is away is waited for where nothing goes on without it."""
 
@@ -118,7 +121,7 @@ class WorkflowCluster:
         self._wanted: dict[str, int] = {}
         self._retiring: list[str] = []
         self._seen: dict[str, Object] = {}  # pods by name, at the last look
-        self._pod_of: dict[str, str] = {}  # by address: the pod of a worker
+        self._pod_of: dict[str, tuple[str, str]] = {}  # by address: a worker's pod, and its life
         self._limits: dict[str, Limit] = {}
         self._notes: tuple[str, ...] = ()
         self._speeds = speeds
@@ -180,14 +183,25 @@ class WorkflowCluster:
             self._retiring += addresses
 
     def why_lost(self, address: str) -> Loss:
-        """Tell why a worker is gone, by the status of its pod."""
-        name = self._pod_of.get(address)
-        if name is None:
-            return Loss()
-        with suppress(ClusterError):
-            self._see()
-        with self._lock:
-            return pods.why_gone(self._seen.get(name))
+        """Tell why a worker is gone, by the status of its pod.
+
+        That comes a moment after the worker's connections end, so it is waited for; not for long,
+        as a process that ends inside its container changes no status at all.
+        """
+        name, life = self._pod_of.get(address, ("", ""))
+        until_s = time.monotonic() + STATUS_WITHIN_S
+        loss = Loss()
+        while name and not loss.reason and not self._stop.is_set():
+            with suppress(ClusterError):
+                self._see()
+            with self._lock:
+                pod = self._seen.get(name)
+            loss = pods.why_gone(pod)
+            restarted = pod is not None and pods.life_of(pod) != life
+            if restarted or time.monotonic() >= until_s:
+                break
+            self._stop.wait(0.2)
+        return loss
 
     def interrupt(self) -> None:
         """Give up starting, and looking after what was started."""
@@ -295,7 +309,7 @@ class WorkflowCluster:
             for address, told in self._link.ready().items():
                 name = by_ip.get(address.rpartition(":")[0].removeprefix("tls://"))
                 if name is not None and name.startswith(told["name"]):
-                    self._pod_of[address] = name
+                    self._pod_of.setdefault(address, (name, pods.life_of(seen[name])))
             wanted = dict(self._wanted)
         limits, notes = self._groups.hindered(seen.values(), wanted)
         with self._lock:
