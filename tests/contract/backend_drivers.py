@@ -154,7 +154,10 @@ def simulated_driver(home) -> Iterator[SimulatedDriver]:
 @contextmanager
 def kubernetes_driver(home) -> Iterator[LocalDriver]:
     pools = [
-        KubernetesPool(name=pool.name, cpus=pool.cpus, memory_bytes=pool.memory_bytes)
+        # All workers from the start, as elsewhere: so little work is worth no second pod.
+        KubernetesPool(
+            name=pool.name, cpus=pool.cpus, memory_bytes=pool.memory_bytes, min_workers=1
+        )
         for pool in POOLS
     ]
     with a_cluster(home) as cluster:
