@@ -13,6 +13,9 @@ from fitcast.errors import InvalidPoolError
 MOST_WORKERS = 100_000
 """Of all pools together; more is taken for a mistake, and would only fill the memory."""
 
+WORKER_OVERHEAD_BYTES = 512 * 2**20
+"""What a worker and its fork server hold themselves, beside what fits may take."""
+
 BYTES_PER_CPU = 4 * 2**30
 """Memory that counts as much as one CPU where a pool has no price; the usual size of a node."""
 

@@ -23,10 +23,7 @@ from fitcast.scheduler.backends.machine import (
 )
 from fitcast.scheduler.backends.protocol import Listener
 from fitcast.scheduler.backends.upkeep import Upkeep
-from fitcast.scheduler.pools import Pool, WorkerSize, check_pools
-
-OVERHEAD_BYTES = 512 * 2**20
-"""What a worker and its fork server hold themselves; left out of the machine's own pool."""
+from fitcast.scheduler.pools import WORKER_OVERHEAD_BYTES, Pool, WorkerSize, check_pools
 
 SILENT_AFTER_S = 30.0
 """A worker without a sign of life for so long counts as lost, unless the user says otherwise."""
@@ -67,7 +64,7 @@ class LocalBackend(FixedWorkers):
             )
         cpus, memory_bytes = usable_cpus(), usable_memory_bytes()
         if pools is None:
-            free = max(available_memory_bytes() - OVERHEAD_BYTES, 256 * 2**20)
+            free = max(available_memory_bytes() - WORKER_OVERHEAD_BYTES, 256 * 2**20)
             pools = [Pool("this-machine", cpus, free)]
         super().__init__(check_pools(pools))
         for pool in self.pools:

@@ -6,12 +6,12 @@ import pytest
 
 from fitcast import Client, KubernetesBackend, KubernetesPool, Pool, errors
 from fitcast.scheduler.backends.kubernetes.pools import (
-    OVERHEAD_BYTES,
     check_kubernetes_pools,
     pool_of_settings,
     pools_of_nodes,
     quantity,
 )
+from fitcast.scheduler.pools import WORKER_OVERHEAD_BYTES
 
 GIB = 2**30
 
@@ -23,7 +23,7 @@ def node(cpu, memory, **spec):
 def test_a_pool_is_the_plans_pool_with_more_memory_for_the_worker_itself():
     pool = KubernetesPool(name="big", cpus=4, memory_bytes=8 * GIB, max_workers=3)
     assert pool.pool == Pool("big", 4, 8 * GIB, 3)
-    assert pool.pod_memory_bytes == 8 * GIB + OVERHEAD_BYTES
+    assert pool.pod_memory_bytes == 8 * GIB + WORKER_OVERHEAD_BYTES
 
 
 @pytest.mark.parametrize(

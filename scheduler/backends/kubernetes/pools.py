@@ -11,10 +11,7 @@ from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from fitcast.errors import InvalidPoolError
-from fitcast.scheduler.pools import Pool, check_pools
-
-OVERHEAD_BYTES = 512 * 2**20
-"""What a worker and its fork server hold themselves: a pod gets that much on top of its pool's."""
+from fitcast.scheduler.pools import WORKER_OVERHEAD_BYTES, Pool, check_pools
 
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,18}[a-z0-9])?$")
 _FACTORS: dict[str, int | Decimal] = {
@@ -35,7 +32,7 @@ class KubernetesPool:
         Cores of one worker.
     memory_bytes : int
         What the fits of one worker and their copy of the dataset may take together. Its pod asks
-        for `OVERHEAD_BYTES` more, and may use no more than it asks for.
+        for `WORKER_OVERHEAD_BYTES` more, and may use no more than it asks for.
     max_workers : int
         How many workers a workflow may have at most.
     min_workers : int
@@ -109,7 +106,7 @@ class KubernetesPool:
     @property
     def pod_memory_bytes(self) -> int:
         """What one of its pods asks for, and may not exceed."""
-        return self.memory_bytes + OVERHEAD_BYTES
+        return self.memory_bytes + WORKER_OVERHEAD_BYTES
 
 
 def pool_of_settings(given: Mapping[str, Any]) -> KubernetesPool:
@@ -176,7 +173,9 @@ def pools_of_nodes(nodes: Iterable[Mapping[str, Any]]) -> tuple[KubernetesPool, 
             continue
         # Every node runs some pods of the cluster's own.
         cpus = int(quantity(allocatable.get("cpu", "0")) * Decimal("0.95"))
-        memory = int(quantity(allocatable.get("memory", "0")) * Decimal("0.9")) - OVERHEAD_BYTES
+        memory = (
+            int(quantity(allocatable.get("memory", "0")) * Decimal("0.9")) - WORKER_OVERHEAD_BYTES
+        )
         memory -= memory % 2**26
         if cpus >= 1 and memory > 0:
             sizes[cpus, memory] = sizes.get((cpus, memory), 0) + 1
