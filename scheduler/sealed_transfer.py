@@ -78,6 +78,7 @@ class SealedSource(SchedulerPlugin):  # type: ignore[misc]
         self._folder = folder
         self._file: SealedFile | None = None
         self._ready: dict[str, dict[str, Any]] = {}  # by address: what a worker told of itself
+        self._version = 0  # of that: answers and events travel apart, and may pass each other
         scheduler.handlers |= {
             "fitcast_offer": self._offer,
             "fitcast_put": self._put,
@@ -111,8 +112,8 @@ class SealedSource(SchedulerPlugin):  # type: ignore[misc]
             self._ready[address] = told
             self._tell()
 
-    def _workers(self) -> dict[str, dict[str, Any]]:
-        return dict(self._ready)
+    def _workers(self) -> dict[str, Any]:
+        return {"version": self._version, "workers": dict(self._ready)}
 
     def remove_worker(self, scheduler: Any, worker: str, **kwargs: Any) -> None:
         """Forget a worker that is gone."""
@@ -120,7 +121,8 @@ class SealedSource(SchedulerPlugin):  # type: ignore[misc]
             self._tell()
 
     def _tell(self) -> None:
-        self._scheduler.log_event(TOPIC, dict(self._ready))
+        self._version += 1
+        self._scheduler.log_event(TOPIC, self._workers())
 
 
 async def send(scheduler: Any, dataset_id: str, path: Path) -> None:

@@ -50,7 +50,8 @@ def test_every_worker_gets_the_whole_file_and_a_late_one_gets_it_from_another(fo
             receiver = Receiver(first, one / "d.sealed")
             await receiver.receive()
             await receiver.ready(TOLD)
-            assert list(await client.scheduler.fitcast_workers()) == [first.address]
+            told = await client.scheduler.fitcast_workers()
+            assert list(told["workers"]) == [first.address]
             await client.close()
             (there / "d.sealed").unlink()  # so only the first worker has it
             (there / "d.sealed").write_bytes(bytes(len(content)))
@@ -124,7 +125,7 @@ def test_a_worker_that_is_gone_is_ready_no_more(folders):
         await receiver.receive()
         await receiver.ready(TOLD)
         await worker.close()
-        assert await client.scheduler.fitcast_workers() == {}
+        assert (await client.scheduler.fitcast_workers())["workers"] == {}
         await client.close()
         await scheduler.close()
 

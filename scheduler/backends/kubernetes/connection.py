@@ -67,6 +67,7 @@ class SchedulerLink:
         self._on_ready = on_ready
         self._forward: int | None = None
         self._life = ""
+        self._version = -1  # of the workers that are known
         self._lock = threading.Lock()
         self._ready: dict[str, Told] = {}  # by address
         self._before: dict[str, Told] = {}  # the same of the last scheduler
@@ -107,19 +108,22 @@ class SchedulerLink:
                     set_as_default=False,
                     timeout=_CONNECT_S,
                 )
+            self.dask, self._version = client, -1
             client.subscribe_topic(TOPIC, lambda event: self._note(client, event[1]))
             if self._sends:
                 path = Path(self._sealed.uri)
                 client.sync(send, client.scheduler, self._sealed.dataset_id, path)
             known = client.sync(client.scheduler.fitcast_workers, callback_timeout=CALL_S)
         except (OSError, TimeoutError) as error:
+            with self._lock:
+                self.dask, self._ready = None, {}
             if client is not None:
                 client.close(timeout=1)
             self._end_forward()
             raise BackendError(
                 f"the workflow's scheduler can't be reached at {address}: {error}"
             ) from error
-        self.dask, self._life = client, pods.life_of(scheduler)
+        self._life = pods.life_of(scheduler)
         self._note(client, known)
 
     def disconnect(self) -> None:
@@ -169,11 +173,12 @@ class SchedulerLink:
         if forward is not None:
             self._api.end_forward(forward)
 
-    def _note(self, client: Any, ready: Mapping[str, Told]) -> None:
+    def _note(self, client: Any, told: Mapping[str, Any]) -> None:
         with self._lock:
-            if client is not self.dask:
+            if client is not self.dask or told["version"] <= self._version:
                 return
-            came = [told for address, told in ready.items() if address not in self._ready]
+            self._version, ready = told["version"], told["workers"]
+            came = [one for address, one in ready.items() if address not in self._ready]
             self._ready = dict(ready)
         self._on_ready(came)
 
