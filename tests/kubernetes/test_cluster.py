@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 
 from fitcast import KubernetesBackend
-from fitcast.scheduler.backends.kubernetes.groups import GROUP_LABEL
+from fitcast.scheduler.backends.kubernetes.connection import SchedulerLink
+from fitcast.scheduler.backends.kubernetes.groups import GROUP_LABEL, WorkerGroups
+from fitcast.scheduler.backends.kubernetes.objects import Named
 from fitcast.trainer.datasets import DatasetContent
 from fitcast.trainer.sealing import new_key, seal
 from tests.kubernetes.conftest import LARGE, SMALL
@@ -36,6 +38,27 @@ def sealed(tmp_path):
     key = new_key()
     content = DatasetContent(np.zeros((10, 2)), np.zeros(10))
     return seal(content, str(tmp_path / "w.sealed"), key, workflow_id="20260101-000000-ab"), key
+
+
+def test_news_of_workers_that_arrives_late_is_old_news():
+    told = []
+    link = SchedulerLink(
+        None, Named(workflow_id="w"), None, None, sends=False, forwarded=False, on_ready=told.append
+    )
+    link.dask = client = object()
+    one, two = {"name": "one"}, {"name": "two"}
+    link._note(client, {"version": 2, "workers": {"a": one, "b": two}})
+    link._note(client, {"version": 1, "workers": {"a": one}})  # answered before, heard after
+    assert link.ready(client) == {"a": one, "b": two}
+    assert told == [[one, two]]
+
+
+def test_a_worker_that_comes_back_says_nothing_of_how_long_a_start_takes():
+    groups = WorkerGroups(None, Named(workflow_id="w"), [SMALL], None)
+    assert groups.start_of("first", "small") is None  # nobody asked for it
+    groups._asked_s["small"] = 0.0
+    assert groups.start_of("first", "small") > 0.0
+    assert groups.start_of("first", "small") is None
 
 
 @pytest.mark.kubernetes

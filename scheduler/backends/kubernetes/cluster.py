@@ -194,8 +194,7 @@ class WorkflowCluster:
         while name and not loss.reason and not self._stop.is_set():
             with suppress(ClusterError):
                 self._see()
-            with self._lock:
-                pod = self._seen.get(name)
+            pod = self._seen.get(name)
             loss = pods.why_gone(pod)
             restarted = pod is not None and pods.life_of(pod) != life
             if restarted or time.monotonic() >= until_s:
@@ -275,9 +274,9 @@ class WorkflowCluster:
     def _note_ready(self, came: list[Told]) -> None:
         for told in came:
             self._speeds.append(told["machine_speed"])
-            waited_s = self._groups.waited_s(told["pool"])
-            if waited_s is not None:
-                self._started(waited_s)
+            took_s = self._groups.start_of(told["name"], told["pool"])
+            if took_s is not None:
+                self._started(took_s)
         if self._listener is not None:
             self._listener.workers_changed()
 
@@ -288,6 +287,7 @@ class WorkflowCluster:
         while not self._stop.wait(LOOK_EVERY_S):
             try:
                 self._see()
+                self._note_limits()
                 self._reconnect_if_needed()
                 self._follow()
                 if time.monotonic() >= renew_s:
@@ -301,7 +301,7 @@ class WorkflowCluster:
                 log.exception("the pods of a workflow could not be looked after")
 
     def _see(self) -> None:
-        """Take in the status of all pods, and what keeps pools from growing."""
+        """Take in the status of all pods."""
         seen = {pod["metadata"]["name"]: pod for pod in self._api.find("pods", self.named.labels)}
         by_ip = {pod.get("status", {}).get("podIP"): name for name, pod in seen.items()}
         with self._lock:
@@ -310,8 +310,12 @@ class WorkflowCluster:
                 name = by_ip.get(address.rpartition(":")[0].removeprefix("tls://"))
                 if name is not None and name.startswith(told["name"]):
                     self._pod_of.setdefault(address, (name, pods.life_of(seen[name])))
+
+    def _note_limits(self) -> None:
+        """Take in what keeps pools from growing."""
+        with self._lock:
             wanted = dict(self._wanted)
-        limits, notes = self._groups.hindered(seen.values(), wanted)
+        limits, notes = self._groups.hindered(self._seen.values(), wanted)
         with self._lock:
             changed = limits != self._limits
             self._limits = limits

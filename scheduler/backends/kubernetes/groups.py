@@ -41,12 +41,16 @@ class WorkerGroups:
         self._api, self._named = api, named
         self._pools = kubernetes_pools
         self._make = make
-        self._asked_s: dict[str, float] = {}
+        self._asked_s: dict[str, float] = {}  # by pool, when it was last let grow
+        self._started: set[str] = set()  # workers that were ready once
 
-    def waited_s(self, pool: str) -> float | None:
-        """Return how long ago a pool was last let grow, in seconds; None if it never was."""
+    def start_of(self, name: str, pool: str) -> float | None:
+        """Return how long a worker took to be ready, in seconds; None if it was so before."""
         asked_s = self._asked_s.get(pool)
-        return None if asked_s is None else time.monotonic() - asked_s
+        if asked_s is None or name in self._started:
+            return None
+        self._started.add(name)
+        return time.monotonic() - asked_s
 
     def hindered(
         self, seen: Collection[Object], wanted: Mapping[str, int]
@@ -63,7 +67,7 @@ class WorkerGroups:
                 notes.append(f"pool {pool.name!r}: {said}: {stuck[0]}")
                 started = len(self._deployments(pool)) - len(stuck)
                 most = max(0, min(pool.max_workers, started))
-                limits[pool.name] = Limit(most, min(pool.min_workers, most))
+                limits[pool.name] = Limit(most, pool.min_workers)
         return limits, notes
 
     def follow(
@@ -81,7 +85,7 @@ class WorkerGroups:
             Names of workers that are ready.
         """
         for pool in self._pools:
-            count = max(wanted.get(pool.name, 0), pool.min_workers)
+            count = wanted.get(pool.name, 0)
             group = self._api.get("daskworkergroups", self._named.group(pool.name))
             if group is None:
                 if count:
