@@ -11,6 +11,7 @@ from typing import Any
 
 from aiohttp import WSMsgType, web
 
+from tests.emulated_cluster.rights import Rules, allows
 from tests.emulated_cluster.store import Kind, Object, RefusedError, Store
 
 
@@ -21,11 +22,15 @@ class ApiServer:
     ----------
     store : Store
         What is served.
+    rights : mapping
+        What may be done by whoever has a token.
     """
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, rights: Mapping[str, Rules]) -> None:
         self.store = store
+        self._rights = rights
         self.port = 0
+        self.requests = 0  # how many there were
         self.denied: set[tuple[str, str]] = set()  # verb, resource
         self._runner: web.AppRunner | None = None
 
@@ -47,6 +52,7 @@ class ApiServer:
             self._runner = None
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:
+        self.requests += 1
         try:
             return await self._answer(request, [p for p in request.path.split("/") if p])
         except RefusedError as error:
@@ -106,13 +112,16 @@ class ApiServer:
 
     def _check(self, request: web.Request, kind: Kind, namespace: str, name: str, sub: str) -> None:
         verbs = {"POST": "create", "PATCH": "patch", "PUT": "update", "DELETE": "delete"}
-        verb = verbs.get(request.method, "get" if name else "list")
+        reads = "get" if name else "watch" if _watches(request) else "list"
+        verb = verbs.get(request.method, reads)
         resource = f"{kind.plural}/{sub}" if sub else kind.plural
-        if (verb, resource) in self.denied:
+        user = request.headers.get("Authorization", "").removeprefix("Bearer ")
+        may = allows(self._rights.get(user, []), verb, kind.group, resource)
+        if not may or (verb, resource) in self.denied:
             raise RefusedError(
                 403,
                 "Forbidden",
-                f'{resource} is forbidden: User "someone" cannot {verb} resource "{resource}" in '
+                f'{resource} is forbidden: User "{user}" cannot {verb} resource "{resource}" in '
                 f'API group "{kind.group}" in the namespace "{namespace}"',
             )
 
@@ -143,7 +152,7 @@ class ApiServer:
 
     async def _list(self, request: web.Request, kind: Kind, namespace: str) -> web.StreamResponse:
         query = request.query
-        if query.get("watch") in ("true", "1", "True"):
+        if _watches(request):
             return await self._watch(request, kind, namespace)
         items = [
             one
@@ -205,6 +214,10 @@ class ApiServer:
             task.cancel()
             writer.close()
         return socket
+
+
+def _watches(request: web.Request) -> bool:
+    return request.query.get("watch") in ("true", "1", "True")
 
 
 def _split(parts: list[str]) -> tuple[str, str, list[str]]:

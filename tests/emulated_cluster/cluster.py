@@ -14,7 +14,6 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from copy import deepcopy
 from dataclasses import dataclass, field
-from importlib.resources import files
 from pathlib import Path
 from typing import Any, Self
 
@@ -23,6 +22,7 @@ import yaml
 from tests.emulated_cluster.api_server import ApiServer
 from tests.emulated_cluster.controllers import Deployments, GarbageCollector, Scheduler, Services
 from tests.emulated_cluster.kubelet import Kubelet
+from tests.emulated_cluster.rights import CHART, rules_of_operator, rules_of_users
 from tests.emulated_cluster.store import Kind, Object, RefusedError, Store
 
 LOOK_EVERY_S = 0.1
@@ -71,12 +71,17 @@ class EmulatedCluster:
     ) -> None:
         self.namespace = namespace
         self.kubeconfig = folder / "kubeconfig"
+        self._operators_kubeconfig = folder / "operator.kubeconfig"
         self.store = Store()
         self._folder = folder
         self._with_operator = operator
         self._everywhere = everywhere
         self._operator: subprocess.Popen[bytes] | None = None
-        self._server = ApiServer(self.store)
+        rights = {
+            "someone": rules_of_users(),
+            "operator": rules_of_operator(everywhere=everywhere),
+        }
+        self._server = ApiServer(self.store, rights)
         self._kubelet = Kubelet(self.store, folder / "pods")
         self._services = Services(self.store)
         self._loop = asyncio.new_event_loop()
@@ -92,25 +97,8 @@ class EmulatedCluster:
     def __enter__(self) -> Self:
         self._thread.start()
         self._sync(self._begin())
-        address = f"http://127.0.0.1:{self._server.port}"
-        config = {
-            "apiVersion": "v1",
-            "kind": "Config",
-            "current-context": "emulated",
-            "clusters": [{"name": "emulated", "cluster": {"server": address}}],
-            "users": [{"name": "someone", "user": {"token": "t"}}],
-            "contexts": [
-                {
-                    "name": "emulated",
-                    "context": {
-                        "cluster": "emulated",
-                        "user": "someone",
-                        "namespace": self.namespace,
-                    },
-                }
-            ],
-        }
-        self.kubeconfig.write_text(yaml.safe_dump(config))
+        self._write_kubeconfig(self.kubeconfig, "someone")
+        self._write_kubeconfig(self._operators_kubeconfig, "operator")
         if self._with_operator:
             self.start_operator()
         return self
@@ -128,6 +116,11 @@ class EmulatedCluster:
     def settings(self) -> dict[str, Any]:
         """What a backend needs to use it."""
         return {"image": "fitcast", "kubeconfig": str(self.kubeconfig), "forwarded": False}
+
+    @property
+    def requests(self) -> int:
+        """How many requests its API server has had."""
+        return self._server.requests
 
     def objects(self, plural: str, labels: Mapping[str, str] | None = None) -> list[Object]:
         """Return copies of the objects of a kind in the namespace."""
@@ -245,7 +238,7 @@ class EmulatedCluster:
         command = [sys.executable, "-m", "kopf", "run", "--standalone", "--quiet"]
         command += ["--all-namespaces"] if self._everywhere else ["--namespace", self.namespace]
         command += ["-m", "dask_kubernetes.operator.controller"]
-        env = os.environ | {"KUBECONFIG": str(self.kubeconfig)}
+        env = os.environ | {"KUBECONFIG": str(self._operators_kubeconfig)}
         self._operator = subprocess.Popen(
             command, env=env, stdout=log, stderr=log, stdin=subprocess.DEVNULL
         )
@@ -290,6 +283,19 @@ class EmulatedCluster:
                 self.troubles.append(repr(error))
             await asyncio.sleep(LOOK_EVERY_S)
 
+    def _write_kubeconfig(self, path: Path, user: str) -> None:
+        context = {"cluster": "emulated", "user": user, "namespace": self.namespace}
+        server = {"server": f"http://127.0.0.1:{self._server.port}"}
+        config = {
+            "apiVersion": "v1",
+            "kind": "Config",
+            "current-context": "emulated",
+            "clusters": [{"name": "emulated", "cluster": server}],
+            "users": [{"name": user, "user": {"token": user}}],
+            "contexts": [{"name": "emulated", "context": context}],
+        }
+        path.write_text(yaml.safe_dump(config))
+
     def _sync(self, coroutine: Any) -> Any:
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(30)
 
@@ -308,12 +314,17 @@ class EmulatedCluster:
         self.store.create("nodes", "", body)
 
     def _add_custom_resources(self) -> None:
-        folder = files("dask_kubernetes") / "operator/deployment/helm/dask-kubernetes-operator/crds"
-        for path in folder.iterdir():
+        for path in (CHART / "crds").iterdir():
             definition = yaml.safe_load(path.read_text(encoding="utf-8"))
             spec = definition["spec"]
             names = spec["names"]
             for version in spec["versions"]:
-                kind = Kind(spec["group"], version["name"], names["plural"], names["kind"])
+                kind = Kind(
+                    spec["group"],
+                    version["name"],
+                    names["plural"],
+                    names["kind"],
+                    subresources=tuple(version.get("subresources", ())),
+                )
                 self.store.kinds[kind.plural] = kind
             self.store.create("customresourcedefinitions", "", definition)

@@ -10,16 +10,15 @@ that is away for a moment is asked again, as often as `patience_s` allows.
 import asyncio
 import logging
 import threading
-from collections.abc import Coroutine, Mapping
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Coroutine, Mapping
+from contextlib import asynccontextmanager, suppress
 from typing import Any, Final
 
 import httpx
 import kr8s
 import kr8s.asyncio
 import stamina
-from kr8s.asyncio.objects import Pod
-from kr8s.asyncio.portforward import PortForward
+from httpx_ws import HTTPXWSException, WebSocketUpgradeError
 
 from fitcast.errors import (
     ClusterAccessError,
@@ -27,6 +26,7 @@ from fitcast.errors import (
     ClusterQuotaError,
     ClusterUnreachableError,
 )
+from fitcast.scheduler.backends.kubernetes.forwarding import ForwardedPort
 
 Object = dict[str, Any]
 
@@ -46,6 +46,7 @@ VERSIONS: Final = {
 CALL_TIMEOUT_S = 10.0
 """An answer that takes longer counts as none."""
 
+_MESSAGE_BYTES = 2**24  # of a WebSocket, at most
 _CLUSTER_WIDE = {"nodes"}
 _VERBS = {"POST": "create", "GET": "get", "PATCH": "patch", "DELETE": "delete"}
 _MERGE = {"content-type": "application/merge-patch+json"}
@@ -82,7 +83,7 @@ class KubernetesApi:
         self.patience_s = patience_s
         self._api: Any = None
         self.namespace = namespace or ""
-        self._forwards: dict[int, Any] = {}
+        self._forwards: dict[int, ForwardedPort] = {}
         # What is tried again is told by `Workflow.notes`, where it lasts.
         logging.getLogger("stamina").setLevel(logging.ERROR)
         self._loop = asyncio.new_event_loop()
@@ -156,17 +157,31 @@ class KubernetesApi:
     # -- from outside ----------------------------------------------------------------------------
 
     def forward(self, pod: str, port: int) -> int:
-        """Forward a port of this machine's loopback to one of a pod; return its number."""
+        """Forward a port of this machine's loopback to one of a pod; return its number.
 
-        async def start() -> int:
-            found = await Pod.get(pod, namespace=self.namespace, api=self._api)
-            forward = PortForward(found, port, "auto")
-            number: int = await forward.start()
-            self._forwards[number] = forward
-            return number
+        Raises
+        ------
+        ClusterError
+            There is no such pod, or it may not be reached.
+        """
 
-        local: int = self._call(_translated(start(), "create", "pods/portforward", self.namespace))
-        return local
+        @asynccontextmanager
+        async def connect() -> AsyncGenerator[Any]:
+            async with self._api.open_websocket(
+                version="",
+                base="/api/v1",
+                url=f"namespaces/{self.namespace}/pods/{pod}/portforward",
+                params={"ports": str(port)},
+                subprotocols=["v4.channel.k8s.io"],
+                max_message_size_bytes=_MESSAGE_BYTES,
+            ) as socket:
+                yield socket
+
+        forward = ForwardedPort(connect)
+        started = _translated(forward.start(), "get", "pods/portforward", self.namespace)
+        number: int = self._call(started)
+        self._forwards[number] = forward
+        return number
 
     def end_forward(self, local_port: int) -> None:
         """Forward a port no longer."""
@@ -278,23 +293,32 @@ async def _translated(call: Coroutine[Any, Any, Any], verb: str, kind: str, name
         return await call
     except kr8s.ServerError as error:
         code = error.response.status_code if error.response is not None else 500
-        if code == 404:
-            raise _MissingError(str(error)) from error
-        if code == 409:
-            raise _ExistsError(str(error)) from error
-        if code == 403 and "exceeded quota" in str(error):
-            raise ClusterQuotaError(f"the namespace's quota is used up: {error}") from error
-        if code in (401, 403):
-            raise ClusterAccessError(
-                f"you may not {verb} {kind} in namespace {namespace!r}: {error}. Ask for the Role "
-                "that deploy/ lists, or choose another namespace."
-            ) from error
-        if code in (429, 500, 502, 503, 504):
-            raise ClusterUnreachableError(f"the Kubernetes API is overloaded: {error}") from error
-        raise ClusterError(f"the Kubernetes API refused to {verb} {kind}: {error}") from error
+        raise _refusal(code, str(error), f"{verb} {kind}", namespace) from error
+    except WebSocketUpgradeError as error:
+        response = error.response
+        said = f"{response.status_code} {response.reason_phrase}"
+        raise _refusal(response.status_code, said, f"{verb} {kind}", namespace) from error
     except kr8s.NotFoundError as error:
         raise _MissingError(str(error)) from error
-    except (httpx.TransportError, kr8s.APITimeoutError, OSError) as error:
+    except (httpx.TransportError, HTTPXWSException, kr8s.APITimeoutError, OSError) as error:
         raise ClusterUnreachableError(
             f"the Kubernetes API doesn't answer ({type(error).__name__}: {error})"
         ) from error
+
+
+def _refusal(code: int, said: str, what: str, namespace: str) -> ClusterError:
+    """Return the error of ours for a status code of HTTP."""
+    if code == 404:
+        return _MissingError(said)
+    if code == 409:
+        return _ExistsError(said)
+    if code == 403 and "exceeded quota" in said:
+        return ClusterQuotaError(f"the namespace's quota is used up: {said}")
+    if code in (401, 403):
+        return ClusterAccessError(
+            f"you may not {what} in namespace {namespace!r}: {said}. Ask for the Role that deploy/ "
+            "lists, or choose another namespace."
+        )
+    if code in (429, 500, 502, 503, 504):
+        return ClusterUnreachableError(f"the Kubernetes API is overloaded: {said}")
+    return ClusterError(f"the Kubernetes API refused to {what}: {said}")
