@@ -13,6 +13,9 @@ DASK_CONFIG: Final[dict[str, Any]] = {
     "distributed.scheduler.work-stealing": False,
     "distributed.worker.profile.enabled": False,
     "distributed.scheduler.worker-ttl": None,  # a silent worker is ours to deal with
+    # Nobody is shown names of tasks, logs and call stacks over plain HTTP.
+    "distributed.scheduler.http.routes": [],
+    "distributed.worker.http.routes": [],
     # Cores are for fits: Dask looks at itself 50 times a second otherwise, in every server.
     "distributed.admin.tick.interval": "500ms",
     "distributed.admin.system-monitor.interval": "10s",
