@@ -10,6 +10,7 @@ In: the scheduler's side, the workers' side, and sending. Not in: what is done w
 
 import asyncio
 import random
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -94,7 +95,9 @@ class SealedSource(SchedulerPlugin):  # type: ignore[misc]
 
     def _put(self, offset: int, data: bytes) -> int:
         assert self._file is not None
-        return self._file.put(offset, data)
+        with suppress(OSError):  # whoever sends sees that it grows no more
+            self._file.put(offset, data)
+        return self._file.held_bytes
 
     def _get(self, offset: int) -> bytes:
         assert self._file is not None
@@ -160,7 +163,13 @@ class Receiver:
         return self._file.get(offset)
 
     async def receive(self) -> None:
-        """Return once all of the file is there; go on for as long as the worker lives."""
+        """Return once all of the file is there; go on for as long as the worker lives.
+
+        Raises
+        ------
+        BackendError
+            It can't be stored here.
+        """
         while True:
             try:
                 told = await self._worker.scheduler.fitcast_sources()
@@ -179,8 +188,15 @@ class Receiver:
         while not file.is_whole:
             held = file.held_bytes
             data = await source.fitcast_get(offset=held)
-            if await asyncio.to_thread(file.put, held, data) <= held:
-                raise OSError("a piece of the dataset can't be stored: is the disk full?")
+            try:
+                now_held = await asyncio.to_thread(file.put, held, data)
+            except OSError as error:
+                raise BackendError(
+                    f"the dataset of {file.total_bytes / 2**20:.0f} MiB can't be stored on this "
+                    f"worker: {error.strerror}"
+                ) from error
+            if now_held <= held:
+                raise OSError("this isn't the file that was asked for")
 
     async def ready(self, told: dict[str, Any]) -> None:
         """Tell the scheduler that fits may be sent here."""

@@ -52,9 +52,11 @@ def test_a_container_that_cannot_start_is_told(reason):
 
 def test_a_crash_loop_is_told_with_what_the_container_said():
     looping = waiting("CrashLoopBackOff", "back-off 10s")
-    looping["lastState"] = {"terminated": {"exitCode": 3, "message": "no module named fitcast"}}
+    looping["lastState"] = {
+        "terminated": {"exitCode": 3, "message": "Traceback:\nNo module named x\n"}
+    }
     assert why_pending(pod(containers=[looping])) == (
-        "CrashLoopBackOff: exit code 3; no module named fitcast"
+        "CrashLoopBackOff: exit code 3; No module named x"
     )
 
 

@@ -6,6 +6,7 @@ import os
 import pytest
 from distributed import Client, Scheduler, Worker
 
+from fitcast.errors import BackendError
 from fitcast.scheduler.sealed_transfer import (
     CHUNK_BYTES,
     Receiver,
@@ -126,6 +127,27 @@ def test_a_worker_that_is_gone_is_ready_no_more(folders):
         await receiver.ready(TOLD)
         await worker.close()
         assert (await client.scheduler.fitcast_workers())["workers"] == {}
+        await client.close()
+        await scheduler.close()
+
+    asyncio.run(asyncio.wait_for(travel(), 60))
+
+
+def test_disks_that_are_full_are_told(folders):
+    (here, there, one, two), _ = folders
+    full = "/dev/full"  # whatever is written there finds no space
+
+    async def travel():
+        scheduler, client = await a_cluster(there)
+        (there / "full.sealed").symlink_to(full)
+        with pytest.raises(BackendError, match="the scheduler can't store the dataset"):
+            await send(client.scheduler, "full", here / "d.sealed")
+        await send(client.scheduler, "d", here / "d.sealed")
+        worker = await a_worker(scheduler)
+        (one / "d.sealed").symlink_to(full)
+        with pytest.raises(BackendError, match="8 MiB can't be stored .*: No space left"):
+            await Receiver(worker, one / "d.sealed").receive()
+        await worker.close()
         await client.close()
         await scheduler.close()
 

@@ -25,8 +25,7 @@ from fitcast.scheduler.sealed_transfer import Receiver, SealedSource
 from fitcast.scheduler.worker_plugin import FitWorker
 from fitcast.trainer.machine_speed import machine_speed
 
-DATASET_WITHIN_S = 600.0
-"""So long a worker that was given a fit waits for its dataset."""
+log = logging.getLogger(__name__)
 
 SILENT_AFTER_S = "30s"
 """A worker without a sign of life for so long counts as lost."""
@@ -48,7 +47,15 @@ class PodWorker(FitWorker):
     def setup(self, worker: Any) -> None:
         """Start the fork server, and getting the dataset."""
         super().setup(worker)
-        self._receiving = asyncio.get_running_loop().create_task(self._receive(worker))
+        self._receiving = asyncio.get_running_loop().create_task(self._get_ready(worker))
+
+    async def _get_ready(self, worker: Any) -> None:
+        """Get the dataset and say so; end the pod if that can't be, for its status to tell why."""
+        try:
+            await self._receive(worker)
+        except Exception as error:
+            log.exception("the worker can't get ready")
+            await worker.close(nanny=True, reason=str(error))
 
     async def _receive(self, worker: Any) -> None:
         receiver = Receiver(worker, self._path)
@@ -68,6 +75,17 @@ class PodWorker(FitWorker):
         if dataset_id != self._dataset_id:
             raise BackendError("this worker belongs to another workflow")
         return self._uri or str(self._path), Path(self.key_dir) / "dataset.key"
+
+
+class _PodNanny(Nanny):  # type: ignore[misc]
+    """A nanny that knows why its worker wants to end."""
+
+    why_closed = ""
+
+    def close_gracefully(self, reason: str = "") -> None:
+        """Start the worker no more once it is gone."""
+        self.why_closed = reason
+        super().close_gracefully(reason=reason)
 
 
 def security(folder: Path) -> Security:
@@ -100,7 +118,7 @@ async def _serve(env: dict[str, str]) -> int:
         server = await Scheduler(port=SCHEDULER_PORT, dashboard=False, **common)
         server.add_plugin(SealedSource(server, Path(env["FITCAST_DATA_DIR"])))
     else:
-        server = await Nanny(
+        server = await _PodNanny(
             env["FITCAST_SCHEDULER"],
             name=env["DASK_WORKER_NAME"],
             nthreads=int(env["FITCAST_WORKER_CPUS"]) + 1,
@@ -115,8 +133,9 @@ async def _serve(env: dict[str, str]) -> int:
     told = asyncio.create_task(stop.wait())
     ended = asyncio.create_task(server.finished())
     await asyncio.wait({told, ended}, return_when=asyncio.FIRST_COMPLETED)
-    if not stop.is_set():
-        return 1  # to be started again
+    if not stop.is_set():  # to be started again; the last line goes into the pod's status
+        log.error(getattr(server, "why_closed", "") or "the connection to the scheduler is gone")
+        return 1
     await server.close(timeout=5)
     return 0
 

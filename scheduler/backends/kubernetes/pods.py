@@ -31,8 +31,9 @@ def why_pending(pod: Object) -> str:
             return f"{reason}: {waiting.get('message', '')}"
         if reason == "CrashLoopBackOff":
             ended = container.get("lastState", {}).get("terminated", {})
-            said = ended.get("message") or waiting.get("message", "")
-            return f"{reason}: exit code {ended.get('exitCode', 'unknown')}; {said}"[:500]
+            log = ended.get("message", "").strip()  # the end of it
+            said = log.splitlines()[-1][:500] if log else waiting.get("message", "")
+            return f"{reason}: exit code {ended.get('exitCode', 'unknown')}; {said}"
     return ""
 
 
