@@ -31,7 +31,7 @@ def test_every_fit_ends_once(driver):
 
 
 def test_a_long_fit_holds_nobody_up(driver):
-    became = driver.run({"long": Does(2.0), **{f"fit{n}": Does(0.1) for n in range(4)}})
+    became = driver.run({"long": Does(4.0), **{f"fit{n}": Does(0.1) for n in range(4)}})
     assert set(outcomes(became).values()) == {"succeeded"}
     assert max(became, key=lambda name: became[name].ended) == "long"
 

@@ -16,7 +16,12 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from fitcast.errors import BackendError, ClusterError, ClusterUnreachableError
+from fitcast.errors import (
+    BackendError,
+    ClusterAccessError,
+    ClusterError,
+    ClusterUnreachableError,
+)
 from fitcast.scheduler.backends.kubernetes import objects, pods
 from fitcast.scheduler.backends.kubernetes.api import KubernetesApi, Object
 from fitcast.scheduler.backends.kubernetes.certificates import identities
@@ -41,7 +46,7 @@ STATUS_WITHIN_S = 2.0
 PATIENCE_S = 60.0
 """So long an API server that is away is waited for where nothing goes on without it."""
 
-
+_CONNECTS = 3
 _SPEEDS = 100  # the latest count
 _SCHEDULER = {"dask.org/component": "scheduler"}
 
@@ -149,7 +154,7 @@ class WorkflowCluster:
         self._listener = listener
         try:
             self._create()
-            self._link.connect(self._scheduler())
+            self._connect_first()
         except BaseException:
             self.close()
             raise
@@ -234,6 +239,20 @@ class WorkflowCluster:
         ):
             body["metadata"]["ownerReferences"] = owner
             self._api.create(kind, body, patience_s=PATIENCE_S)
+
+    def _connect_first(self) -> None:
+        """Connect to the scheduler; one that goes just then is replaced by the cluster."""
+        for left in reversed(range(_CONNECTS)):
+            scheduler = self._scheduler()
+            try:
+                self._link.connect(scheduler)
+                return
+            except ClusterAccessError:
+                raise
+            except BackendError:
+                if not left:
+                    raise
+                self._stop.wait(LOOK_EVERY_S)
 
     def _scheduler(self) -> Object:
         """Return the scheduler's pod once it is ready.
