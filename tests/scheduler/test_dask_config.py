@@ -25,13 +25,15 @@ def answer_of(port, path):
 def test_servers_show_nothing_over_plain_http(config, expected):
     async def look():
         common = {"host": "127.0.0.1", "dashboard": False, "dashboard_address": "127.0.0.1:0"}
-        async with Scheduler(port=0, **common) as scheduler:
-            async with Worker(scheduler.address, nthreads=1, **common) as worker:
-                return {
-                    await asyncio.to_thread(answer_of, server.http_server.port, path)
-                    for server in (scheduler, worker)
-                    for path in PATHS
-                }
+        async with (
+            Scheduler(port=0, **common) as scheduler,
+            Worker(scheduler.address, nthreads=1, **common) as worker,
+        ):
+            return {
+                await asyncio.to_thread(answer_of, server.http_server.port, path)
+                for server in (scheduler, worker)
+                for path in PATHS
+            }
 
     with dask.config.set(config):
         assert asyncio.run(look()) == expected  # and Dask by itself does

@@ -134,7 +134,7 @@ def test_a_worker_that_is_gone_is_ready_no_more(folders):
 
 
 def test_disks_that_are_full_are_told(folders):
-    (here, there, one, two), _ = folders
+    (here, there, one, _), _ = folders
     full = "/dev/full"  # whatever is written there finds no space
 
     async def travel():
@@ -145,7 +145,7 @@ def test_disks_that_are_full_are_told(folders):
         await send(client.scheduler, "d", here / "d.sealed")
         worker = await a_worker(scheduler)
         (one / "d.sealed").symlink_to(full)
-        with pytest.raises(BackendError, match="8 MiB can't be stored .*: No space left"):
+        with pytest.raises(BackendError, match=r"8 MiB can't be stored .*: No space left"):
             await Receiver(worker, one / "d.sealed").receive()
         await worker.close()
         await client.close()
