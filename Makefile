@@ -43,9 +43,10 @@ test-faults: $(READY) ## kill and stop processes of running sweeps 200 times: ab
 	@$(BIN)/python -m tests.fault.long_run --kills 200 --minutes 12 --json build/test-faults.json
 
 # On the cluster that KUBECONFIG leads to if FITCAST_IMAGE names an image that its nodes have, in the
-# namespace FITCAST_NAMESPACE; else on an emulated one.
+# namespace FITCAST_NAMESPACE; what `make test` runs on an emulated one, too. Else on an emulated one.
 test-kubernetes: $(READY) ## run the suite of backends, and sweeps through faults, on Kubernetes
 	@$(BIN)/python -m pytest -m kubernetes tests/contract tests/kubernetes
+	@if [ -n "$$FITCAST_IMAGE" ]; then $(BIN)/python -m pytest tests/kubernetes; fi
 
 test-tensorflow: $(TF_READY) ## run a sweep of Keras models, in a virtual environment of its own
 	@$(TF_VENV)/bin/python -m pytest -m tensorflow
