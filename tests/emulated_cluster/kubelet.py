@@ -1,7 +1,8 @@
 """Runs pods of an emulated cluster as processes of this machine, each on an address of its own.
 
 There are no namespaces of the kernel: a pod's volumes are folders, and whatever in its environment
-or command begins with the path of a mount leads to the folder instead. The image is this Python.
+or command begins with the path of a mount leads to the folder instead; what would listen everywhere
+listens on the pod's address. The image is this Python.
 """
 
 import base64
@@ -130,6 +131,7 @@ class Kubelet:
             source = one.get("valueFrom", {}).get("fieldRef", {}).get("fieldPath")
             value = fields[source] if source else one.get("value", "")
             env[one["name"]] = real(_expanded(value, env))
+        env["FITCAST_LISTEN_ON"] = running.ip
         words = [*container.get("command", ()), *container.get("args", ())]
         command = [real(_expanded(word, env)) for word in words]
         if command[0] == "python":

@@ -183,6 +183,10 @@ class KubernetesApi:
         self._forwards[number] = forward
         return number
 
+    def forward_trouble(self, local_port: int) -> str:
+        """Return why connections to a forwarded port fail; empty if none did."""
+        return self._forwards[local_port].trouble
+
     def end_forward(self, local_port: int) -> None:
         """Forward a port no longer."""
         forward = self._forwards.pop(local_port, None)
@@ -320,5 +324,5 @@ def _refusal(code: int, said: str, what: str, namespace: str) -> ClusterError:
             "lists, or choose another namespace."
         )
     if code in (429, 500, 502, 503, 504):
-        return ClusterUnreachableError(f"the Kubernetes API is overloaded: {said}")
+        return ClusterUnreachableError(f"the Kubernetes API can't do it now: {said}")
     return ClusterError(f"the Kubernetes API refused to {what}: {said}")

@@ -119,9 +119,12 @@ class SchedulerLink:
                 self.dask, self._ready = None, {}
             if client is not None:
                 client.close(timeout=1)
+            why = repr(error.__cause__ or error)
+            if self._forward is not None:
+                why = self._api.forward_trouble(self._forward) or why
             self._end_forward()
             raise BackendError(
-                f"the workflow's scheduler can't be reached at {address}: {error}"
+                f"the workflow's scheduler can't be reached at {address}: {why}"
             ) from error
         self._life = pods.life_of(scheduler)
         self._note(client, known)

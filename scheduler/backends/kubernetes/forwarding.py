@@ -10,12 +10,9 @@ Not in: how a WebSocket is opened (:mod:`fitcast.scheduler.backends.kubernetes.a
 """
 
 import asyncio
-import logging
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, suppress
 from typing import Any, Protocol
-
-log = logging.getLogger(__name__)
 
 _READ_BYTES = 2**16
 _DATA, _ERRORS = b"\x00", b"\x01"
@@ -44,6 +41,8 @@ class ForwardedPort:
         self._connect = connect
         self._server: asyncio.Server | None = None
         self._connections: set[asyncio.Task[None]] = set()
+        self.trouble = ""
+        """Why the last connection that failed did."""
 
     async def start(self) -> int:
         """Return the port of the loopback that is listened on.
@@ -64,17 +63,18 @@ class ForwardedPort:
             task.cancel()
         await asyncio.gather(*self._connections, return_exceptions=True)
 
-    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.create_task(self._forward(reader, writer))
         self._connections.add(task)
+        task.add_done_callback(self._connections.discard)
+
+    async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             async with self._connect() as socket:
                 await _carry(socket, reader, writer)
         except Exception as error:  # whoever connected sees the end, and may try again
-            log.debug("a forwarded connection ended: %r", error)
+            self.trouble = str(error) or repr(error)
         finally:
-            self._connections.discard(task)
             writer.close()
             with suppress(OSError):
                 await writer.wait_closed()

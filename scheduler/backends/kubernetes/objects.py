@@ -279,7 +279,9 @@ def _pod(
     }
     known = {name: path for name, path in places.items() if path in volumes}
     variables: list[Object] = [
-        {"name": name, "value": value} for name, value in {**known, **pods.env, **env}.items()
+        {"name": name, "value": value}
+        for name, value in {**known, **pods.env, **env}.items()
+        if value
     ]
     variables.append(
         {"name": "FITCAST_POD_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}}

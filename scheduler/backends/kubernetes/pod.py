@@ -12,6 +12,7 @@ import os
 import signal
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,7 @@ class PodWorker(FitWorker):
     def __init__(self, env: dict[str, str]) -> None:
         super().__init__(env["FITCAST_KEY_DIR"], (), int(env["FITCAST_WORKER_MEMORY_BYTES"]))
         self._dataset_id = env["FITCAST_DATASET_ID"]
-        self._uri = env["FITCAST_DATASET_URI"]
+        self._uri = env.get("FITCAST_DATASET_URI", "")
         self._path = Path(env["FITCAST_DATA_DIR"]) / f"{self._dataset_id}.sealed"
         self._told = {"pool": env["FITCAST_WORKER_POOL"], "name": env["DASK_WORKER_NAME"]}
         self._receiving: asyncio.Task[None] | None = None
@@ -103,6 +104,19 @@ def security(folder: Path) -> Security:
     )
 
 
+def listening(env: Mapping[str, str]) -> dict[str, str]:
+    """Return where a scheduler listens, and which of its addresses it tells.
+
+    A forwarded port leads to the loopback of a pod, all else to its address.
+    """
+    ip = env["FITCAST_POD_IP"]
+    everywhere, told = ("::", f"[{ip}]") if ":" in ip else ("0.0.0.0", ip)  # noqa: S104
+    return {
+        "host": env.get("FITCAST_LISTEN_ON", everywhere),
+        "contact_address": f"tls://{told}:{SCHEDULER_PORT}",
+    }
+
+
 async def _serve(env: dict[str, str]) -> int:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -110,16 +124,16 @@ async def _serve(env: dict[str, str]) -> int:
         loop.add_signal_handler(number, stop.set)
     common: dict[str, Any] = {
         "protocol": "tls",
-        "host": env["FITCAST_POD_IP"],
         "security": security(Path(env["FITCAST_TLS_DIR"])),
     }
     server: Any
     if env["FITCAST_ROLE"] == "scheduler":
-        server = await Scheduler(port=SCHEDULER_PORT, dashboard=False, **common)
+        server = await Scheduler(port=SCHEDULER_PORT, dashboard=False, **listening(env), **common)
         server.add_plugin(SealedSource(server, Path(env["FITCAST_DATA_DIR"])))
     else:
         server = await _PodNanny(
             env["FITCAST_SCHEDULER"],
+            host=env["FITCAST_POD_IP"],
             name=env["DASK_WORKER_NAME"],
             nthreads=int(env["FITCAST_WORKER_CPUS"]) + 1,
             memory_limit=0,
