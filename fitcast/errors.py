@@ -20,6 +20,7 @@ also ``ValueError``, so code written for scikit-learn catches them.
     │       ├── ClusterUnreachableError  it isn't configured, or doesn't answer
     │       ├── ClusterAccessError       a right is missing
     │       ├── ClusterQuotaError        the namespace's quota is used up
+    │       ├── ClusterRejectedError     what was asked for isn't valid
     │       └── OperatorMissingError     the Dask operator isn't installed
     └── WorkflowError
         ├── WorkflowCancelledError
@@ -86,6 +87,10 @@ class ClusterAccessError(ClusterError):
 
 class ClusterQuotaError(ClusterError):
     """The namespace's quota is used up."""
+
+
+class ClusterRejectedError(ClusterError):
+    """Kubernetes finds an object invalid; what was asked for a pool or its pods may be why."""
 
 
 class OperatorMissingError(ClusterError):

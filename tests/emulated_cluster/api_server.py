@@ -12,6 +12,7 @@ from typing import Any
 from aiohttp import WSMsgType, web
 
 from tests.emulated_cluster.rights import Rules, allows
+from tests.emulated_cluster.schemas import rejections
 from tests.emulated_cluster.store import Kind, Object, RefusedError, Store
 
 
@@ -91,6 +92,9 @@ class ApiServer:
             return web.json_response(self.store.get(plural, namespace, name))
         given = await request.json() if request.can_read_body else {}
         if request.method == "POST":
+            if kind.group == "kubernetes.dask.org" and (wrong := rejections(given)):
+                said = f"{kind.kind} is invalid: {'; '.join(wrong)}"
+                raise RefusedError(422, "Invalid", said)
             made = self.store.create(plural, namespace, given)
             return web.json_response(made, status=201)
         if request.method == "PATCH":

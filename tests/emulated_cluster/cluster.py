@@ -118,6 +118,11 @@ class EmulatedCluster:
         return {"image": "fitcast", "kubeconfig": str(self.kubeconfig), "forwarded": False}
 
     @property
+    def shared_folder(self) -> Path:
+        """A folder that pods reach too."""
+        return self._folder / "shared"
+
+    @property
     def requests(self) -> int:
         """How many requests its API server has had."""
         return self._server.requests

@@ -108,7 +108,9 @@ class Kubelet:
                 self._start(running, pod, container)
                 return
             except RefusedError as error:  # a Secret that isn't there yet
-                waits = {"reason": "ContainerCreating", "message": str(error)}
+                waits = {"reason": "ContainerCreating"}
+                if running.status != {"waiting": waits}:
+                    self._store.event(pod, "FailedMount", f"MountVolume.SetUp failed: {error}")
         running.status = {"waiting": waits}
 
     def _start(self, running: _Running, pod: Object, container: Object) -> None:

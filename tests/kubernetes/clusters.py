@@ -10,7 +10,7 @@ from typing import Any
 import cloudpickle
 import pytest
 
-from fitcast.scheduler.backends.kubernetes.api import KubernetesApi
+from fitcast.scheduler.backends.kubernetes.api import KubernetesApi, Object
 from fitcast.scheduler.backends.kubernetes.objects import MANAGED_BY
 from tests.acceptance import estimators as harmful
 from tests.emulated_cluster.cluster import EmulatedCluster, Node
@@ -51,10 +51,17 @@ class RealCluster:
     def __exit__(self, *error: object) -> None:
         self._api.close()
 
+    def objects(self, kind: str, labels: Mapping[str, str] | None = None) -> list[Object]:
+        """Return the objects of a kind that fitcast made."""
+        return self._api.find(kind, MANAGED_BY | dict(labels or {}))
+
     def names(self, kind: str, labels: Mapping[str, str] | None = None) -> list[str]:
-        """Return the names of the objects that fitcast made."""
-        found = self._api.find(kind, MANAGED_BY | dict(labels or {}))
-        return [one["metadata"]["name"] for one in found]
+        """Return their names."""
+        return [one["metadata"]["name"] for one in self.objects(kind, labels)]
+
+    def delete(self, kind: str, name: str) -> None:
+        """Delete an object, as anybody may."""
+        self._api.delete(kind, name)
 
     def left(self) -> list[str]:
         """Return what fitcast made and is still there."""
@@ -73,8 +80,10 @@ class RealCluster:
             time.sleep(0.2)
         return answer
 
-    def kill(self, pod: str) -> None:
-        """End a pod without grace."""
+    def kill(self, pod: str, *, for_memory: bool = False) -> None:
+        """Delete a pod."""
+        if for_memory:
+            pytest.skip("the kernel of a real cluster can't be asked to run out of memory")
         self._api.delete("pods", pod)
 
     evict = preempt = kill

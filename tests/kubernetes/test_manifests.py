@@ -8,7 +8,7 @@ import yaml
 
 from fitcast import KubernetesPool
 from fitcast.scheduler.backends.kubernetes import api, objects
-from tests.kubernetes.schemas import problems
+from tests.emulated_cluster.schemas import problems
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"

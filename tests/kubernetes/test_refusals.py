@@ -91,6 +91,28 @@ def test_a_right_that_is_missing_is_named(cluster, tmp_path, verb, resource):
     assert "deploy/" in said
 
 
+def test_a_pool_that_the_cluster_rejects_ends_the_workflow(cluster, client_of):
+    wrong = KubernetesPool(
+        name="wrong", cpus=1, memory_bytes=400 * MIB, tolerations=[{"tolerationSeconds": "soon"}]
+    )
+    began_s = time.monotonic()
+    workflow = client_of(wrong).submit(SWEEP).wait(60)
+    assert workflow.state == "failed"
+    with pytest.raises(errors.ClusterRejectedError, match=r"tolerations.*tolerationSeconds"):
+        workflow.result()
+    assert time.monotonic() - began_s < 40
+
+
+def test_a_volume_that_is_missing_is_told_of_though_pods_say_nothing(cluster, client_of):
+    nowhere = {"secret": {"secretName": "nobody"}}
+    client = client_of(SMALL, pods={"volumes": {"/nowhere": nowhere}})
+    workflow = client.submit(SWEEP)
+    cluster.wait(lambda: "FailedMount" in " ".join(workflow.notes), 30, "a note")
+    assert "nobody" in " ".join(workflow.notes)
+    workflow.cancel()
+    assert workflow.wait(20).state == "cancelled"
+
+
 @pytest.mark.kubernetes
 def test_a_quota_that_is_used_up(cluster, tmp_path):
     cluster.limit_pods(0)

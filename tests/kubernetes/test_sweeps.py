@@ -126,8 +126,8 @@ def test_from_outside_the_cluster_a_port_is_forwarded(cluster, client_of):
 
 
 @pytest.mark.kubernetes
-def test_a_dataset_in_a_place_that_all_reach_is_read_there(cluster, client_of, tmp_path):
-    root = tmp_path / "shared"
+def test_a_dataset_in_a_place_that_all_reach_is_read_there(cluster, client_of):
+    root = cluster.shared_folder
     root.mkdir()
     workflow = client_of(dataset_root=f"file://{root}").submit(
         sweep({"slow": Slow(sleep_s=1.0)}, cv=2)

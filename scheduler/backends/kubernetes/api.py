@@ -24,6 +24,7 @@ from fitcast.errors import (
     ClusterAccessError,
     ClusterError,
     ClusterQuotaError,
+    ClusterRejectedError,
     ClusterUnreachableError,
 )
 from fitcast.scheduler.backends.kubernetes.forwarding import ForwardedPort
@@ -143,16 +144,12 @@ class KubernetesApi:
             return False
         return any(one["name"] == kind for one in found["resources"])
 
-    def events_of(self, kind: str, name: str, most: int = 3) -> list[str]:
-        """Return what the cluster last said of an object, or of those named after it."""
-        said = [
-            event
-            for event in self.find("events")
-            if event["involvedObject"].get("kind", "").lower() + "s" == kind
-            and event["involvedObject"].get("name", "").startswith(name)
-        ]
+    def warnings_of(self, pod: str) -> list[str]:
+        """Return what the cluster warned of about a pod, the latest last."""
+        selected = {"fieldSelector": f"involvedObject.name={pod},type=Warning"}
+        said: list[Object] = self._ask("GET", "events", params=selected)["items"]
         said.sort(key=lambda event: event.get("lastTimestamp") or event.get("eventTime") or "")
-        return [f"{event.get('reason')}: {event.get('message')}" for event in said[-most:]]
+        return [f"{event.get('reason')}: {event.get('message')}" for event in said]
 
     # -- from outside ----------------------------------------------------------------------------
 
@@ -325,4 +322,6 @@ def _refusal(code: int, said: str, what: str, namespace: str) -> ClusterError:
         )
     if code in (429, 500, 502, 503, 504):
         return ClusterUnreachableError(f"the Kubernetes API can't do it now: {said}")
+    if code in (400, 422):
+        return ClusterRejectedError(f"the Kubernetes API can't {what}, as it isn't valid: {said}")
     return ClusterError(f"the Kubernetes API refused to {what}: {said}")

@@ -20,6 +20,7 @@ from fitcast.errors import (
     BackendError,
     ClusterAccessError,
     ClusterError,
+    ClusterRejectedError,
     ClusterUnreachableError,
 )
 from fitcast.scheduler.backends.kubernetes import objects, pods
@@ -28,7 +29,8 @@ from fitcast.scheduler.backends.kubernetes.certificates import identities
 from fitcast.scheduler.backends.kubernetes.connection import SchedulerLink, Told
 from fitcast.scheduler.backends.kubernetes.groups import WorkerGroups
 from fitcast.scheduler.backends.kubernetes.pools import KubernetesPool
-from fitcast.scheduler.backends.kubernetes.start_up import Fault, Waiting, fault_of
+from fitcast.scheduler.backends.kubernetes.scheduler_pod import COMPONENT, SchedulerPod
+from fitcast.scheduler.backends.kubernetes.start_up import HOPELESS_AFTER_S
 from fitcast.scheduler.backends.protocol import Limit, Listener, Loss
 from fitcast.scheduler.pools import WorkerSize, planned_workers
 from fitcast.trainer.sealing import SealedDataset
@@ -48,7 +50,6 @@ PATIENCE_S = 60.0
 
 _CONNECTS = 3
 _SPEEDS = 100  # the latest count
-_SCHEDULER = {"dask.org/component": "scheduler"}
 
 
 class WorkflowCluster:
@@ -106,7 +107,6 @@ class WorkflowCluster:
         self._pods_as = pod_settings
         self._sealed, self._key = sealed, key
         self._reads_uri = reads_uri
-        self._start_within_s = start_within_s
         self._start_s, self._started = start_s, started
         self._owner_labels = owner_labels
         self._identity, for_client = identities(sealed.workflow_id, "pods", "client")
@@ -131,6 +131,10 @@ class WorkflowCluster:
         self._notes: tuple[str, ...] = ()
         self._speeds = speeds
         self._stop = threading.Event()
+        self._scheduler = SchedulerPod(
+            api, self.named, within_s=start_within_s, stop=self._stop, say=self._say
+        )
+        self._refused_since_s: float | None = None
         self._thread: threading.Thread | None = None
 
     # -- what a dispatcher asks ------------------------------------------------------------------
@@ -243,7 +247,7 @@ class WorkflowCluster:
     def _connect_first(self) -> None:
         """Connect to the scheduler; one that goes just then is replaced by the cluster."""
         for left in reversed(range(_CONNECTS)):
-            scheduler = self._scheduler()
+            scheduler = self._scheduler.wait()
             try:
                 self._link.connect(scheduler)
                 return
@@ -253,42 +257,6 @@ class WorkflowCluster:
                 if not left:
                     raise
                 self._stop.wait(LOOK_EVERY_S)
-
-    def _scheduler(self) -> Object:
-        """Return the scheduler's pod once it is ready.
-
-        Raises
-        ------
-        BackendError
-            It can't be, or takes too long; with what the cluster says about it.
-        """
-        waiting = Waiting(self._start_within_s)
-        events: list[str] = []
-        labels = self.named.labels | _SCHEDULER
-        while not self._stop.wait(0.3):
-            try:
-                fault = self._scheduler_fault(labels)
-            except ClusterUnreachableError as error:
-                fault = Fault("away", str(error))
-            if isinstance(fault, dict):
-                return fault
-            self._say([fault.note] if fault.note else [])
-            if waiting.is_over(fault, time.monotonic()):
-                with suppress(ClusterError):
-                    events = self._api.events_of("pods", self.named.scheduler)
-                raise BackendError(waiting.message(self.named.scheduler, fault, events))
-        raise BackendError("the cluster was closed while it was made")
-
-    def _scheduler_fault(self, labels: Mapping[str, str]) -> Object | Fault:
-        """Return the scheduler's pod if it is ready, else what is wrong."""
-        found = self._api.find("pods", labels)
-        living = [pod for pod in found if not pod["metadata"].get("deletionTimestamp")]
-        for pod in living:
-            if pods.is_ready(pod):
-                return pod
-        cluster = self._api.get("daskclusters", self.named.cluster) or {}
-        deployment = self._api.get("deployments", self.named.scheduler)
-        return fault_of(cluster, deployment, living)
 
     def _note_ready(self, came: list[Told]) -> None:
         for told in came:
@@ -312,12 +280,29 @@ class WorkflowCluster:
                 if time.monotonic() >= renew_s:
                     renew_s = time.monotonic() + RENEW_EVERY_S
                     self._renew()
+                self._refused_since_s = None
             except ClusterUnreachableError as error:
                 self._say([f"{error}; workers that are there go on"])
+            except (ClusterAccessError, ClusterRejectedError) as error:
+                self._note_refusal(error)
             except BackendError as error:
                 self._say([str(error)])
             except Exception:  # it must not be the last look
                 log.exception("the pods of a workflow could not be looked after")
+
+    def _note_refusal(self, error: ClusterError) -> None:
+        """Give up if the cluster goes on refusing what no worker comes without."""
+        self._say([str(error)])
+        now_s = time.monotonic()
+        if self._refused_since_s is None:
+            self._refused_since_s = now_s
+        if now_s - self._refused_since_s >= HOPELESS_AFTER_S and not self._link.ready():
+            self._give_up(error)
+
+    def _give_up(self, error: BackendError) -> None:
+        self._stop.set()
+        if self._listener is not None:
+            self._listener.workers_lost(error)
 
     def _see(self) -> None:
         """Take in the status of all pods."""
@@ -347,7 +332,7 @@ class WorkflowCluster:
         schedulers = [
             pod
             for pod in self._seen.values()
-            if _SCHEDULER.items() <= pod["metadata"].get("labels", {}).items()
+            if COMPONENT.items() <= pod["metadata"].get("labels", {}).items()
         ]
         if self._link.is_well(schedulers):
             return
@@ -355,13 +340,11 @@ class WorkflowCluster:
         try:
             if self._api.get("daskclusters", self.named.cluster) is None:
                 self._create()
-            scheduler = self._scheduler()
+            scheduler = self._scheduler.wait()
         except ClusterError:
             raise
         except BackendError as error:  # there will be none
-            self._stop.set()
-            if self._listener is not None:
-                self._listener.workers_lost(error)
+            self._give_up(error)
             return
         self._link.connect(scheduler)
         if self._listener is not None:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from fitcast.scheduler.backends.kubernetes import objects, pods
 from fitcast.scheduler.backends.kubernetes.api import KubernetesApi, Object
 from fitcast.scheduler.backends.kubernetes.pools import KubernetesPool
+from fitcast.scheduler.backends.kubernetes.starting import Starting
 from fitcast.scheduler.backends.protocol import Limit
 
 GROUP_LABEL = "dask.org/workergroup-name"
@@ -41,6 +42,7 @@ class WorkerGroups:
         self._api, self._named = api, named
         self._pools = kubernetes_pools
         self._make = make
+        self._starting = Starting(api)
         self._asked_s: dict[str, float] = {}  # by pool, when it was last let grow
         self._started: set[str] = set()  # workers that were ready once
 
@@ -58,7 +60,7 @@ class WorkerGroups:
         """Return what pools are limited to for now, and why, in the cluster's own words."""
         limits, notes = {}, []
         for pool in self._pools:
-            stuck = [why for pod in self._of(pool, seen) if (why := pods.why_pending(pod))]
+            stuck = [why for pod in self._of(pool, seen) if (why := self._starting.why_not(pod))]
             said = f"{len(stuck)} of its workers can't start"
             if not stuck and wanted.get(pool.name, 0) > 0:
                 stuck = [why for one in self._deployments(pool) if (why := pods.why_no_pod(one))]
@@ -120,7 +122,9 @@ class WorkerGroups:
         self, pool: KubernetesPool, most: int, seen: Collection[Object], joined: Collection[str]
     ) -> int:
         """Delete workers that never started; return how many."""
-        stuck = [pod["metadata"]["name"] for pod in self._of(pool, seen) if pods.why_pending(pod)]
+        stuck = [
+            pod["metadata"]["name"] for pod in self._of(pool, seen) if self._starting.why_not(pod)
+        ]
         names = [one["metadata"]["name"] for one in self._deployments(pool)]
         going = [
             name

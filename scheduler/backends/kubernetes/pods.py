@@ -13,8 +13,8 @@ from fitcast.scheduler.backends.protocol import Loss
 
 Object = Mapping[str, Any]
 
-_IMAGE_REASONS = {"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"}
-_START_REASONS = {"CreateContainerConfigError", "CreateContainerError", "RunContainerError"}
+IMAGE_REASONS = {"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"}
+START_REASONS = {"CreateContainerConfigError", "CreateContainerError", "RunContainerError"}
 _TAKEN_AWAY = {"Evicted", "Preempting", "Preempted", "NodeLost", "NodeShutdown", "Terminated"}
 
 
@@ -27,7 +27,7 @@ def why_pending(pod: Object) -> str:
     for container in _containers(pod):
         waiting = container.get("state", {}).get("waiting", {})
         reason = waiting.get("reason", "")
-        if reason in _IMAGE_REASONS | _START_REASONS:
+        if reason in IMAGE_REASONS | START_REASONS:
             return f"{reason}: {waiting.get('message', '')}"
         if reason == "CrashLoopBackOff":
             ended = container.get("lastState", {}).get("terminated", {})
@@ -35,6 +35,14 @@ def why_pending(pod: Object) -> str:
             said = log.splitlines()[-1][:500] if log else waiting.get("message", "")
             return f"{reason}: exit code {ended.get('exitCode', 'unknown')}; {said}"
     return ""
+
+
+def is_silent(pod: Object) -> bool:
+    """Tell whether a pod has a node but no container that ever ran, and no reason for it."""
+    if why_pending(pod) or pod.get("status", {}).get("phase") != "Pending":
+        return False
+    conditions = pod["status"].get("conditions", ())
+    return any(one["type"] == "PodScheduled" and one["status"] == "True" for one in conditions)
 
 
 def why_no_pod(deployment: Object) -> str:

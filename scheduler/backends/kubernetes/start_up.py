@@ -1,6 +1,6 @@
 """Whether a scheduler that isn't there yet will come, and what to tell if not. Pure."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,7 +14,8 @@ HOPELESS_AFTER_S = 10.0
 OPERATOR_WITHIN_S = 20.0
 """So soon the operator takes note of a new DaskCluster, if it runs."""
 
-_MAY_RESOLVE = ("Unschedulable", "SchedulerError", "away", "")  # nodes may be added meanwhile
+# All else may resolve: nodes are added, volumes attached, networks set up meanwhile.
+_HOPELESS = pods.IMAGE_REASONS | pods.START_REASONS | {"CrashLoopBackOff", "refused"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,8 +26,16 @@ class Fault:
     note: str = ""
 
 
-def fault_of(cluster: Object, deployment: Object | None, found: Sequence[Object]) -> Fault:
-    """Return what is wrong, judged by a DaskCluster and what was made of it."""
+def fault_of(
+    cluster: Object,
+    deployment: Object | None,
+    found: Sequence[Object],
+    why_not: Callable[[Object], str] = pods.why_pending,
+) -> Fault:
+    """Return what is wrong, judged by a DaskCluster and what was made of it.
+
+    `why_not` tells why a pod doesn't start.
+    """
     if deployment is None and not cluster.get("status", {}).get("phase"):
         return Fault("no operator", "the Dask operator hasn't taken note of the cluster yet")
     if cluster.get("status", {}).get("phase") == "Error":
@@ -34,7 +43,7 @@ def fault_of(cluster: Object, deployment: Object | None, found: Sequence[Object]
     if deployment is not None and not found and (why := pods.why_no_pod(deployment)):
         return Fault("refused", f"the scheduler's pod can't be made: {why}")
     for pod in found:
-        why = pods.why_pending(pod)
+        why = why_not(pod)
         if why:
             return Fault(why.partition(":")[0], f"the scheduler's pod can't start: {why}")
     return Fault()
@@ -60,7 +69,7 @@ class Waiting:
         lasted_s = now_s - self._since_s
         if fault.kind == "no operator":
             return lasted_s >= OPERATOR_WITHIN_S
-        return fault.kind not in _MAY_RESOLVE and lasted_s >= HOPELESS_AFTER_S
+        return fault.kind in _HOPELESS and lasted_s >= HOPELESS_AFTER_S
 
     def message(self, name: str, fault: Fault, events: Sequence[str]) -> str:
         """Return what to tell once it is over."""

@@ -4,7 +4,6 @@ Of custom resources the schema is in the Dask operator's CustomResourceDefinitio
 """
 
 from functools import cache
-from importlib.resources import files
 from typing import Any
 
 import jsonschema
@@ -12,17 +11,27 @@ import yaml
 from kubernetes import client
 from pydantic import ValidationError
 
+from tests.emulated_cluster.rights import CHART
+
 
 def problems(made: dict[str, Any]) -> list[str]:
     """Return what is wrong with an object; nothing if it is valid."""
     if made["apiVersion"] == "kubernetes.dask.org/v1":
-        found = [error.message for error in _custom(made["kind"]).iter_errors(made)]
+        found = rejections(made)
         pods = {"DaskCluster": ("scheduler", "worker"), "DaskWorkerGroup": ("worker",)}
         for part in pods[made["kind"]]:
             found += _problems("V1PodSpec", made["spec"][part]["spec"], f"spec.{part}.spec")
         found += _problems("V1ObjectMeta", made["metadata"], "metadata")
         return found
     return _problems(f"V1{made['kind']}", made, made["kind"])
+
+
+def rejections(made: dict[str, Any]) -> list[str]:
+    """Return why an API server rejects a custom resource; nothing if it doesn't."""
+    return [
+        f"{'.'.join(map(str, error.absolute_path))}: {error.message}"
+        for error in _custom(made["kind"]).iter_errors(made)
+    ]
 
 
 def _problems(kind: str, data: Any, at: str) -> list[str]:
@@ -35,7 +44,7 @@ def _problems(kind: str, data: Any, at: str) -> list[str]:
 
 @cache
 def _custom(kind: str) -> jsonschema.Draft202012Validator:
-    folder = files("dask_kubernetes") / "operator/deployment/helm/dask-kubernetes-operator/crds"
-    definition = yaml.safe_load((folder / f"{kind.lower()}.yaml").read_text(encoding="utf-8"))
+    text = (CHART / "crds" / f"{kind.lower()}.yaml").read_text(encoding="utf-8")
+    definition = yaml.safe_load(text)
     (version,) = definition["spec"]["versions"]
     return jsonschema.Draft202012Validator(version["schema"]["openAPIV3Schema"])
