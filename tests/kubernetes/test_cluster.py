@@ -110,3 +110,29 @@ def test_a_cluster_that_somebody_deletes_is_made_again(cluster, sealed, tmp_path
         workers.close()
         backend.close()
     cluster.until_nothing_is_left()
+
+
+@pytest.mark.kubernetes
+def test_a_worker_that_could_not_be_deleted_is_deleted_later(cluster, sealed, tmp_path):
+    cluster.deny("delete", "deployments")
+    backend = KubernetesBackend([SMALL], **cluster.settings)
+    workers = backend.for_workflow(*sealed)
+    heard = Heard()
+    dask = workers.start(tmp_path, heard)
+    small = {GROUP_LABEL: "fitcast-20260101-000000-ab-small"}
+    try:
+        workers.resize({"small": 2})
+        cluster.wait(lambda: len(workers.present(dask)) == 2, 60, "two workers")
+        workers.resize({"small": 1})
+        workers.retire([workers.present(dask)[0].address])
+        cluster.wait(lambda: heard.notes, 20, "the trouble to be told")
+        assert "you may not delete deployments" in heard.notes[0]
+        assert len(cluster.names("deployments", small)) == 2
+        cluster.allow("delete", "deployments")
+        cluster.wait(lambda: len(workers.present(dask)) == 1, 30, "one to go")
+        assert len(cluster.names("deployments", small)) == 1
+    finally:
+        cluster.allow("delete", "deployments")
+        workers.close()
+        backend.close()
+    cluster.until_nothing_is_left()

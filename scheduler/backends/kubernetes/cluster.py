@@ -358,7 +358,12 @@ class WorkflowCluster:
         ready = self._link.ready()
         if leaving := {address: ready[address] for address in going if address in ready}:
             self._link.retire(list(leaving))
-            self._groups.remove({told["name"]: told["pool"] for told in leaving.values()})
+            try:
+                self._groups.remove({told["name"]: told["pool"] for told in leaving.values()})
+            except ClusterError:  # at the next look, then
+                with self._lock:
+                    self._retiring += going
+                raise
         joined = [told["name"] for told in ready.values()]
         self._groups.follow(wanted, self._seen.values(), joined)
 

@@ -142,13 +142,16 @@ class SchedulerLink:
         self._end_forward()
 
     def retire(self, addresses: list[str]) -> None:
-        """Let workers close; one that can't be asked is left as it is."""
+        """Let workers take no more; their pods end them when they are deleted.
+
+        A worker that closed itself would be started again meanwhile.
+        """
         with suppress(Exception):
             self.dask.sync(
                 self.dask.scheduler.retire_workers,
                 workers=addresses,
-                close_workers=True,
-                remove=True,
+                close_workers=False,
+                remove=False,
                 callback_timeout=CALL_S,
             )
 
