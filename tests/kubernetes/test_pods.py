@@ -3,7 +3,14 @@
 import pytest
 
 from fitcast.history.records import Outcome
-from fitcast.scheduler.backends.kubernetes.pods import is_ready, why_gone, why_no_pod, why_pending
+from fitcast.scheduler.backends.kubernetes.pods import (
+    is_ready,
+    is_silent,
+    lasting_labels,
+    why_gone,
+    why_no_pod,
+    why_pending,
+)
 from fitcast.scheduler.backends.kubernetes.start_up import (
     HOPELESS_AFTER_S,
     OPERATOR_WITHIN_S,
@@ -63,6 +70,22 @@ def test_a_crash_loop_is_told_with_what_the_container_said():
 def test_a_pod_that_starts_as_usual_is_no_trouble():
     assert why_pending(pod(containers=[waiting("ContainerCreating")])) == ""
     assert why_pending({"metadata": {"name": "p"}}) == ""
+
+
+def test_a_pod_with_a_node_that_tells_nothing_is_silent():
+    placed = {"type": "PodScheduled", "status": "True"}
+    creating = waiting("ContainerCreating")
+    assert is_silent(pod(conditions=[placed], containers=[creating], phase="Pending"))
+    assert not is_silent(pod(conditions=[placed], containers=[creating], phase="Running"))
+    assert not is_silent(pod(conditions=[NO_ROOM], phase="Pending"))
+    pulling = waiting("ImagePullBackOff")
+    assert not is_silent(pod(conditions=[placed], containers=[pulling], phase="Pending"))
+
+
+def test_labels_that_the_next_pod_will_not_have_are_left_out():
+    labels = {"app": "broker", "pod-template-hash": "5f7"}
+    assert lasting_labels({"metadata": {"labels": labels}}) == {"app": "broker"}
+    assert lasting_labels({"metadata": {}}) == {}
 
 
 def test_a_quota_is_told_of_the_deployment():

@@ -17,8 +17,7 @@ SWEEP = Sweep({"lr": LogisticRegression()}, ROWS, (ROWS[:, 0] > 0).astype(int), 
 
 
 def backend(cluster, **given):
-    settings = {"image": "fitcast", "kubeconfig": str(cluster.kubeconfig), "forwarded": False}
-    return KubernetesBackend([SMALL], **(settings | given))
+    return KubernetesBackend([SMALL], **(cluster.settings | given))
 
 
 def submitted(cluster, home, **given):
@@ -69,8 +68,9 @@ def test_an_operator_that_does_not_run(tmp_path):
 
 def test_an_image_that_is_missing(cluster, tmp_path):
     said, took_s = submitted(cluster, tmp_path / "home", image="missing:1")
-    assert "ImagePullBackOff: no image missing:1" in said
-    assert took_s < 25
+    assert "ImagePull" in said
+    assert "missing:1" in said
+    assert took_s < 40
 
 
 @pytest.mark.parametrize(
@@ -144,10 +144,11 @@ def test_without_pools_the_nodes_are_the_pools(cluster):
 
 def test_a_fit_that_no_pool_could_hold(cluster, tmp_path):
     tiny = KubernetesPool(name="tiny", cpus=1, memory_bytes=20 * MIB)
-    settings = {"image": "i", "kubeconfig": str(cluster.kubeconfig)}
     with (
         Client(
-            KubernetesBackend([tiny], **settings), home=tmp_path / "h", history=MemoryHistory()
+            KubernetesBackend([tiny], **cluster.settings),
+            home=tmp_path / "h",
+            history=MemoryHistory(),
         ) as client,
         pytest.raises(errors.FitTooLargeError),
     ):

@@ -12,6 +12,7 @@ import logging
 import threading
 from collections.abc import AsyncGenerator, Coroutine, Mapping
 from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 from typing import Any, Final
 
 import httpx
@@ -47,10 +48,19 @@ VERSIONS: Final = {
 CALL_TIMEOUT_S = 10.0
 """An answer that takes longer counts as none."""
 
+_OWN_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 _MESSAGE_BYTES = 2**24  # of a WebSocket, at most
 _CLUSTER_WIDE = {"nodes"}
 _VERBS = {"POST": "create", "GET": "get", "PATCH": "patch", "DELETE": "delete"}
 _MERGE = {"content-type": "application/merge-patch+json"}
+
+
+def namespace_of_this_pod() -> str | None:
+    """Return the namespace of the pod that this runs in; None if it is none."""
+    try:
+        return _OWN_NAMESPACE.read_text(encoding="utf-8").strip()
+    except OSError:
+        return None
 
 
 class KubernetesApi:
@@ -223,7 +233,9 @@ class KubernetesApi:
                 "and the network, for example with 'kubectl version'"
             ) from error
         self._api.timeout = CALL_TIMEOUT_S
-        self.namespace = namespace or str(self._api.namespace)
+        # kr8s takes "default" where a service account is all that it has.
+        own = None if self._api.auth.active_context else namespace_of_this_pod()
+        self.namespace = namespace or own or str(self._api.namespace)
 
     async def _disconnect(self) -> None:
         session = getattr(self._api, "_session", None)

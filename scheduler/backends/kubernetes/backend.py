@@ -1,10 +1,10 @@
 """The backend that runs each workflow on a Dask cluster of its own in Kubernetes."""
 
 import logging
+import os
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from fitcast.errors import (
@@ -14,7 +14,8 @@ from fitcast.errors import (
     OperatorMissingError,
 )
 from fitcast.scheduler.backends.kubernetes import objects
-from fitcast.scheduler.backends.kubernetes.api import KubernetesApi
+from fitcast.scheduler.backends.kubernetes import pods as pod_status
+from fitcast.scheduler.backends.kubernetes.api import KubernetesApi, namespace_of_this_pod
 from fitcast.scheduler.backends.kubernetes.cluster import WorkflowCluster, median_speed
 from fitcast.scheduler.backends.kubernetes.pools import (
     KubernetesPool,
@@ -32,7 +33,6 @@ log = logging.getLogger(__name__)
 START_S = 15.0
 """About how long a first worker takes, while none has been seen to start: scheduler and worker."""
 
-_IN_A_POD = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 _NEWS = 0.3  # weight of the latest start-up
 
 
@@ -63,6 +63,9 @@ class KubernetesBackend:
         How long a scheduler may take to start; nodes that are yet to be added count.
     pods : mapping
         More of :class:`~fitcast.scheduler.backends.kubernetes.objects.PodSettings`.
+    owner_labels : mapping, optional
+        Labels of pods of the same namespace that may reach schedulers beside the workflow's own; by
+        default those of this pod, if it is one.
 
     Raises
     ------
@@ -88,16 +91,17 @@ class KubernetesBackend:
     ) -> None:
         given = None if pools is None else check_kubernetes_pools(pools)
         self._pod_settings = objects.PodSettings(image=image, **(pods or {}))
-        self._forwarded = not _IN_A_POD.exists() if forwarded is None else forwarded
+        outside = namespace_of_this_pod() is None
+        self._forwarded = outside if forwarded is None else forwarded
         self.dataset_root = dataset_root
         self._start_within_s = start_within_s
-        self._owner_labels = dict(owner_labels or {})
         self._lock = threading.Lock()
         self._start_up_s = START_S
         self._speeds: list[float] = []
         self._api = KubernetesApi(namespace, kubeconfig=kubeconfig, context=context)
         try:
             self._check_operator()
+            self._owner_labels = self._own_labels() if owner_labels is None else owner_labels
             self.kubernetes_pools = given or self._pools_of_nodes()
             self._sweep()
         except BaseException:
@@ -175,6 +179,23 @@ class KubernetesBackend:
     def _note_start(self, took_s: float) -> None:
         with self._lock:
             self._start_up_s += _NEWS * (min(took_s, 600.0) - self._start_up_s)
+
+    def _own_labels(self) -> dict[str, str]:
+        """Return the labels of this pod, for network policies to let it in."""
+        namespace = namespace_of_this_pod()
+        if self._forwarded or namespace is None:
+            return {}
+        name = os.environ.get("HOSTNAME", "")
+        is_here = name and namespace == self._api.namespace
+        pod = self._api.get("pods", name) if is_here else None
+        labels = pod_status.lasting_labels(pod) if pod is not None else {}
+        if not labels:
+            log.warning(
+                "a network policy may keep this pod from its schedulers: give it labels, let it "
+                "run in namespace %r, or name its labels with owner_labels=",
+                self._api.namespace,
+            )
+        return labels
 
     def _check_operator(self) -> None:
         for kind in ("daskclusters", "daskworkergroups"):

@@ -16,6 +16,12 @@ Object = Mapping[str, Any]
 IMAGE_REASONS = {"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"}
 START_REASONS = {"CreateContainerConfigError", "CreateContainerError", "RunContainerError"}
 _TAKEN_AWAY = {"Evicted", "Preempting", "Preempted", "NodeLost", "NodeShutdown", "Terminated"}
+_GENERATED = {
+    "apps.kubernetes.io/pod-index",
+    "controller-revision-hash",
+    "pod-template-hash",
+    "statefulset.kubernetes.io/pod-name",
+}
 
 
 def why_pending(pod: Object) -> str:
@@ -72,6 +78,12 @@ def why_gone(pod: Object | None) -> Loss:
     if pod["metadata"].get("deletionTimestamp"):
         return Loss(Outcome.PREEMPTED, "its pod was deleted")
     return Loss()
+
+
+def lasting_labels(pod: Object) -> dict[str, str]:
+    """Return the labels that a pod shares with those that will stand in for it."""
+    labels: Mapping[str, str] = pod["metadata"].get("labels") or {}
+    return {name: value for name, value in labels.items() if name not in _GENERATED}
 
 
 def life_of(pod: Object) -> str:
