@@ -149,13 +149,15 @@ def test_a_missing_image_is_given_up_soon_and_a_full_cluster_late():
     assert waits.is_over(full, 300.0)
     waits = Waiting(300.0)
     assert not waits.is_over(image, 0.0)
+    again = fault_of({}, {}, [pod(containers=[waiting("ImagePullBackOff", "back-off")])])
+    assert not waits.is_over(again, HOPELESS_AFTER_S / 2)  # both by turns are one fault
     assert waits.is_over(image, HOPELESS_AFTER_S)
     assert "ErrImagePull: not found" in waits.message("s", image, ["Failed: pulling"])
     assert "Its events: Failed: pulling" in waits.message("s", image, ["Failed: pulling"])
 
 
 def test_a_fault_that_passes_starts_the_clock_anew():
-    image = Fault("ErrImagePull", "…")
+    image = Fault("hopeless", "…")
     waits = Waiting(300.0)
     assert not waits.is_over(image, 0.0)
     assert not waits.is_over(Fault(), 8.0)

@@ -15,14 +15,14 @@ OPERATOR_WITHIN_S = 20.0
 """So soon the operator takes note of a new DaskCluster, if it runs."""
 
 # All else may resolve: nodes are added, volumes attached, networks set up meanwhile.
-_HOPELESS = pods.IMAGE_REASONS | pods.START_REASONS | {"CrashLoopBackOff", "refused"}
+_HOPELESS = pods.IMAGE_REASONS | pods.START_REASONS | {"CrashLoopBackOff"}
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
     """What keeps a scheduler from starting."""
 
-    kind: str = ""  # "", "no operator", "refused", or the cluster's word for it
+    kind: str = ""  # "", "no operator", "hopeless", or the cluster's word for it
     note: str = ""
 
 
@@ -39,13 +39,15 @@ def fault_of(
     if deployment is None and not cluster.get("status", {}).get("phase"):
         return Fault("no operator", "the Dask operator hasn't taken note of the cluster yet")
     if cluster.get("status", {}).get("phase") == "Error":
-        return Fault("refused", "the Dask operator refused the cluster")
+        return Fault("hopeless", "the Dask operator refused the cluster")
     if deployment is not None and not found and (why := pods.why_no_pod(deployment)):
-        return Fault("refused", f"the scheduler's pod can't be made: {why}")
+        return Fault("hopeless", f"the scheduler's pod can't be made: {why}")
     for pod in found:
         why = why_not(pod)
         if why:
-            return Fault(why.partition(":")[0], f"the scheduler's pod can't start: {why}")
+            word = why.partition(":")[0]
+            kind = "hopeless" if word in _HOPELESS else word
+            return Fault(kind, f"the scheduler's pod can't start: {why}")
     return Fault()
 
 
@@ -69,7 +71,7 @@ class Waiting:
         lasted_s = now_s - self._since_s
         if fault.kind == "no operator":
             return lasted_s >= OPERATOR_WITHIN_S
-        return fault.kind in _HOPELESS and lasted_s >= HOPELESS_AFTER_S
+        return fault.kind == "hopeless" and lasted_s >= HOPELESS_AFTER_S
 
     def message(self, name: str, fault: Fault, events: Sequence[str]) -> str:
         """Return what to tell once it is over."""
