@@ -127,14 +127,17 @@ class DaskAttempts:
 
     def kill(self, kill: events.Kill) -> None:
         """End the process of an attempt; nothing more is heard of any of its members."""
-        from fitcast.scheduler.worker_plugin import cancel_attempt
-
         sent = self._sent.get((kill.key, kill.attempt))
         if sent is None:
             return
         self._drop(sent)
-        key = kill.key
-        self._call(cancel_attempt, key.workflow_id, key.fit_id, kill.attempt, workers=[kill.worker])
+        self.end(kill.key, kill.attempt, kill.worker)
+
+    def end(self, key: FitKey, attempt: int, worker: str) -> None:
+        """End the process of an attempt of which nothing is known here any more."""
+        from fitcast.scheduler.worker_plugin import cancel_attempt
+
+        self._call(cancel_attempt, key.workflow_id, key.fit_id, attempt, workers=[worker])
 
     def close_dataset(self, dataset_id: str) -> None:
         """Let all workers forget a dataset."""
@@ -151,6 +154,10 @@ class DaskAttempts:
                 self.dask.run(coroutine, *given, wait=False, **where)
 
         threading.Thread(target=call, name="fitcast-call", daemon=True).start()
+
+    def under_way(self) -> list[Sent]:
+        """Return the processes that nobody has told the end of."""
+        return list({id(sent): sent for sent in self._sent.values()}.values())
 
     def forget(self, worker: str) -> list[Sent]:
         """Forget what was on a worker that is gone; return it."""

@@ -167,7 +167,7 @@ class Dispatcher:
         self._events.put(error)
 
     def cluster_replaced(self, dask: Any) -> None:
-        """Note that what ran is gone, with all workers; others come."""
+        """Note that nothing more is heard of what ran; workers come, maybe the same."""
         self._events.put(_Replaced(dask))
 
     # -- the thread again -----------------------------------------------------------------------
@@ -184,11 +184,20 @@ class Dispatcher:
             self._backend.retire(surplus)
 
     def _replace(self, dask: Any) -> None:
-        """Take in that the cluster is another one: nothing that ran is to blame."""
+        """Take in that the cluster, or the connection to it, is another one.
+
+        Nothing that ran is to blame. Workers may be the same ones: what runs there is heard of no
+        more, and ended.
+        """
         self._attempts.dask = dask
         self._retired.clear()
+        unheard = self._attempts.under_way()
         for address in list(self.decisions.workers):
-            self._lose(address, loss=Loss(Outcome.PREEMPTED, "the workflow's cluster was replaced"))
+            self._lose(address, loss=Loss(Outcome.PREEMPTED, "the connection to it was lost"))
+        present = {size.address for size in self._backend.present(dask)}
+        for sent in unheard:
+            if sent.start.worker in present:
+                self._attempts.end(sent.start.key, sent.start.attempt, sent.start.worker)
         self._compare_workers()
 
     def _take(self, event: Any) -> None:
@@ -286,7 +295,7 @@ class Dispatcher:
 
     def _ended(self, sent: Sent) -> None:
         """Take in the end of a process: of its followers first, who go with their leader."""
-        if sent.future.status == "cancelled":  # Dask lost its scheduler; the backend will tell
+        if sent.future.status == "cancelled":  # the connection is lost; the backend will tell
             return
         if sent.future.status == "error":
             error = sent.error()

@@ -67,15 +67,26 @@ class SchedulerLink:
         self._on_ready = on_ready
         self._forward: int | None = None
         self._life = ""
+        self._comm: Any = None  # of the client of Dask, its only one
         self._version = -1  # of the workers that are known
         self._lock = threading.Lock()
         self._ready: dict[str, Told] = {}  # by address
         self._before: dict[str, Told] = {}  # the same of the last scheduler
 
     def is_well(self, schedulers: list[Object]) -> bool:
-        """Tell whether the scheduler that it leads to is one of these pods, and answers."""
+        """Tell whether the scheduler that it leads to is one of these pods, and answers.
+
+        A client of Dask that lost its connection makes another by itself, but nobody tells it any
+        more of what it had sent: that counts as lost.
+        """
         same = any(pods.life_of(pod) == self._life for pod in schedulers)
-        return same and self.dask is not None and self.dask.status == "running"
+        client = self.dask
+        return (
+            same
+            and client is not None
+            and client.status == "running"
+            and client.scheduler_comm is self._comm
+        )
 
     def ready(self, dask: Any = None) -> dict[str, Told]:
         """Return the workers that are ready, as a client of Dask knows them; the present one's."""
@@ -108,7 +119,7 @@ class SchedulerLink:
                     set_as_default=False,
                     timeout=_CONNECT_S,
                 )
-            self.dask, self._version = client, -1
+            self.dask, self._comm, self._version = client, client.scheduler_comm, -1
             client.subscribe_topic(TOPIC, lambda event: self._note(client, event[1]))
             if self._sends:
                 path = Path(self._sealed.uri)
