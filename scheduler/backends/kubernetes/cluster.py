@@ -317,9 +317,7 @@ class WorkflowCluster:
 
     def _note_limits(self) -> None:
         """Take in what keeps pools from growing."""
-        with self._lock:
-            wanted = dict(self._wanted)
-        limits, notes = self._groups.hindered(self._seen.values(), wanted)
+        limits, notes = self._groups.hindered(self._seen.values())
         with self._lock:
             changed = limits != self._limits
             self._limits = limits

@@ -43,6 +43,7 @@ class WorkerGroups:
         self._pools = kubernetes_pools
         self._make = make
         self._starting = Starting(api)
+        self._limits: Mapping[str, Limit] = {}  # of pools that can't have all that they want
         self._asked_s: dict[str, float] = {}  # by pool, when it was last let grow
         self._started: set[str] = set()  # workers that were ready once
 
@@ -54,22 +55,22 @@ class WorkerGroups:
         self._started.add(name)
         return time.monotonic() - asked_s
 
-    def hindered(
-        self, seen: Collection[Object], wanted: Mapping[str, int]
-    ) -> tuple[dict[str, Limit], list[str]]:
+    def hindered(self, seen: Collection[Object]) -> tuple[dict[str, Limit], list[str]]:
         """Return what pools are limited to for now, and why, in the cluster's own words."""
         limits, notes = {}, []
+        deployments = self._deployments()
         for pool in self._pools:
+            there = deployments[pool.name]
             stuck = [why for pod in self._of(pool, seen) if (why := self._starting.why_not(pod))]
             said = f"{len(stuck)} of its workers can't start"
-            if not stuck and wanted.get(pool.name, 0) > 0:
-                stuck = [why for one in self._deployments(pool) if (why := pods.why_no_pod(one))]
+            if not stuck:
+                stuck = [why for one in there if (why := pods.why_no_pod(one))]
                 said = "no pod could be made"
             if stuck:
                 notes.append(f"pool {pool.name!r}: {said}: {stuck[0]}")
-                started = len(self._deployments(pool)) - len(stuck)
-                most = max(0, min(pool.max_workers, started))
+                most = max(0, min(pool.max_workers, len(there) - len(stuck)))
                 limits[pool.name] = Limit(most, pool.min_workers)
+        self._limits = limits
         return limits, notes
 
     def follow(
@@ -86,6 +87,7 @@ class WorkerGroups:
         joined : collection of str
             Names of workers that are ready.
         """
+        deployments = self._deployments()
         for pool in self._pools:
             count = wanted.get(pool.name, 0)
             group = self._api.get("daskworkergroups", self._named.group(pool.name))
@@ -94,9 +96,13 @@ class WorkerGroups:
                     self._asked_s[pool.name] = time.monotonic()
                     self._api.create("daskworkergroups", self._make(pool, count))
                 continue
-            there = len(self._deployments(pool))
-            if count < there:
-                there -= self._dropped(pool, there - count, seen, joined)
+            names = [one["metadata"]["name"] for one in deployments[pool.name]]
+            there = len(names)
+            # What can't start isn't wanted for that alone, but stays: nodes may be added for it.
+            limit = self._limits.get(pool.name)
+            if count < there and (limit is None or count < limit.most):
+                waiting = [name for name in names if name not in joined]
+                there -= self._dropped(pool, waiting, there - count, seen)
             asked = group["spec"]["worker"]["replicas"]
             target = max(count, there)
             if target > asked:
@@ -109,9 +115,9 @@ class WorkerGroups:
         """Delete workers, given as names with their pools, that were retired."""
         for name in workers:
             self._api.delete("deployments", name)
-        for pool in self._pools:
-            if pool.name in workers.values():
-                self.scale(pool.name, len(self._deployments(pool)))
+        deployments = self._deployments()
+        for pool in set(workers.values()):
+            self.scale(pool, len(deployments[pool]))
 
     def scale(self, pool: str, replicas: int) -> None:
         """Set a group's number of workers."""
@@ -119,18 +125,13 @@ class WorkerGroups:
         self._api.patch("daskworkergroups", self._named.group(pool), change)
 
     def _dropped(
-        self, pool: KubernetesPool, most: int, seen: Collection[Object], joined: Collection[str]
+        self, pool: KubernetesPool, waiting: Sequence[str], most: int, seen: Collection[Object]
     ) -> int:
-        """Delete workers that never started; return how many."""
+        """Delete workers that can't start, of those that never did; return how many."""
         stuck = [
             pod["metadata"]["name"] for pod in self._of(pool, seen) if self._starting.why_not(pod)
         ]
-        names = [one["metadata"]["name"] for one in self._deployments(pool)]
-        going = [
-            name
-            for name in names
-            if name not in joined and any(pod.startswith(f"{name}-") for pod in stuck)
-        ]
+        going = [name for name in waiting if any(pod.startswith(f"{name}-") for pod in stuck)]
         for name in going[:most]:
             self._api.delete("deployments", name)
         return len(going[:most])
@@ -139,6 +140,12 @@ class WorkerGroups:
         group = self._named.group(pool.name)
         return [pod for pod in seen if pod["metadata"].get("labels", {}).get(GROUP_LABEL) == group]
 
-    def _deployments(self, pool: KubernetesPool) -> list[Object]:
-        labels = self._named.labels | {GROUP_LABEL: self._named.group(pool.name)}
-        return self._api.find("deployments", labels)
+    def _deployments(self) -> dict[str, list[Object]]:
+        """Return what the operator made of the groups, by pool."""
+        pool_of = {self._named.group(pool.name): pool.name for pool in self._pools}
+        found: dict[str, list[Object]] = {pool.name: [] for pool in self._pools}
+        for one in self._api.find("deployments", self._named.labels):
+            pool = pool_of.get(one["metadata"]["labels"].get(GROUP_LABEL, ""))
+            if pool is not None:
+                found[pool].append(one)
+        return found
