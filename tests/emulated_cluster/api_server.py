@@ -33,6 +33,7 @@ class ApiServer:
         self.port = 0
         self.requests = 0  # how many there were
         self.denied: set[tuple[str, str]] = set()  # verb, resource
+        self._forwards: set[web.WebSocketResponse] = set()
         self._runner: web.AppRunner | None = None
 
     async def start(self) -> None:
@@ -51,6 +52,11 @@ class ApiServer:
             self.store.cut_watches()
             await self._runner.cleanup()
             self._runner = None
+
+    async def cut_forwards(self) -> None:
+        """End the connections that go through forwarded ports."""
+        for socket in list(self._forwards):
+            await socket.close()
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:
         self.requests += 1
@@ -209,12 +215,14 @@ class ApiServer:
             await socket.close()
 
         task = asyncio.create_task(answers())
+        self._forwards.add(socket)
         try:
             async for message in socket:
                 if message.type is WSMsgType.BINARY and message.data[:1] == b"\x00":
                     writer.write(message.data[1:])
                     await writer.drain()
         finally:
+            self._forwards.discard(socket)
             task.cancel()
             writer.close()
         return socket

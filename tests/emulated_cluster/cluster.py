@@ -225,6 +225,10 @@ class EmulatedCluster:
         """Cut all watches."""
         self.call(self.store.cut_watches)
 
+    def cut_forwards(self) -> None:
+        """Cut all connections through forwarded ports."""
+        self._sync(self._server.cut_forwards())
+
     def limit_pods(self, most: int | None) -> None:
         """Set a quota."""
         self.store.most_pods = most

@@ -100,6 +100,19 @@ def test_a_server_an_operator_and_watches_that_are_away_hold_nothing_up(cluster,
     assert set(workflow.fits["outcome"]) == {"succeeded"}
 
 
+@pytest.mark.kubernetes
+def test_fits_whose_connection_breaks_are_run_again_and_what_runs_is_ended(cluster, client_of):
+    workflow = client_of(forwarded=True).submit(sweep({"slow": Slow(sleep_s=5.0)}, cv=4))
+    until_done(cluster, workflow, 1)
+    cluster.wait(lambda: workflow.counts()[1] > 0, 20, "the next to run")
+    cluster.cut_forwards()  # Dask's client is connected again before anybody looks
+    workflow.wait(90)
+    assert set(workflow.fits["outcome"]) == {"succeeded"}
+    outcomes = [record.outcome.value for record in workflow._run.records]
+    assert outcomes.count("preempted") >= 1
+    assert set(outcomes) == {"preempted", "succeeded"}
+
+
 def test_a_pool_without_room_is_told_and_done_without(cluster, client_of):
     nowhere = KubernetesPool(
         name="nowhere",
