@@ -125,7 +125,7 @@ class SchedulerLink:
                 path = Path(self._sealed.uri)
                 client.sync(send, client.scheduler, self._sealed.dataset_id, path)
             known = client.sync(client.scheduler.fitcast_workers, callback_timeout=CALL_S)
-        except (OSError, TimeoutError) as error:
+        except (OSError, TimeoutError, BackendError) as error:
             with self._lock:
                 self.dask, self._ready = None, {}
             if client is not None:
@@ -134,6 +134,8 @@ class SchedulerLink:
             if self._forward is not None:
                 why = self._api.forward_trouble(self._forward) or why
             self._end_forward()
+            if isinstance(error, BackendError):
+                raise
             raise BackendError(
                 f"the workflow's scheduler can't be reached at {address}: {why}"
             ) from error

@@ -16,6 +16,14 @@ SILENT_FOR_S = 10.0
 ASK_EVERY_S = 5.0
 
 
+def _keeps_away(warning: str) -> bool:
+    """Tell whether a warning is of what keeps a pod from starting once it has a node."""
+    reason = warning.partition(":")[0]
+    return reason == "NetworkNotReady" or (
+        reason.startswith("Failed") and reason != "FailedScheduling"
+    )
+
+
 class Warns(Protocol):
     """What tells warnings."""
 
@@ -47,5 +55,6 @@ class Starting:
         now_s = time.monotonic()
         if now_s >= self._ask_s.setdefault(name, now_s + SILENT_FOR_S):
             self._ask_s[name] = now_s + ASK_EVERY_S
-            self._said[name] = next(reversed(self._api.warnings_of(name)), "")
+            told = [one for one in self._api.warnings_of(name) if _keeps_away(one)]
+            self._said[name] = told[-1] if told else ""
         return self._said.get(name, "")
