@@ -33,7 +33,7 @@ from benchmarks.report import Report
 from fitcast.history.codec import read_parquet
 from fitcast.history.records import Outcome
 from fitcast.history.store import MemoryHistory
-from fitcast.scheduler.backends.dask_config import DASK_CONFIG
+from fitcast.scheduler.backends.dask_config import dask_config
 from fitcast.scheduler.backends.fixed import FixedWorkers
 from fitcast.scheduler.backends.protocol import Listener
 from fitcast.scheduler.client import Client
@@ -147,7 +147,9 @@ class SleepingBackend(FixedWorkers):
 
     def start(self, key_dir: Path, listener: Listener) -> DaskClient:
         """Start scheduler and workers."""
-        with dask.config.set(DASK_CONFIG):  # as the real one: no stealing, little self-observation
+        with dask.config.set(
+            dask_config()
+        ):  # as the real one: no stealing, little self-observation
             self._cluster = LocalCluster(
                 processes=False,
                 n_workers=WORKERS,

@@ -1,8 +1,9 @@
 """How Dask is configured where fits run: it carries tasks, and leaves memory and retries to us."""
 
+from copy import deepcopy
 from typing import Any, Final
 
-DASK_CONFIG: Final[dict[str, Any]] = {
+_CONFIG: Final[dict[str, Any]] = {
     # A dead worker's task comes back to us at once: we keep one own count per fit.
     "distributed.scheduler.allowed-failures": 0,
     # Dask doesn't see child processes; spilling and pausing would spoil the measurement.
@@ -21,3 +22,8 @@ DASK_CONFIG: Final[dict[str, Any]] = {
     "distributed.admin.system-monitor.interval": "10s",
     "distributed.scheduler.active-memory-manager.start": False,
 }
+
+
+def dask_config() -> dict[str, Any]:
+    """Return the configuration; a copy, as Dask's schedulers add to lists that they find in it."""
+    return deepcopy(_CONFIG)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from fitcast.errors import BackendError, InvalidPoolError
-from fitcast.scheduler.backends.dask_config import DASK_CONFIG
+from fitcast.scheduler.backends.dask_config import dask_config
 from fitcast.scheduler.backends.fixed import FixedWorkers
 from fitcast.scheduler.backends.machine import (
     available_memory_bytes,
@@ -98,7 +98,7 @@ class LocalBackend(FixedWorkers):
 
         from fitcast.scheduler.worker_plugin import FitWorker
 
-        with dask.config.set(DASK_CONFIG):
+        with dask.config.set(dask_config()):
             try:
                 security = Security.temporary()
                 common = {"protocol": "tls", "host": "127.0.0.1", "security": security}
@@ -113,7 +113,7 @@ class LocalBackend(FixedWorkers):
                             "silence_logs": logging.CRITICAL,
                             "dashboard": False,
                             "env": {"PYTHONWARNINGS": "ignore"},
-                            "config": DASK_CONFIG,
+                            "config": dask_config(),
                             "plugins": (
                                 FitWorker(
                                     str(key_dir), self._held_to(size, offset), size.memory_bytes

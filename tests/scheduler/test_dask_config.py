@@ -8,7 +8,7 @@ import dask
 import pytest
 from distributed import Scheduler, Worker
 
-from fitcast.scheduler.backends.dask_config import DASK_CONFIG
+from fitcast.scheduler.backends.dask_config import dask_config
 
 PATHS = ("/", "/health", "/metrics", "/info/main/workers.html", "/json/identity.json", "/status")
 
@@ -21,7 +21,7 @@ def answer_of(port, path):
         return error.code
 
 
-@pytest.mark.parametrize(("config", "expected"), [(DASK_CONFIG, {404}), ({}, {200, 404})])
+@pytest.mark.parametrize(("config", "expected"), [(dask_config(), {404}), ({}, {200, 404})])
 def test_servers_show_nothing_over_plain_http(config, expected):
     async def look():
         common = {"host": "127.0.0.1", "dashboard": False, "dashboard_address": "127.0.0.1:0"}
@@ -37,3 +37,9 @@ def test_servers_show_nothing_over_plain_http(config, expected):
 
     with dask.config.set(config):
         assert asyncio.run(look()) == expected  # and Dask by itself does
+
+
+def test_what_dask_adds_to_its_lists_stays_where_it_was_added():
+    routes = "distributed.scheduler.http.routes"
+    dask_config()[routes].append("distributed.http.scheduler.missing_bokeh")
+    assert dask_config()[routes] == []

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from fitcast.errors import BackendError
-from fitcast.scheduler.backends.dask_config import DASK_CONFIG
+from fitcast.scheduler.backends.dask_config import dask_config
 from fitcast.scheduler.backends.kubernetes import objects, pods
 from fitcast.scheduler.backends.kubernetes.api import KubernetesApi, Object
 from fitcast.scheduler.backends.kubernetes.certificates import Identity
@@ -112,7 +112,7 @@ class SchedulerLink:
         logging.getLogger("distributed.client").setLevel(logging.CRITICAL)
         client: Any = None
         try:
-            with dask.config.set(DASK_CONFIG):
+            with dask.config.set(dask_config()):
                 client = Client(
                     address,
                     security=_security(self._identity),

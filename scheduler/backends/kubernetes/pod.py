@@ -20,7 +20,7 @@ import dask
 from distributed import Nanny, Scheduler, Security
 
 from fitcast.errors import BackendError
-from fitcast.scheduler.backends.dask_config import DASK_CONFIG
+from fitcast.scheduler.backends.dask_config import dask_config
 from fitcast.scheduler.backends.kubernetes.objects import SCHEDULER_PORT
 from fitcast.scheduler.sealed_transfer import Receiver, SealedSource
 from fitcast.scheduler.worker_plugin import FitWorker
@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 SILENT_AFTER_S = "30s"
 """A worker without a sign of life for so long counts as lost."""
 
-_CONFIG = DASK_CONFIG | {"distributed.scheduler.worker-ttl": SILENT_AFTER_S}
+_CONFIG = dask_config() | {"distributed.scheduler.worker-ttl": SILENT_AFTER_S}
 
 
 class PodWorker(FitWorker):
