@@ -91,6 +91,7 @@ def test_a_right_that_is_missing_is_named(cluster, tmp_path, verb, resource):
     assert "deploy/" in said
 
 
+@pytest.mark.kubernetes
 def test_a_pool_that_the_cluster_rejects_ends_the_workflow(cluster, client_of):
     wrong = KubernetesPool(
         name="wrong", cpus=1, memory_bytes=400 * MIB, tolerations=[{"tolerationSeconds": "soon"}]
@@ -103,6 +104,7 @@ def test_a_pool_that_the_cluster_rejects_ends_the_workflow(cluster, client_of):
     assert time.monotonic() - began_s < 40
 
 
+@pytest.mark.kubernetes
 def test_a_volume_that_is_missing_is_told_of_though_pods_say_nothing(cluster, client_of):
     nowhere = {"secret": {"secretName": "nobody"}}
     client = client_of(SMALL, pods={"volumes": {"/nowhere": nowhere}})
