@@ -9,6 +9,7 @@ import pytest
 
 from fitcast import errors
 from fitcast.scheduler.backends.kubernetes.api import KubernetesApi
+from fitcast.scheduler.backends.kubernetes.pods import is_ready
 from tests.emulated_cluster.cluster import EmulatedCluster, Node
 
 ECHO = """
@@ -47,14 +48,7 @@ def echo(emulated):
     pod = {"metadata": {"name": "echo"}, "spec": {"containers": [container]}}
     emulated.call(lambda: emulated.store.create("pods", emulated.namespace, pod))
 
-    def ready():
-        status = emulated.objects("pods")[0].get("status", {})
-        return any(
-            (one["type"], one["status"]) == ("Ready", "True")
-            for one in status.get("conditions", ())
-        )
-
-    emulated.wait(ready, 20, "the pod to listen")
+    emulated.wait(lambda: is_ready(emulated.objects("pods")[0]), 20, "the pod to listen")
     yield "echo"
     if emulated.names("pods"):
         emulated.delete("pods", "echo")

@@ -1,5 +1,6 @@
 """What can't be: each is told within seconds, says what to do, and leaves nothing behind."""
 
+import re
 import time
 
 import numpy as np
@@ -68,9 +69,8 @@ def test_an_operator_that_does_not_run(tmp_path):
 
 def test_an_image_that_is_missing(cluster, tmp_path):
     said, took_s = submitted(cluster, tmp_path / "home", image="missing:1")
-    assert "ImagePull" in said
-    assert "missing:1" in said
-    assert took_s < 40
+    assert re.search(r"(ErrImagePull|ImagePullBackOff): .*missing:1", said)
+    assert took_s < 25
 
 
 @pytest.mark.parametrize(
