@@ -147,9 +147,8 @@ class SleepingBackend(FixedWorkers):
 
     def start(self, key_dir: Path, listener: Listener) -> DaskClient:
         """Start scheduler and workers."""
-        with dask.config.set(
-            dask_config()
-        ):  # as the real one: no stealing, little self-observation
+        # As the real one: no stealing, little self-observation.
+        with dask.config.set(dask_config()):
             self._cluster = LocalCluster(
                 processes=False,
                 n_workers=WORKERS,

@@ -10,8 +10,9 @@ that is away for a moment is asked again, as often as `patience_s` allows.
 import asyncio
 import logging
 import threading
-from collections.abc import AsyncGenerator, Coroutine, Mapping
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Coroutine, Mapping
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -171,19 +172,15 @@ class KubernetesApi:
         ClusterError
             There is no such pod, or it may not be reached.
         """
-
-        @asynccontextmanager
-        async def connect() -> AsyncGenerator[Any]:
-            async with self._api.open_websocket(
-                version="",
-                base="/api/v1",
-                url=f"namespaces/{self.namespace}/pods/{pod}/portforward",
-                params={"ports": str(port)},
-                subprotocols=["v4.channel.k8s.io"],
-                max_message_size_bytes=_MESSAGE_BYTES,
-            ) as socket:
-                yield socket
-
+        connect = partial(
+            self._api.open_websocket,
+            version="",
+            base="/api/v1",
+            url=f"namespaces/{self.namespace}/pods/{pod}/portforward",
+            params={"ports": str(port)},
+            subprotocols=["v4.channel.k8s.io"],
+            max_message_size_bytes=_MESSAGE_BYTES,
+        )
         forward = ForwardedPort(connect)
         started = _translated(forward.start(), "get", "pods/portforward", self.namespace)
         number: int = self._call(started)

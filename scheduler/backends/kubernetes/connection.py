@@ -128,12 +128,10 @@ class SchedulerLink:
         except (OSError, TimeoutError, BackendError) as error:
             with self._lock:
                 self.dask, self._ready = None, {}
-            if client is not None:
-                client.close(timeout=1)
             why = repr(error.__cause__ or error)
             if self._forward is not None:
                 why = self._api.forward_trouble(self._forward) or why
-            self._end_forward()
+            self._let_go(client, 1.0)
             if isinstance(error, BackendError):
                 raise
             raise BackendError(
@@ -148,11 +146,7 @@ class SchedulerLink:
             client, self.dask = self.dask, None
             if client is not None:
                 self._before, self._ready = self._ready, {}
-        if client is not None:
-            with suppress(Exception):
-                client.close(timeout=5)
-            client.status = "closed"  # else it tries again, and fails aloud, when it is collected
-        self._end_forward()
+        self._let_go(client, 5.0)
 
     def retire(self, addresses: list[str]) -> None:
         """Let workers take no more; their pods end them when they are deleted.
@@ -186,6 +180,14 @@ class SchedulerLink:
         name = scheduler["metadata"]["name"]
         self._forward = self._api.forward(name, objects.SCHEDULER_PORT)
         return f"tls://127.0.0.1:{self._forward}"
+
+    def _let_go(self, client: Any, within_s: float) -> None:
+        """Close a client of Dask, if there is one, and the way to it."""
+        if client is not None:
+            with suppress(Exception):
+                client.close(timeout=within_s)
+            client.status = "closed"  # else it tries again, and fails aloud, when it is collected
+        self._end_forward()
 
     def _end_forward(self) -> None:
         forward, self._forward = self._forward, None

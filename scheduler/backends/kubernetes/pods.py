@@ -26,10 +26,8 @@ _GENERATED = {
 
 def why_pending(pod: Object) -> str:
     """Return in the cluster's own words why a pod doesn't start; empty if nothing is wrong."""
-    status = pod.get("status", {})
-    for condition in status.get("conditions", ()):
-        if condition.get("type") == "PodScheduled" and condition.get("status") == "False":
-            return f"{condition.get('reason', 'Unschedulable')}: {condition.get('message', '')}"
+    if unplaced := _condition(pod, "PodScheduled", "False"):
+        return f"{unplaced.get('reason', 'Unschedulable')}: {unplaced.get('message', '')}"
     for container in _containers(pod):
         waiting = container.get("state", {}).get("waiting", {})
         reason = waiting.get("reason", "")
@@ -47,15 +45,13 @@ def is_silent(pod: Object) -> bool:
     """Tell whether a pod has a node but no container that ever ran, and no reason for it."""
     if why_pending(pod) or pod.get("status", {}).get("phase") != "Pending":
         return False
-    conditions = pod["status"].get("conditions", ())
-    return any(one["type"] == "PodScheduled" and one["status"] == "True" for one in conditions)
+    return _condition(pod, "PodScheduled") is not None
 
 
 def why_no_pod(deployment: Object) -> str:
     """Return why a deployment could make no pod at all, for example its quota; else empty."""
-    for condition in deployment.get("status", {}).get("conditions", ()):
-        if condition.get("type") == "ReplicaFailure" and condition.get("status") == "True":
-            return f"{condition.get('reason', 'FailedCreate')}: {condition.get('message', '')}"
+    if failure := _condition(deployment, "ReplicaFailure"):
+        return f"{failure.get('reason', 'FailedCreate')}: {failure.get('message', '')}"
     return ""
 
 
@@ -64,9 +60,8 @@ def why_gone(pod: Object | None) -> Loss:
     if pod is None:
         return Loss(Outcome.PREEMPTED, "its pod was deleted")
     status = pod.get("status", {})
-    for condition in status.get("conditions", ()):
-        if condition.get("type") == "DisruptionTarget" and condition.get("status") == "True":
-            return Loss(Outcome.PREEMPTED, _said(condition))
+    if disruption := _condition(pod, "DisruptionTarget"):
+        return Loss(Outcome.PREEMPTED, _said(disruption))
     if status.get("reason") in _TAKEN_AWAY:
         return Loss(Outcome.PREEMPTED, _said(status))
     for container in _containers(pod):
@@ -94,8 +89,16 @@ def life_of(pod: Object) -> str:
 
 def is_ready(pod: Object) -> bool:
     """Tell whether a pod's containers are all ready."""
-    conditions = pod.get("status", {}).get("conditions", ())
-    return any(one.get("type") == "Ready" and one.get("status") == "True" for one in conditions)
+    return _condition(pod, "Ready") is not None
+
+
+def _condition(of: Object, kind: str, status: str = "True") -> Object | None:
+    """Return the condition of a kind if it has this status."""
+    conditions: Iterable[Object] = of.get("status", {}).get("conditions", ())
+    for one in conditions:
+        if one.get("type") == kind and one.get("status") == status:
+            return one
+    return None
 
 
 def _containers(pod: Object) -> Iterable[Object]:

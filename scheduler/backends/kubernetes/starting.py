@@ -16,14 +16,6 @@ SILENT_FOR_S = 10.0
 ASK_EVERY_S = 5.0
 
 
-def _keeps_away(warning: str) -> bool:
-    """Tell whether a warning is of what keeps a pod from starting once it has a node."""
-    reason = warning.partition(":")[0]
-    return reason == "NetworkNotReady" or (
-        reason.startswith("Failed") and reason != "FailedScheduling"
-    )
-
-
 class Warns(Protocol):
     """What tells warnings."""
 
@@ -58,3 +50,11 @@ class Starting:
             told = [one for one in self._api.warnings_of(name) if _keeps_away(one)]
             self._said[name] = told[-1] if told else ""
         return self._said.get(name, "")
+
+
+def _keeps_away(warning: str) -> bool:
+    """Tell whether a warning is of what keeps a pod from starting once it has a node."""
+    reason = warning.partition(":")[0]
+    return reason == "NetworkNotReady" or (
+        reason.startswith("Failed") and reason != "FailedScheduling"
+    )
