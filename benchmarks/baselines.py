@@ -18,8 +18,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from fitcast.history.records import Outcome, Record
-from fitcast.sizing.features import Described, describe, scaled
-from fitcast.sizing.points import Vocabulary, places_of
+from fitcast.sizing.laws.features import Described, describe, scaled
+from fitcast.sizing.learning.points import Vocabulary, places_of
 
 Array = npt.NDArray[np.float64]
 Baseline = Callable[[Sequence[Record], Sequence[Record]], tuple[Array, Array]]

@@ -24,10 +24,10 @@ from benchmarks.judging import Row, as_table
 from benchmarks.report import Goal, Report
 from fitcast.history.codec import read_parquet
 from fitcast.history.records import Estimate, Outcome
-from fitcast.scheduler.backends.simulated import SimulatedBackend
-from fitcast.scheduler.decisions import Decisions
-from fitcast.scheduler.events import AttemptEnded, Event, Start, Submitted
-from fitcast.scheduler.pools import Pool, WorkerSize, planned_workers
+from fitcast.scheduler.plan.decisions import Decisions
+from fitcast.scheduler.plan.events import AttemptEnded, Event, Start, Submitted
+from fitcast.scheduler.plan.pools import Pool, WorkerSize, planned_workers
+from fitcast.scheduler.plan.simulator import SimulatedBackend
 
 Array = npt.NDArray[np.float64]
 

@@ -35,8 +35,8 @@ from benchmarks.splits import (
 )
 from fitcast.history.codec import read_parquet
 from fitcast.history.records import Estimate, Outcome, Record
-from fitcast.sizing.correction import SweepCorrection
-from fitcast.sizing.model import SizingModel
+from fitcast.sizing.learning.correction import SweepCorrection
+from fitcast.sizing.learning.model import SizingModel
 
 DATA = Path(__file__).parent / "data" / "campaign.parquet"
 

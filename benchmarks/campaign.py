@@ -38,13 +38,13 @@ from fitcast.errors import FitcastError
 from fitcast.flights import load_flights
 from fitcast.history.codec import read_parquet, write_parquet
 from fitcast.history.records import Outcome, Record, Request
-from fitcast.sizing.model import SizingModel
-from fitcast.trainer.attempts import AttemptSpec, Measured
+from fitcast.sizing.learning.model import SizingModel
+from fitcast.trainer.attempt.runner import AttemptRunner
+from fitcast.trainer.attempt.spec import AttemptSpec, Measured
 from fitcast.trainer.machine_speed import machine_speed
-from fitcast.trainer.requests import Shape, request_for, shape_of
-from fitcast.trainer.runner import AttemptRunner
 from fitcast.trainer.sealing import new_key, seal
-from fitcast.trainer.sweep import Fit, PreparedSweep, Sweep
+from fitcast.trainer.sweep.prepared import Fit, PreparedSweep, Sweep
+from fitcast.trainer.sweep.requests import Shape, request_for, shape_of
 
 DEADLINE_S = 40.0
 LIMIT_BYTES = 2 * 2**30

@@ -13,8 +13,8 @@ import numpy as np
 
 from benchmarks.judging import Row
 from fitcast.errors import WaitTimeoutError
-from fitcast.scheduler.eta import Eta
-from fitcast.scheduler.workflow import Workflow
+from fitcast.scheduler.forecast.eta import Eta
+from fitcast.scheduler.session.workflow import Workflow
 
 EVERY_S = 0.1
 SHARES = (0.0, 0.25, 0.5, 0.75)

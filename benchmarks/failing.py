@@ -23,9 +23,9 @@ from sklearn.svm import SVC, LinearSVC
 
 from benchmarks.records import attempt_record
 from fitcast.history.records import Outcome, Record
-from fitcast.sizing.model import SizingModel
-from fitcast.trainer.attempts import Measured
-from fitcast.trainer.requests import plain_params, request_for, shape_of
+from fitcast.sizing.learning.model import SizingModel
+from fitcast.trainer.attempt.spec import Measured
+from fitcast.trainer.sweep.requests import plain_params, request_for, shape_of
 
 ROWS = 60
 _BATCH = 10  # fits between two trainings

@@ -1,6 +1,6 @@
 """Sets the constants of the laws so that they forecast the campaign's fits best.
 
-    python -m benchmarks.fit_prior [--data FILE] [--out sizing/prior.json]
+    python -m benchmarks.fit_prior [--data FILE] [--out sizing/laws/prior.json]
 
 A robust regression of the logarithms, law by law, started at the constants as they are and held
 near them where the fits tell nothing. Datasets that ``bench_sizing`` judges the prior on are left
@@ -26,14 +26,14 @@ from benchmarks.parallel import mapped
 from benchmarks.splits import FOLDS, fold_of, group_of, is_held_out, usable
 from fitcast.history.codec import read_parquet
 from fitcast.history.records import Outcome, Record, Request
-from fitcast.sizing.families import FAMILIES
-from fitcast.sizing.features import Described, describe
-from fitcast.sizing.prior import Cost, constants, cost_of, law_name
-from fitcast.sizing.quantities import Quantity, chance_variance, law_of
+from fitcast.sizing.laws.families import FAMILIES
+from fitcast.sizing.laws.features import Described, describe
+from fitcast.sizing.laws.prior import Cost, constants, cost_of, law_name
+from fitcast.sizing.learning.quantities import Quantity, chance_variance, law_of
 
 Array = npt.NDArray[np.float64]
 
-_PRIOR = Path(__file__).parents[1] / "sizing" / "prior.json"
+_PRIOR = Path(__file__).parents[1] / "sizing" / "laws" / "prior.json"
 _HOLD = 0.1  # weight of a constant's distance from where it started, per e-fold
 _HOLD_POWER = 0.5  # of an exponent's
 _SOFT = 0.25  # of a logarithm, beyond which a fit pulls less

@@ -23,12 +23,12 @@ from sklearn.preprocessing import StandardScaler
 from xgboost import XGBClassifier
 
 from benchmarks.measuring import measure, running
+from benchmarks.scoring import judge
 from fitcast.flights import load_flights
 from fitcast.history.records import Record
-from fitcast.sizing.correction import SweepCorrection
-from fitcast.sizing.model import SizingModel
-from fitcast.sizing.scoring import judge
-from fitcast.trainer.sweep import Sweep
+from fitcast.sizing.learning.correction import SweepCorrection
+from fitcast.sizing.learning.model import SizingModel
+from fitcast.trainer.sweep.prepared import Sweep
 
 
 def _models(

@@ -11,10 +11,10 @@ from pathlib import Path
 
 from benchmarks.records import attempt_record
 from fitcast.history.records import Record
-from fitcast.trainer.attempts import AttemptSpec
-from fitcast.trainer.runner import AttemptRunner
+from fitcast.trainer.attempt.runner import AttemptRunner
+from fitcast.trainer.attempt.spec import AttemptSpec
 from fitcast.trainer.sealing import new_key, seal
-from fitcast.trainer.sweep import Fit, PreparedSweep, Sweep
+from fitcast.trainer.sweep.prepared import Fit, PreparedSweep, Sweep
 
 LIMIT_BYTES = 6 * 2**30
 

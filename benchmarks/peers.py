@@ -34,9 +34,9 @@ from fitcast.history.records import Outcome
 from fitcast.history.store import HistoryStore
 from fitcast.scheduler.backends.local import LocalBackend
 from fitcast.scheduler.backends.machine import usable_cpus
-from fitcast.scheduler.client import Client
-from fitcast.scheduler.workflow import Workflow
-from fitcast.trainer.sweep import Sweep
+from fitcast.scheduler.session.client import Client
+from fitcast.scheduler.session.workflow import Workflow
+from fitcast.trainer.sweep.prepared import Sweep
 
 TIMEOUT_S: Final = 300.0
 """A workflow that takes longer is cancelled: its row says so, the other benchmarks go on."""

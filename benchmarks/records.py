@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 
 from fitcast.history.records import Record, Request
-from fitcast.trainer.attempts import Measured
+from fitcast.trainer.attempt.spec import Measured
 
 
 def attempt_record(

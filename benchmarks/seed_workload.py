@@ -15,8 +15,8 @@ from pathlib import Path
 from benchmarks.judging import Row, as_table
 from fitcast.demo import FOLDS, ROWS, first_models, second_models
 from fitcast.flights import load_flights
-from fitcast.scheduler.client import Client
-from fitcast.trainer.sweep import Sweep
+from fitcast.scheduler.session.client import Client
+from fitcast.trainer.sweep.prepared import Sweep
 
 
 def main() -> None:

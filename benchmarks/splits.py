@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from benchmarks.campaign import is_disturbed
 from fitcast.history.records import Outcome, Record
-from fitcast.sizing.features import describe
+from fitcast.sizing.laws.features import describe
 
 FOLDS = 5
 _SMALL_CELLS = 100_000

@@ -8,7 +8,7 @@ others come one by one. An attempt with less memory than the task needs fails an
 held for the task's whole runtime; the successful one costs what it had too much. One configuration
 for all. Prints, for each workflow, GB·h wasted, failed attempts, milliseconds per decision.
 
-In: reading traces, the game, its costs. Not in: forecasts (:mod:`fitcast.sizing.online`).
+In: reading traces, the game, its costs. Not in: forecasts (:mod:`benchmarks.online`).
 """
 
 import argparse
@@ -26,9 +26,9 @@ import numpy as np
 import pandas as pd
 from sklearn.model_selection import train_test_split
 
+from benchmarks.online import OnlineForecaster, Task
 from fitcast.errors import FitcastError, InvalidDataError
 from fitcast.sizing.allocation import Attempts
-from fitcast.sizing.online import OnlineForecaster, Task
 
 ORDERS = ("shuffled", "chronological")
 LEAST_TASKS = 34  # of a type, else it isn't played

@@ -15,23 +15,23 @@ if TYPE_CHECKING:
     from fitcast.scheduler.backends.kubernetes.backend import KubernetesBackend
     from fitcast.scheduler.backends.kubernetes.pools import KubernetesPool
     from fitcast.scheduler.backends.local import LocalBackend
-    from fitcast.scheduler.client import Client
-    from fitcast.scheduler.eta import Eta
-    from fitcast.scheduler.pools import Pool
-    from fitcast.scheduler.search import SizedSearchCV
-    from fitcast.scheduler.workflow import Workflow
-    from fitcast.trainer.sweep import Sweep
+    from fitcast.scheduler.forecast.eta import Eta
+    from fitcast.scheduler.plan.pools import Pool
+    from fitcast.scheduler.session.client import Client
+    from fitcast.scheduler.session.search import SizedSearchCV
+    from fitcast.scheduler.session.workflow import Workflow
+    from fitcast.trainer.sweep.prepared import Sweep
 
 _HOME_OF = {
-    "Client": "fitcast.scheduler.client",
-    "Eta": "fitcast.scheduler.eta",
+    "Client": "fitcast.scheduler.session.client",
+    "Eta": "fitcast.scheduler.forecast.eta",
     "KubernetesBackend": "fitcast.scheduler.backends.kubernetes.backend",
     "KubernetesPool": "fitcast.scheduler.backends.kubernetes.pools",
     "LocalBackend": "fitcast.scheduler.backends.local",
-    "Pool": "fitcast.scheduler.pools",
-    "SizedSearchCV": "fitcast.scheduler.search",
-    "Sweep": "fitcast.trainer.sweep",
-    "Workflow": "fitcast.scheduler.workflow",
+    "Pool": "fitcast.scheduler.plan.pools",
+    "SizedSearchCV": "fitcast.scheduler.session.search",
+    "Sweep": "fitcast.trainer.sweep.prepared",
+    "Workflow": "fitcast.scheduler.session.workflow",
 }
 
 __all__ = [

@@ -10,8 +10,8 @@ from fitcast.errors import FitcastError, InvalidPoolError, InvalidSweepError
 from fitcast.version import __version__
 
 if TYPE_CHECKING:
-    from fitcast.scheduler.pools import Pool
-    from fitcast.trainer.sweep import Sweep
+    from fitcast.scheduler.plan.pools import Pool
+    from fitcast.trainer.sweep.prepared import Sweep
 
 app = typer.Typer(
     help="Forecasts what every machine-learning fit needs, then runs the fits on Dask.",
@@ -61,7 +61,7 @@ def run(file: File) -> None:
     from rich.console import Console
 
     from fitcast.reports import print_accuracy, print_estimate, print_result
-    from fitcast.scheduler.client import Client
+    from fitcast.scheduler.session.client import Client
 
     console = Console()
     sweep = _sweep_of(file)
@@ -94,7 +94,7 @@ def estimate(
     from rich.console import Console
 
     from fitcast.reports import print_estimate, print_what_if
-    from fitcast.scheduler.client import Client
+    from fitcast.scheduler.session.client import Client
 
     pools = [_pool_of(one) for one in pool] if pool else None
     sweep = _sweep_of(file)
@@ -116,7 +116,7 @@ def train(
     from fitcast.history.mlflow_models import MlflowModels
     from fitcast.history.mlflow_store import MlflowHistory
     from fitcast.history.models import rollback
-    from fitcast.scheduler.learning import Learner
+    from fitcast.scheduler.session.learning import Learner
     from fitcast.settings import Settings
 
     settings = Settings()
@@ -144,7 +144,7 @@ def list_history(
     from rich.table import Table
 
     from fitcast.history.mlflow_store import MlflowHistory
-    from fitcast.scheduler.eta import span
+    from fitcast.scheduler.forecast.eta import span
     from fitcast.settings import Settings
 
     settings = Settings()
@@ -209,7 +209,7 @@ def ui(
 
 
 def _pool_of(written: str) -> "Pool":
-    from fitcast.scheduler.pools import Pool
+    from fitcast.scheduler.plan.pools import Pool
 
     parts = written.split(":")
     try:
@@ -234,7 +234,7 @@ def _pool_of(written: str) -> "Pool":
 def _sweep_of(file: Path) -> "Sweep":
     import runpy
 
-    from fitcast.trainer.sweep import Sweep
+    from fitcast.trainer.sweep.prepared import Sweep
 
     if not file.is_file():
         raise InvalidSweepError(f"there is no file {file}; give a Python file that defines `sweep`")

@@ -7,10 +7,10 @@ from rich.console import Console
 
 from fitcast.flights import load_flights
 from fitcast.reports import print_accuracy, print_estimate, print_result
-from fitcast.scheduler.client import Client
-from fitcast.scheduler.eta import span
-from fitcast.scheduler.pools import Pool
-from fitcast.trainer.sweep import Sweep
+from fitcast.scheduler.forecast.eta import span
+from fitcast.scheduler.plan.pools import Pool
+from fitcast.scheduler.session.client import Client
+from fitcast.trainer.sweep.prepared import Sweep
 
 ROWS = 90_000
 FOLDS = 5

@@ -8,12 +8,12 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from fitcast.scheduler.eta import Eta, span
+from fitcast.scheduler.forecast.eta import Eta, span
 
 if TYPE_CHECKING:
-    from fitcast.scheduler.results import Result
-    from fitcast.scheduler.sweep_forecast import SweepEstimate
-    from fitcast.scheduler.workflow import Workflow
+    from fitcast.scheduler.forecast.sweep_forecast import SweepEstimate
+    from fitcast.scheduler.session.results import Result
+    from fitcast.scheduler.session.workflow import Workflow
 
 _MIB = 2**20
 

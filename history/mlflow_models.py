@@ -1,7 +1,8 @@
 """Versions of the sizing model in MLflow's Model Registry.
 
 In: how a version becomes a run, its files and an entry of the registry. Not in: what is in the
-files (:mod:`fitcast.sizing.model_files`), opening MLflow (:mod:`fitcast.history.mlflow_store`).
+files (:mod:`fitcast.sizing.learning.model_files`), opening MLflow
+(:mod:`fitcast.history.mlflow_store`).
 """
 
 import tempfile

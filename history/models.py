@@ -2,7 +2,8 @@
 
 In: what a version is, the interface :class:`ModelRegistry`, its in-memory twin. Not in: MLflow's
 Model Registry (:mod:`fitcast.history.mlflow_models`), what is in a model's files
-(:mod:`fitcast.sizing.model_files`), when a model is replaced (:mod:`fitcast.scheduler.learning`).
+(:mod:`fitcast.sizing.learning.model_files`), when a model is replaced
+(:mod:`fitcast.scheduler.session.learning`).
 """
 
 import threading

@@ -1,8 +1,8 @@
 """How much memory each attempt gets: the sequence that wastes least, failed attempts included.
 
-In: scenarios of the demand, where they come from if the forecast is log-normal, and the policy
-that turns them into attempts. Pure; it sizes the fits and their retries, and plays the public
-traces. Not in: forecasting the demand (:mod:`fitcast.sizing.online`, :mod:`fitcast.sizing.model`).
+In: scenarios of the demand, where they come from if the forecast is log-normal, and the policy that
+turns them into attempts. Pure; it sizes the fits and their retries, and plays the public traces.
+Not in: forecasting the demand (:mod:`benchmarks.online`, :mod:`fitcast.sizing.learning.model`).
 
 An attempt that gets less memory than is needed fails, and what it held is lost; one that gets more
 wastes the difference. With attempts ``a1 < a2 < …`` and scenarios ``y`` of weight ``w``, every
@@ -21,7 +21,7 @@ from scipy.special import ndtri
 
 from fitcast.errors import InvalidInputError
 from fitcast.history.records import Estimate
-from fitcast.sizing.forecast import Z95
+from fitcast.sizing.learning.forecast import Z95
 
 Array = npt.NDArray[np.float64]
 Places = npt.NDArray[np.int64]

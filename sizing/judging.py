@@ -1,8 +1,8 @@
 """Which of two sizing models forecasts better, and whether one may be used at all.
 
 In: the loss of a model on records that it didn't learn from, and the verdict. Not in: numbers for
-people (:mod:`fitcast.sizing.scoring`), what follows from a verdict
-(:mod:`fitcast.scheduler.learning`).
+people (:mod:`benchmarks.scoring`), what follows from a verdict
+(:mod:`fitcast.scheduler.session.learning`).
 """
 
 import math
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fitcast.history.records import Estimate, Outcome, Record
-from fitcast.sizing.model import SizingModel
+from fitcast.sizing.learning.model import SizingModel
 
 HELD_OUT_SHARE = 0.3
 """Share of the new records, the newest of them, that a challenger is judged on."""

@@ -1,7 +1,8 @@
 """Which tiny fits on a sample would make a sweep's forecast surer, and are worth their time.
 
-In: the choice. Not in: running them (:mod:`fitcast.scheduler.probes`). What they tell needs no
-rule of its own: they are records of the same dataset on fewer rows, and the law carries them over.
+In: the choice. Not in: running them (:mod:`fitcast.scheduler.forecast.probes`). What they tell
+needs no rule of its own: they are records of the same dataset on fewer rows, and the law carries
+them over.
 """
 
 from collections.abc import Mapping

@@ -1,7 +1,8 @@
 """Estimate → the chance that an attempt fails: for lack of memory, of time, by its own error.
 
 In: probabilities at a given limit. Not in: which limit is chosen
-(:mod:`fitcast.sizing.allocation`), how the forecast came about (:mod:`fitcast.sizing.model`).
+(:mod:`fitcast.sizing.allocation`), how the forecast came about
+(:mod:`fitcast.sizing.learning.model`).
 """
 
 import math

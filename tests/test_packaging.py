@@ -72,7 +72,7 @@ def test_the_wheel_says_its_version_licence_and_command(wheel):
 
 def test_a_module_of_the_wheel_is_imported_from_it_and_not_from_the_tree(wheel, tmp_path):
     _, path, _ = wheel
-    code = "import fitcast.history.records as m, fitcast.trainer.attempts; print(m.__file__)"
+    code = "import fitcast.history.records as m, fitcast.trainer.attempt.spec; print(m.__file__)"
     run = subprocess.run(
         [sys.executable, "-P", "-c", f"import sys; sys.path.insert(0, {str(path)!r}); {code}"],
         cwd=tmp_path,

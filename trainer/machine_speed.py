@@ -1,7 +1,7 @@
 """How fast one core of this machine is, beside the one that the prior was measured on.
 
 In: a micro-benchmark of about a second, and keeping its answer per host. Not in: what a forecast
-makes of it (:meth:`fitcast.sizing.model.SizingModel.for_machine`).
+makes of it (:meth:`fitcast.sizing.learning.model.SizingModel.for_machine`).
 
 Four kernels that fits are made of: adding up into histograms (memory), sorting, multiplying
 matrices, growing a tree by compiled code. Each is timed by its thread's own CPU time and the

@@ -1,7 +1,7 @@
 """The binned rows of XGBoost and LightGBM, made once for several fits of one process.
 
 In: what two models must agree in to train on the same bins, keeping the bins of one fit for the
-next. Not in: which fits run in one process (:mod:`fitcast.scheduler.batching`).
+next. Not in: which fits run in one process (:mod:`fitcast.scheduler.plan.batching`).
 
 Both libraries turn the training rows into a matrix of small integers before the first tree: 40 ns
 per cell, a tenth of an ordinary fit, and the same for all candidates that differ in how trees grow.
@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final
 
-from fitcast.trainer.models import public_path
+from fitcast.trainer.naming import public_path
 
 _BOOSTING: Final = (
     *("n_estimators", "learning_rate", "importance_type", "verbosity"),

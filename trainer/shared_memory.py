@@ -1,8 +1,8 @@
 """Blocks of memory that many processes share: anonymous files that never have a name.
 
 In: how an object lies in a block (pickle protocol 5, large buffers out of band and aligned),
-writing, freezing and mapping blocks. Not in: encryption (:mod:`fitcast.trainer.sealing`), who
-holds which block (:mod:`fitcast.trainer.split_blocks`, :mod:`fitcast.trainer.runner`).
+writing, freezing and mapping blocks. Not in: encryption (:mod:`fitcast.trainer.sealing`), who holds
+which block (:mod:`fitcast.trainer.attempt.split_blocks`, :mod:`fitcast.trainer.attempt.runner`).
 
 A block is mapped privately: a process may write to what it mapped, which copies the pages it
 writes and reaches nobody else. Linux only.

@@ -1,7 +1,7 @@
 """Pipeline steps that several fits of one process have in common, fitted and applied once.
 
 In: handing out what the earlier fit made. Not in: which steps two pipelines share
-(:mod:`fitcast.trainer.sharing`), the fit itself (:mod:`fitcast.trainer.fitting`).
+(:mod:`fitcast.trainer.sharing`), the fit itself (:mod:`fitcast.trainer.attempt.fitting`).
 
 It uses scikit-learn's own way in: a pipeline's ``memory``. Steps that the next fit has too are
 kept: the fitted steps, and the rows as the last of them gave them. Nothing else is held, so a

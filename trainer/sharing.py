@@ -1,8 +1,8 @@
 """Work that several fits of one process have in common: which it is, and doing it once.
 
 In: what two estimators share on equal rows, what a fit takes from the one before it and leaves to
-the one after it. Not in: which fits run in one process (:mod:`fitcast.scheduler.batching`), how
-steps and bins are handed on (:mod:`fitcast.trainer.shared_steps`,
+the one after it. Not in: which fits run in one process (:mod:`fitcast.scheduler.plan.batching`),
+how steps and bins are handed on (:mod:`fitcast.trainer.shared_steps`,
 :mod:`fitcast.trainer.shared_bins`).
 """
 

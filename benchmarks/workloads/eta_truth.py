@@ -39,7 +39,7 @@ from benchmarks.eta_asked import SHARES, Answer, answers_at, asked_until_over, j
 from benchmarks.judging import Row
 from benchmarks.report import Goal, Report
 from fitcast.flights import load_flights
-from fitcast.trainer.sweep import Sweep
+from fitcast.trainer.sweep.prepared import Sweep
 
 Models = dict[str, tuple[Any, dict[str, list[Any]]]]
 Data = tuple[np.ndarray, np.ndarray]

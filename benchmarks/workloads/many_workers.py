@@ -36,11 +36,11 @@ from fitcast.history.store import MemoryHistory
 from fitcast.scheduler.backends.dask_config import dask_config
 from fitcast.scheduler.backends.fixed import FixedWorkers
 from fitcast.scheduler.backends.protocol import Listener
-from fitcast.scheduler.client import Client
-from fitcast.scheduler.pools import Pool, WorkerSize
-from fitcast.scheduler.worker_plugin import PLUGIN_NAME
-from fitcast.trainer.attempts import AttemptSpec, Measured
-from fitcast.trainer.sweep import Sweep
+from fitcast.scheduler.plan.pools import Pool, WorkerSize
+from fitcast.scheduler.session.client import Client
+from fitcast.scheduler.worker.plugin import PLUGIN_NAME
+from fitcast.trainer.attempt.spec import AttemptSpec, Measured
+from fitcast.trainer.sweep.prepared import Sweep
 
 WORKERS = 64
 FITS = 10_000

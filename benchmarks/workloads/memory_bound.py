@@ -36,8 +36,8 @@ from benchmarks.watching import Peak, watched
 from fitcast.history.records import Outcome
 from fitcast.scheduler.backends.local import LocalBackend
 from fitcast.scheduler.backends.machine import usable_cpus
-from fitcast.scheduler.pools import Pool
-from fitcast.scheduler.workflow import Workflow
+from fitcast.scheduler.plan.pools import Pool
+from fitcast.scheduler.session.workflow import Workflow
 
 ROWS = 40_000
 FOLDS = 3

@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping
 from typing import Self
 
 from fitcast.scheduler.backends.protocol import Limit, Loss
-from fitcast.scheduler.pools import Pool, WorkerSize, planned_workers
+from fitcast.scheduler.plan.pools import Pool, WorkerSize, planned_workers
 from fitcast.trainer.sealing import SealedDataset
 
 

@@ -1,8 +1,8 @@
 """The backend of one machine: a Dask scheduler here, a worker process per pool worker.
 
-Only the life of the cluster: sizes, processes, TLS, and who is there. What runs on it is decided
-in :mod:`fitcast.scheduler.decisions` and carried out by :mod:`fitcast.scheduler.dispatcher`; when a
-worker is replaced is decided in :mod:`fitcast.scheduler.backends.upkeep`.
+Only the life of the cluster: sizes, processes, TLS, and who is there. What runs on it is decided in
+:mod:`fitcast.scheduler.plan.decisions` and carried out by :mod:`fitcast.scheduler.run.dispatcher`;
+when a worker is replaced is decided in :mod:`fitcast.scheduler.backends.upkeep`.
 """
 
 import logging
@@ -23,7 +23,7 @@ from fitcast.scheduler.backends.machine import (
 )
 from fitcast.scheduler.backends.protocol import Listener
 from fitcast.scheduler.backends.upkeep import Upkeep
-from fitcast.scheduler.pools import WORKER_OVERHEAD_BYTES, Pool, WorkerSize, check_pools
+from fitcast.scheduler.plan.pools import WORKER_OVERHEAD_BYTES, Pool, WorkerSize, check_pools
 
 SILENT_AFTER_S = 30.0
 """A worker without a sign of life for so long counts as lost, unless the user says otherwise."""
@@ -96,7 +96,7 @@ class LocalBackend(FixedWorkers):
         import dask
         from distributed import Client, Nanny, Scheduler, Security
 
-        from fitcast.scheduler.worker_plugin import FitWorker
+        from fitcast.scheduler.worker.plugin import FitWorker
 
         with dask.config.set(dask_config()):
             try:

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from fitcast.errors import BackendError
 from fitcast.history.records import Outcome
-from fitcast.scheduler.pools import Pool, WorkerSize
+from fitcast.scheduler.plan.pools import Pool, WorkerSize
 from fitcast.trainer.sealing import SealedDataset
 
 

@@ -2,7 +2,7 @@
 
 Two parts: the rules, pure, a :class:`Watched` per worker; and the look at a running Dask cluster
 that feeds them. Not in: starting and ending the cluster (:mod:`fitcast.scheduler.backends.local`),
-what the loss of a worker means for its fits (:mod:`fitcast.scheduler.decisions`).
+what the loss of a worker means for its fits (:mod:`fitcast.scheduler.plan.decisions`).
 
 A worker answers as long as its heartbeats come. Fits run in processes of their own, so a healthy
 worker always has a moment for one; a stopped one (SIGSTOP, a debugger, a frozen container) hasn't.

@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from fitcast.scheduler.leases import Lease, memory_root
+from fitcast.scheduler.session.leases import Lease, memory_root
 
 FITCAST = str(Path(sys.executable).with_name("fitcast"))
 SWEEP = """

@@ -3,7 +3,7 @@ import pytest
 
 from benchmarks.bench_scale import Fits, bounds_s, naive, rows, some_fits, some_pools
 from benchmarks.judging import as_table
-from fitcast.scheduler.pools import Pool, planned_workers
+from fitcast.scheduler.plan.pools import Pool, planned_workers
 
 GIB = 2**30
 

@@ -20,9 +20,9 @@ from benchmarks.splits import (
 )
 from fitcast.history.codec import read_parquet
 from fitcast.history.records import Outcome
-from fitcast.sizing.features import describe
-from fitcast.sizing.model import SizingModel
-from fitcast.sizing.prior import constants, cost_of
+from fitcast.sizing.laws.features import describe
+from fitcast.sizing.laws.prior import constants, cost_of
+from fitcast.sizing.learning.model import SizingModel
 
 FOREST = "sklearn.ensemble.RandomForestClassifier"
 LGBM = "lightgbm.LGBMClassifier"

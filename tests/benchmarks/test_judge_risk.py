@@ -5,7 +5,7 @@ from benchmark_making import BASE_BYTES, record, request
 from benchmarks import failing
 from benchmarks.judge_risk import Events, brier_rows, events_of, plot, reliability_rows
 from benchmarks.judging import Forecasts
-from fitcast.sizing.model import SizingModel
+from fitcast.sizing.learning.model import SizingModel
 
 
 def test_brier_scores_know_a_forecaster_from_a_coin():

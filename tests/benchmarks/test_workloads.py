@@ -18,7 +18,7 @@ from benchmarks.workloads.eta_truth import KINDS, sweeps
 from benchmarks.workloads.memory_bound import bound_s
 from benchmarks.workloads.ragged import task as ragged
 from benchmarks.workloads.seed import task as seed
-from fitcast.scheduler.eta import Eta
+from fitcast.scheduler.forecast.eta import Eta
 
 
 def eta(p10_s, p50_s, p90_s):

@@ -13,10 +13,10 @@ import pandas as pd
 from fitcast import Client, KubernetesBackend, KubernetesPool, LocalBackend, Pool, Sweep, errors
 from fitcast.history.records import Estimate
 from fitcast.history.store import MemoryHistory
-from fitcast.scheduler.backends.scenario import Behaviour, Cancelled, Scenario, play
-from fitcast.scheduler.events import FitKey, Submitted
+from fitcast.scheduler.plan.events import FitKey, Submitted
 from tests.acceptance.estimators import Majority, WorkerKiller
 from tests.kubernetes.clusters import a_cluster
+from tests.scheduler.plan.scenario import Behaviour, Cancelled, Scenario, play
 
 MIB = 2**20
 BASE_MIB = 150  # of a process that does nothing, about

@@ -3,7 +3,7 @@
 import pytest
 from backend_drivers import DRIVERS, Does
 
-from fitcast.scheduler.decisions import MOST_WORKERS_LOST
+from fitcast.scheduler.plan.decisions import MOST_WORKERS_LOST
 
 
 @pytest.fixture(

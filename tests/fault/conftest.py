@@ -6,7 +6,7 @@ import pytest
 
 from fitcast import Client, LocalBackend, Pool
 from fitcast.history.store import MemoryHistory
-from fitcast.scheduler.leases import memory_root
+from fitcast.scheduler.session.leases import memory_root
 from tests.fault import holding
 
 MIB = 2**20

@@ -12,8 +12,8 @@ from sklearn.model_selection import StratifiedKFold, cross_val_score
 
 from fitcast import Client
 from fitcast.history.records import Outcome
-from fitcast.scheduler.leases import memory_root
-from fitcast.scheduler.workflow import Workflow
+from fitcast.scheduler.session.leases import memory_root
+from fitcast.scheduler.session.workflow import Workflow
 from tests.fault.estimators import Lingers
 
 MARK = np.float64(np.random.default_rng().random())

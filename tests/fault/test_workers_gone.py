@@ -17,7 +17,7 @@ import pytest
 
 from fitcast import Client, LocalBackend, Pool, errors
 from fitcast.history.store import MemoryHistory
-from fitcast.scheduler.leases import Lease, memory_root
+from fitcast.scheduler.session.leases import Lease, memory_root
 from tests.fault import harm, holding
 from tests.fault.test_kills import FITS, submit
 

@@ -10,7 +10,7 @@ from fitcast.errors import HistoryError
 from fitcast.history.foreign_runs import ForeignRun, read_runs
 from fitcast.history.mlflow_import import ForeignExperiment, import_runs
 from fitcast.history.store import MemoryHistory
-from fitcast.sizing.model import SizingModel
+from fitcast.sizing.learning.model import SizingModel
 
 AUTOLOGGED = """
 import sys, mlflow

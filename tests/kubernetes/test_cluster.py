@@ -7,8 +7,8 @@ from fitcast import KubernetesBackend
 from fitcast.scheduler.backends.kubernetes.connection import SchedulerLink
 from fitcast.scheduler.backends.kubernetes.groups import GROUP_LABEL, WorkerGroups
 from fitcast.scheduler.backends.kubernetes.objects import Named
-from fitcast.trainer.datasets import DatasetContent
 from fitcast.trainer.sealing import new_key, seal
+from fitcast.trainer.sweep.datasets import DatasetContent
 from tests.kubernetes.conftest import LARGE, SMALL
 
 

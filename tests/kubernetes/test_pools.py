@@ -11,7 +11,7 @@ from fitcast.scheduler.backends.kubernetes.pools import (
     pools_of_nodes,
     quantity,
 )
-from fitcast.scheduler.pools import WORKER_OVERHEAD_BYTES
+from fitcast.scheduler.plan.pools import WORKER_OVERHEAD_BYTES
 
 GIB = 2**30
 

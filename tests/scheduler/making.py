@@ -1,7 +1,7 @@
 """What tests of the plan are made of."""
 
 from fitcast.history.records import Estimate
-from fitcast.scheduler.events import Submitted
+from fitcast.scheduler.plan.events import Submitted
 
 MIB = 2**20
 

@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 from sizing_making import request
 
-from fitcast.sizing.model import SizingModel
+from fitcast.sizing.learning.model import SizingModel
 from fitcast.sizing.probing import BUDGET, choose_probes
 
 FOREST = "sklearn.ensemble.RandomForestClassifier"

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from sizing_making import request
 
 from fitcast.errors import InvalidInputError
-from fitcast.sizing.model import SizingModel
+from fitcast.sizing.learning.model import SizingModel
 from fitcast.sizing.risk import out_of_memory_probability, out_of_time_probability, risk_of
 
 (ESTIMATE,) = SizingModel.prior().estimate([request()])

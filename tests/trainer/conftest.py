@@ -9,7 +9,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from running import opened, small_content
 
-from fitcast.trainer.runner import AttemptRunner
+from fitcast.trainer.attempt.runner import AttemptRunner
 
 
 @pytest.fixture(scope="module")

@@ -16,10 +16,10 @@ from sklearn.datasets import make_classification
 from sklearn.metrics import check_scoring
 from sklearn.model_selection import StratifiedKFold
 
-from fitcast.trainer.attempts import AttemptSpec, Job
-from fitcast.trainer.datasets import DatasetContent
-from fitcast.trainer.runner import AttemptRunner
+from fitcast.trainer.attempt.runner import AttemptRunner
+from fitcast.trainer.attempt.spec import AttemptSpec, Job
 from fitcast.trainer.sealing import SealedDataset, new_key, seal
+from fitcast.trainer.sweep.datasets import DatasetContent
 
 
 class Does(ClassifierMixin, BaseEstimator):

@@ -24,7 +24,7 @@ from fitcast.scheduler.backends.kubernetes.pools import (
     pools_of_nodes,
 )
 from fitcast.scheduler.backends.protocol import Workers
-from fitcast.scheduler.pools import Pool, WorkerSize, planned_workers
+from fitcast.scheduler.plan.pools import Pool, WorkerSize, planned_workers
 from fitcast.settings import KubernetesSettings
 from fitcast.trainer.sealing import SealedDataset
 

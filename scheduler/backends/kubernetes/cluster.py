@@ -32,7 +32,7 @@ from fitcast.scheduler.backends.kubernetes.pools import KubernetesPool
 from fitcast.scheduler.backends.kubernetes.scheduler_pod import COMPONENT, SchedulerPod
 from fitcast.scheduler.backends.kubernetes.start_up import HOPELESS_AFTER_S
 from fitcast.scheduler.backends.protocol import Limit, Listener, Loss
-from fitcast.scheduler.pools import WorkerSize, planned_workers
+from fitcast.scheduler.plan.pools import WorkerSize, planned_workers
 from fitcast.trainer.sealing import SealedDataset
 
 log = logging.getLogger(__name__)

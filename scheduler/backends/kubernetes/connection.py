@@ -105,7 +105,7 @@ class SchedulerLink:
         import dask
         from distributed import Client
 
-        from fitcast.scheduler.sealed_transfer import TOPIC, send
+        from fitcast.scheduler.worker.sealed_transfer import TOPIC, send
 
         address = self._address(scheduler)
         # It tells at length of schedulers that are gone, which is ours to deal with.

@@ -22,8 +22,8 @@ from distributed import Nanny, Scheduler, Security
 from fitcast.errors import BackendError
 from fitcast.scheduler.backends.dask_config import dask_config
 from fitcast.scheduler.backends.kubernetes.objects import SCHEDULER_PORT
-from fitcast.scheduler.sealed_transfer import Receiver, SealedSource
-from fitcast.scheduler.worker_plugin import FitWorker
+from fitcast.scheduler.worker.plugin import FitWorker
+from fitcast.scheduler.worker.sealed_transfer import Receiver, SealedSource
 from fitcast.trainer.machine_speed import machine_speed
 
 log = logging.getLogger(__name__)

@@ -1,7 +1,7 @@
 """Pools of pods: how large they are, where they may run, and how many there may be.
 
-Not in: how many there should be right now (:mod:`fitcast.scheduler.pool_sizes`), how a pod looks
-(:mod:`fitcast.scheduler.backends.kubernetes.objects`).
+Not in: how many there should be right now (:mod:`fitcast.scheduler.plan.pool_sizes`), how a pod
+looks (:mod:`fitcast.scheduler.backends.kubernetes.objects`).
 """
 
 import re
@@ -11,7 +11,7 @@ from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from fitcast.errors import InvalidPoolError
-from fitcast.scheduler.pools import WORKER_OVERHEAD_BYTES, Pool, check_pools
+from fitcast.scheduler.plan.pools import WORKER_OVERHEAD_BYTES, Pool, check_pools
 
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,18}[a-z0-9])?$")
 _FACTORS: dict[str, int | Decimal] = {

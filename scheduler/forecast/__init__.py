@@ -1,0 +1,1 @@
+"""When it will be done: ETAs, and what other workers would change."""

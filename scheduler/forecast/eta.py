@@ -1,0 +1,190 @@
+"""When will it be done: quantiles from simulating the plan over sampled runtimes.
+
+The simulator runs the decisions of the live scheduler, so the forecast can't drift from what the
+scheduler does. Errors of the sizing model are drawn together where they are shared: by all fits
+of an algorithm, by the folds of a candidate; drawing each fit alone would make the interval far
+too narrow.
+
+Playing a large plan many times would take too long. There it is played a few times, which tells by
+how much it exceeds its bound (all work on all cores, or the longest fit); many more draws then
+give the bound alone. The ratio hardly varies between draws, the bound does.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+
+from fitcast.history.records import Estimate
+from fitcast.scheduler.forecast.draws import LONGEST_S, Array, Draws, Groups, final_key
+from fitcast.scheduler.plan.decisions import Decisions
+from fitcast.scheduler.plan.events import FinalChosen, FitKey, Submitted
+from fitcast.scheduler.plan.pools import WorkerSize
+from fitcast.scheduler.plan.simulator import SimulatedBackend
+
+FIT_EVENTS_PER_FORECAST = 6_000
+"""Simulated attempts that a forecast may cost: many samples of small workflows, few of large."""
+
+FEWEST_SAMPLES = 8
+MOST_SAMPLES = 200
+FEWEST_PLAYS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Eta:
+    """When a workflow will be done, in seconds from when it was asked.
+
+    Attributes
+    ----------
+    p10_s, p50_s, p90_s : float
+        Quantiles of the seconds that remain.
+    finish_at : datetime
+        The median as a time of day, UTC.
+    """
+
+    p10_s: float
+    p50_s: float
+    p90_s: float
+    finish_at: datetime
+
+    def later(self, seconds: float) -> "Eta":
+        """Return the ETA of what begins so many seconds later."""
+        return Eta(
+            self.p10_s + seconds,
+            self.p50_s + seconds,
+            self.p90_s + seconds,
+            self.finish_at + timedelta(seconds=seconds),
+        )
+
+    def __str__(self) -> str:
+        return f"{span(self.p50_s)} ({span(self.p10_s)} to {span(self.p90_s)})"
+
+
+def span(seconds: float) -> str:
+    """Return a duration as people write it: ``41 s``, ``3 min 20 s``, ``5 h 02 min``."""
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 90:
+        return f"{whole} s"
+    if whole < 5400:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    if whole < 172_800:
+        return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+    return f"{whole / 86_400:,.1f} days"
+
+
+def _finishes(
+    decisions: Decisions,
+    draws: Draws,
+    drawn: Array,
+    finals: Mapping[str, Estimate],
+    now_s: float,
+    overhead_s: float,
+) -> dict[str, float]:
+    """Play the plan once and return when each workflow is done."""
+    plan = decisions.copy()
+    runtime_by_key: dict[FitKey, float] = dict(zip(draws.place, drawn.tolist(), strict=True))
+
+    def runtime_s(key: FitKey, threads: int) -> float:
+        alone_s = runtime_by_key[key]
+        if threads <= 1:
+            return alone_s
+        fit = plan.state.fit(key)
+        return alone_s * fit.runtime_s(threads) / max(fit.runtime_s(1), 1e-9)
+
+    def choose_final(workflow_id: str) -> FinalChosen:
+        estimate = finals.get(workflow_id)
+        name = None if estimate is None else final_key(workflow_id).fit_id
+        return FinalChosen(workflow_id, name, estimate)
+
+    backend = SimulatedBackend(
+        plan, runtime_s, choose_final=choose_final, overhead_s=overhead_s, now_s=now_s
+    )
+    running = list(decisions.running())
+    backend.carry_out(plan.place(now_s))
+    ends_s = {
+        fit.key: max(now_s, fit.started_s + fit.process_ratio * runtime_by_key[fit.key])
+        for fit in running
+        if fit.follows is None
+    }
+    for fit in sorted(running, key=lambda one: one.follows is None):  # followers first
+        backend.resume(fit.key, fit.attempt, ends_s.get(fit.follows or fit.key, now_s))
+    return backend.run()
+
+
+def forecast(
+    decisions: Decisions,
+    groups: Groups,
+    *,
+    finals: Mapping[str, Estimate] | None = None,
+    now_s: float = 0.0,
+    overhead_s: float = 0.0,
+    samples: int | None = None,
+    plays: int | None = None,
+    seed: int = 0,
+) -> dict[str, Eta]:
+    """Forecast when each workflow of a plan will be done.
+
+    Parameters
+    ----------
+    decisions : Decisions
+        The plan as it stands; it isn't changed.
+    groups : Groups
+        Which fits share forecasting errors.
+    finals : mapping of str to Estimate, optional
+        By workflow, what the last fit (the refit) is expected to cost.
+    now_s : float
+        The time in seconds, on the plan's own clock.
+    overhead_s : float
+        Seconds that a slot stays idle between two attempts.
+    samples : int, optional
+        How many draws are made; by default as many as a fixed effort allows.
+    plays : int, optional
+        For how many of them the plan is played at most; the others scale its bound.
+    seed : int
+        Seed of the draws; the same plan and seed give the same forecast.
+
+    Returns
+    -------
+    dict of str to Eta
+        By workflow.
+    """
+    open_fits = max(1, sum(workflow.unsettled for workflow in decisions.workflows.values()))
+    affordable = FIT_EVENTS_PER_FORECAST // open_fits
+    if samples is None:
+        samples = max(FEWEST_SAMPLES, min(MOST_SAMPLES, affordable))
+    if plays is None:
+        plays = max(FEWEST_PLAYS, affordable)
+    plays = min(samples, plays)
+    rng = np.random.default_rng(seed)
+    draws = Draws(decisions, groups, finals or {}, now_s)
+    remaining: dict[str, list[float]] = {workflow_id: [] for workflow_id in decisions.workflows}
+    bounds = []
+    for _ in range(plays):
+        drawn = draws.sample(rng)
+        finishes = _finishes(decisions, draws, drawn, finals or {}, now_s, overhead_s)
+        bounds.append(max(draws.bound_s(drawn), 1e-9))
+        for workflow_id, sampled in remaining.items():
+            sampled.append(finishes.get(workflow_id, now_s + LONGEST_S) - now_s)
+    if plays < samples:
+        more = np.array([draws.bound_s(draws.sample(rng)) for _ in range(MOST_SAMPLES)])
+        for workflow_id, sampled in remaining.items():
+            ratio = float(np.mean(np.divide(sampled, bounds)))
+            remaining[workflow_id] = list(more * ratio)
+    asked_at = datetime.now(UTC)
+    etas = {}
+    for workflow_id, sampled in remaining.items():
+        p10, p50, p90 = (float(q) for q in np.quantile(sampled, (0.1, 0.5, 0.9)))
+        etas[workflow_id] = Eta(p10, p50, p90, asked_at + timedelta(seconds=p50))
+    return etas
+
+
+def plan_for(workers: Sequence[WorkerSize], submitted: Submitted) -> Decisions:
+    """Return the plan of one workflow on workers that have nothing else to do."""
+    decisions = Decisions()
+    for worker in workers:
+        decisions.join(worker)
+    decisions.submit(submitted)
+    return decisions

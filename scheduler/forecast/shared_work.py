@@ -1,0 +1,86 @@
+"""Which fits of a sweep have work in common, and how much it is forecast to be.
+
+Only finds it: whether it pays to run such fits in one process is decided in
+:mod:`fitcast.scheduler.plan.batching`, the sharing itself is done in
+:mod:`fitcast.trainer.sharing`.
+"""
+
+from collections import Counter
+from collections.abc import Mapping
+from statistics import median
+
+from fitcast.history.records import Estimate
+from fitcast.scheduler.plan.events import SharedWork
+from fitcast.sizing.laws.features import describe
+from fitcast.sizing.laws.prior import bins_share, steps_share
+from fitcast.trainer.attempt.spec import Measured
+from fitcast.trainer.sharing import BINS
+from fitcast.trainer.sweep.jobs import WEIGHTS
+from fitcast.trainer.sweep.prepared import PreparedSweep
+
+ENOUGH_SEEN = 3
+"""So many fits that shared work say how much it is."""
+
+_FOLD = " fold "
+
+
+def shared_work(
+    prepared: PreparedSweep, estimates: Mapping[str, Estimate]
+) -> dict[str, SharedWork]:
+    """Return the work that fits have in common with others, by fit_id, where there is any.
+
+    Pipelines whose first steps are equal share them on the same rows, boostings that bin rows
+    equally the bins: of each fit the longest such beginning counts.
+    """
+    if WEIGHTS in prepared.content.columns:
+        return {}  # steps and bins may be made with weights, and aren't shared
+    chains = prepared.work_names
+    counted = Counter(name for chain in chains.values() for name in chain)
+    found: dict[str, SharedWork] = {}
+    shares: dict[int, float] = {}
+    for fit in prepared.fits:
+        index = fit.candidate.index
+        common = [name for name in chains.get(index, ()) if counted[name] > 1]
+        if not common:
+            continue
+        if index not in shares:
+            runtime_s = estimates[fit.fit_id].runtime_s_p50
+            described = describe(fit.request)
+            steps = sum(not name.startswith(BINS) for name in common)
+            shares[index] = steps_share(described, steps, runtime_s) if steps else 0.0
+            if len(common) > steps:
+                shares[index] += bins_share(described, runtime_s)
+        found[fit.fit_id] = SharedWork(f"{common[-1]}{_FOLD}{fit.fold}", shares[index])
+    return found
+
+
+def corrected(
+    work: Mapping[str, SharedWork], measured: Mapping[str, Measured], process_start_s: float
+) -> dict[str, SharedWork]:
+    """Return the work in common with its share as fits have shown it, by fit_id.
+
+    Parameters
+    ----------
+    work
+        As it was forecast, by fit_id.
+    measured
+        Fits that ended; what their `shared_s` says includes the start of a process.
+    process_start_s
+        How much that is, in seconds.
+    """
+    seen: dict[str, list[float]] = {}
+    for fit_id, one in measured.items():
+        alone_s = one.runtime_s + one.shared_s - process_start_s
+        if fit_id in work and one.shared_s > 0 and alone_s > 0:
+            share = (one.shared_s - process_start_s) / alone_s
+            seen.setdefault(_steps(work[fit_id]), []).append(min(max(share, 0.0), 1.0))
+    shares = {name: median(all_of) for name, all_of in seen.items() if len(all_of) >= ENOUGH_SEEN}
+    return {
+        fit_id: SharedWork(one.name, shares[_steps(one)])
+        for fit_id, one in work.items()
+        if _steps(one) in shares
+    }
+
+
+def _steps(work: SharedWork) -> str:
+    return work.name.rpartition(_FOLD)[0]

@@ -1,0 +1,1 @@
+"""What is to be done: events in, actions out; pure."""

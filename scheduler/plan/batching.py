@@ -1,0 +1,114 @@
+"""Which fits run one after another in the same process: short ones, and those that share work.
+
+Pure. A process of its own costs a fit tens of milliseconds, and as many of touching memory anew;
+work that candidates have in common (the fitted steps of a pipeline before the last, the bins of a
+boosting) is done once if they follow each other. What speaks against it is the end of the queue,
+where other cores idle: a batch is at most a fair part of what is left (guided self-scheduling:
+Polychronopoulos and Kuck, IEEE Transactions on Computers, 1987).
+"""
+
+from fitcast.scheduler.plan.fit_state import FitState
+from fitcast.scheduler.plan.plan_state import PlanState, WorkflowState
+
+SHORT_S = 1.0
+"""Fits forecast to take less share a process: its start costs them more than 3 % ..."""
+
+SURE_RATIO = 2.5
+"""... if their P90 is at most this many times their median: others wait for them."""
+
+LATE_FACTOR = 3.0
+LATE_S = 1.0
+"""A batch that takes longer than so many times its forecast, and this, gives back what is left."""
+
+MOST_FITS = 400
+LEAST_SHORT_BATCH_S = 0.15
+MOST_SHORT_BATCH_S = 4.0
+"""So long nothing is heard of the fits of a batch: that much may be lost, and no more."""
+
+LEAST_SHARE = 0.05
+LEAST_SHARED_S = 0.005
+"""Work in common that is less is not worth the waiting for each other."""
+
+LEAST_OWN_SHARE = 0.1
+"""At least this part of what a fit doesn't share stays when it follows another."""
+
+MOST_MEMORY_RATIO = 1.1
+"""Fits that need more than this times the first one's memory don't follow it."""
+
+
+def followers_of(
+    state: PlanState, workflow: WorkflowState, fit: FitState, within_s: float
+) -> list[FitState]:
+    """Return the waiting fits that should follow a fit in its process, in order.
+
+    Parameters
+    ----------
+    state : PlanState
+        The plan.
+    workflow : WorkflowState
+        Of the fit, which still waits.
+    fit : FitState
+        The first of its process; with one thread.
+    within_s : float
+        Forecast seconds that all of them may take; infinite if nothing else waits for the place.
+    """
+    if not fit.is_fresh:
+        return []
+    backlog_s = sum(other.waiting.backlog_s() for other in state.workflows.values())
+    fair_s = backlog_s / max(1, state.cpus)
+    if _shares(fit):
+        assert fit.shared is not None
+        found = workflow.waiting.sharing(fit.shared.name)
+        chosen = (workflow.fits[fit_id] for fit_id in found if fit_id != fit.fit_id)
+        same = [one for one in chosen if _shares(one)]
+        same.sort(key=lambda one: (-one.estimate.runtime_s_p50, one.order))
+        # In parts, each part does the work anew: followers may take a good part of what it costs.
+        together_s = (1.0 + 0.5 * fit.shared.share) * fit.estimate.runtime_s_p50
+        limit_s = min(max(0.5 * fair_s, together_s), within_s)
+    elif _is_short(fit):
+        same = [workflow.fits[fit_id] for fit_id in workflow.waiting.shorter(fit, MOST_FITS)]
+        same = [one for one in same if _is_short(one)]
+        fair_s *= follows_in_s(fit) / fit.estimate.runtime_s_p50
+        limit_s = min(max(0.25 * fair_s, LEAST_SHORT_BATCH_S), MOST_SHORT_BATCH_S, within_s)
+    else:
+        return []
+    return _within(fit, same, limit_s)
+
+
+def follows_in_s(fit: FitState) -> float:
+    """Return the forecast runtime of a fit that follows others.
+
+    Its process is started already, and work in common is done.
+    """
+    share = 0.0 if fit.shared is None or not _shares(fit) else fit.shared.share
+    alone_s = fit.estimate.runtime_s_p50
+    own_s = (1.0 - share) * alone_s
+    return max(own_s - fit.process_start_s, LEAST_OWN_SHARE * own_s)
+
+
+def _within(fit: FitState, others: list[FitState], limit_s: float) -> list[FitState]:
+    total_s = fit.estimate.runtime_s_p50
+    most_bytes = MOST_MEMORY_RATIO * fit.wanted_bytes()
+    chosen: list[FitState] = []
+    for one in others:
+        if len(chosen) + 1 >= MOST_FITS:
+            break
+        took_s = follows_in_s(one)
+        if not one.is_fresh or one.wanted_bytes() > most_bytes or total_s + took_s > limit_s:
+            continue
+        chosen.append(one)
+        total_s += took_s
+    return chosen
+
+
+def _is_short(fit: FitState) -> bool:
+    estimate = fit.estimate
+    median_s = estimate.runtime_s_p50
+    return median_s < SHORT_S and estimate.runtime_s_p90 <= SURE_RATIO * median_s
+
+
+def _shares(fit: FitState) -> bool:
+    if fit.shared is None:
+        return False
+    shared_s = fit.shared.share * fit.estimate.runtime_s_p50
+    return fit.shared.share >= LEAST_SHARE and shared_s >= LEAST_SHARED_S

@@ -1,0 +1,224 @@
+"""Attempts as Dask tasks: sent to a worker, given up, and what came back of each.
+
+One task is one process of fits: a leader and those that follow it. Not in: what to send
+(:mod:`fitcast.scheduler.plan.decisions`), what an end means for a workflow
+(:mod:`fitcast.scheduler.run.dispatcher`), the worker's side
+(:mod:`fitcast.scheduler.worker.plugin`).
+"""
+
+import math
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from fitcast.errors import FitcastError, SealError
+from fitcast.history.records import Outcome
+from fitcast.scheduler.backends.protocol import Loss
+from fitcast.scheduler.plan import events
+from fitcast.scheduler.plan.events import FitKey
+from fitcast.scheduler.run.runs import Run
+from fitcast.trainer.attempt.spec import AttemptSpec, Measured
+from fitcast.trainer.sweep.prepared import Fit
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """An attempt of a process."""
+
+    key: FitKey
+    attempt: int
+    fit: Fit
+    deadline_s: float
+    begin_within_s: float = math.inf
+
+
+@dataclass(slots=True)
+class Sent:
+    """A process of fits that a worker was given."""
+
+    start: events.Start
+    members: tuple[Member, ...]  # in order; the first one leads
+    future: Any
+    sent_s: float
+
+    def measured(self) -> list[Measured | None]:
+        """Return what became of the members, in order; None for one whose turn never came.
+
+        Raises
+        ------
+        SealError
+            The dataset isn't what was sealed.
+        """
+        try:
+            given: list[Measured | None] = self.future.result(timeout=30)
+            return given
+        except SealError:
+            raise
+        except Exception as error:
+            return self.lost(error)
+        finally:
+            self.future.release()
+
+    def error(self) -> BaseException | None:
+        """Return what its task raised."""
+        error: BaseException | None = self.future.exception(timeout=30)
+        return error
+
+    def lost(
+        self, error: BaseException | None = None, loss: Loss | None = None, *, alone: bool = False
+    ) -> list[Measured | None]:
+        """Return what became of the members if their worker is gone: the first one was lost.
+
+        `loss` says why, if that is known; `alone` whether nothing else ran on the worker, so that
+        it alone can have used up the memory.
+        """
+        first = _lost(self.sent_s, error)
+        if loss is not None and loss.reason:
+            first = replace(first, error_message=f"{first.error_message}: {loss.reason}")
+            if loss.outcome is Outcome.PREEMPTED:
+                first = replace(first, outcome=loss.outcome, error_type="Preempted")
+            elif loss.outcome is Outcome.OUT_OF_MEMORY and alone:
+                peak = self.start.memory_limit_bytes
+                first = replace(first, outcome=loss.outcome, peak_memory_bytes=peak)
+        return [first, *[None] * (len(self.members) - 1)]
+
+
+class DaskAttempts:
+    """What is under way on workers.
+
+    Parameters
+    ----------
+    tell : callable
+        ``tell(sent)``, from any thread, when a process has come to its end.
+    """
+
+    def __init__(self, tell: Callable[[Sent], None]) -> None:
+        self.dask: Any = None  # a connected distributed.Client
+        self._tell = tell
+        self._sent: dict[tuple[FitKey, int], Sent] = {}  # by every member
+
+    def send(self, run: Run, start: events.Start) -> Sent:
+        """Send an attempt and its followers to a worker."""
+        from fitcast.scheduler.worker.plugin import run_attempts
+
+        members = tuple(_members(run, start))
+        specs = tuple(_spec(run, start, member) for member in members)
+        future = self.dask.submit(
+            run_attempts,
+            specs,
+            workers=[start.worker],
+            pure=False,
+            key=f"fit-{run.workflow_id}-{start.key.fit_id}-{start.attempt}",
+        )
+        sent = Sent(start, members, future, time.monotonic())
+        for member in members:
+            self._sent[member.key, member.attempt] = sent
+        future.add_done_callback(lambda _: self._tell(sent))
+        return sent
+
+    def take(self, sent: Sent) -> bool:
+        """Take a process that ended from what is under way; False if it was given up before."""
+        known = self._sent.get((sent.start.key, sent.start.attempt)) is sent
+        self._drop(sent)
+        return known
+
+    def kill(self, kill: events.Kill) -> None:
+        """End the process of an attempt; nothing more is heard of any of its members."""
+        sent = self._sent.get((kill.key, kill.attempt))
+        if sent is None:
+            return
+        self._drop(sent)
+        self.end(kill.key, kill.attempt, kill.worker)
+
+    def end(self, key: FitKey, attempt: int, worker: str) -> None:
+        """End the process of an attempt of which nothing is known here any more."""
+        from fitcast.scheduler.worker.plugin import cancel_attempt
+
+        self._call(cancel_attempt, key.workflow_id, key.fit_id, attempt, workers=[worker])
+
+    def close_dataset(self, dataset_id: str) -> None:
+        """Let all workers forget a dataset."""
+        from fitcast.scheduler.worker.plugin import close_dataset
+
+        if self.dask is not None:
+            self._call(close_dataset, dataset_id)
+
+    def _call(self, coroutine: Callable[..., Any], *given: Any, **where: Any) -> None:
+        """Call something on workers, without waiting: one that hangs doesn't answer."""
+
+        def call() -> None:
+            with suppress(Exception):
+                self.dask.run(coroutine, *given, wait=False, **where)
+
+        threading.Thread(target=call, name="fitcast-call", daemon=True).start()
+
+    def under_way(self) -> list[Sent]:
+        """Return the processes that nobody has told the end of."""
+        return list({id(sent): sent for sent in self._sent.values()}.values())
+
+    def forget(self, worker: str) -> list[Sent]:
+        """Forget what was on a worker that is gone; return it."""
+        gone = {id(sent): sent for sent in self._sent.values() if sent.start.worker == worker}
+        for sent in gone.values():
+            self._drop(sent)
+            sent.future.release()
+        return list(gone.values())
+
+    def _drop(self, sent: Sent) -> None:
+        for member in sent.members:
+            if self._sent.get((member.key, member.attempt)) is sent:
+                del self._sent[member.key, member.attempt]
+
+
+def _members(run: Run, start: events.Start) -> Iterator[Member]:
+    yield Member(start.key, start.attempt, run.rows[start.key.fit_id].fit, start.deadline_s)
+    for one in start.followers:
+        fit = run.rows[one.key.fit_id].fit
+        yield Member(one.key, one.attempt, fit, one.deadline_s, one.begin_within_s)
+
+
+def _spec(run: Run, start: events.Start, member: Member) -> AttemptSpec:
+    assert run.sealed is not None
+    shared = run.shared_work.get(member.key.fit_id)
+    return AttemptSpec(
+        workflow_id=run.workflow_id,
+        fit_id=member.key.fit_id,
+        attempt=member.attempt,
+        dataset_id=run.sealed.dataset_id,
+        job=run.job(member.fit),
+        fold=member.fit.fold,
+        threads=start.threads,
+        memory_limit_bytes=start.memory_limit_bytes,
+        deadline_s=member.deadline_s,
+        share_bytes=start.share_bytes,
+        begin_within_s=member.begin_within_s,
+        shared_work=shared.name if shared is not None else "",
+    )
+
+
+def _lost(sent_s: float, error: BaseException | None) -> Measured:
+    from distributed import KilledWorker
+
+    now = datetime.now(UTC)
+    took_s = time.monotonic() - sent_s
+    if isinstance(error, FitcastError):
+        kind, message = type(error).__name__, str(error)
+    elif error is None or isinstance(error, KilledWorker):
+        kind, message = "WorkerLost", "the worker was lost while it ran"
+    else:
+        kind, message = type(error).__name__, f"the worker was lost ({error!r:.200})"
+    return Measured(
+        outcome=Outcome.WORKER_LOST,
+        runtime_s=took_s,
+        cpu_s=0.0,
+        peak_memory_bytes=0,
+        base_memory_bytes=0,
+        started_at=now - timedelta(seconds=took_s),
+        ended_at=now,
+        error_type=kind,
+        error_message=message,
+    )

@@ -1,0 +1,1 @@
+"""What a fit costs by the rule of its family."""

@@ -1,0 +1,244 @@
+"""What a fit costs by the rule of its family, before anything like it was seen.
+
+In: which law a fit follows, what a pipeline's earlier steps add, the constants (``prior.json``, set
+by ``benchmarks/fit_prior.py``). Not in: the laws themselves (:mod:`fitcast.sizing.laws.tree`,
+:mod:`fitcast.sizing.laws.linear`, :mod:`fitcast.sizing.laws.point`), how far a law may be off
+(:mod:`fitcast.sizing.laws.families`) and what is learned
+(:mod:`fitcast.sizing.learning.gaussian_process`).
+"""
+
+import json
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+from fitcast.sizing.laws import linear, point, tree
+from fitcast.sizing.laws.families import amdahl
+from fitcast.sizing.laws.features import Described
+from fitcast.sizing.laws.law import Constants, Work, between, cells_test, is_sparse, item_bytes
+
+MAX_LOG = 34.0  # of bytes: 580 TB; nothing larger is meant seriously
+MAX_LOG_S = 18.0  # of seconds: two years
+
+
+_UNKNOWN_STEP_SHARE = 0.25
+_BINNING_CELL_S = 4e-8  # XGBoost 45 ns, LightGBM 38 ns: 48,000 rows × 21 columns, one thread
+_KNOWN_STEPS = frozenset(
+    (
+        *("OneHotEncoder", "OrdinalEncoder", "TargetEncoder"),
+        *("PCA", "TruncatedSVD", "KernelPCA"),
+        *("StandardScaler", "MinMaxScaler", "MaxAbsScaler", "RobustScaler", "Normalizer"),
+        *("Binarizer", "SimpleImputer", "VarianceThreshold", "FunctionTransformer"),
+    )
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What the law of a family says of one fit."""
+
+    work_s: float  # at one thread, without starting the process
+    process_s: float  # what every attempt costs, however small
+    memory_bytes: float  # above the process's own
+    text: str  # "forest of 200 trees, depth 12"
+    parallel_fraction: float  # Amdahl's share of work_s that threads divide
+    threading_s: float  # what several threads cost, however few
+
+    def runtime_s(self, threads: int) -> float:
+        """Return wall clock at a number of threads."""
+        runtime_s = self.process_s + self.work_s * amdahl(self.parallel_fraction, threads)
+        return runtime_s + (self.threading_s if threads > 1 else 0.0)
+
+    def effective_fraction(self, threads: int) -> float:
+        """Return Amdahl's share that gives the same gain from one thread to these, or to two."""
+        threads = max(2, threads)
+        gain = 1.0 - self.runtime_s(threads) / self.runtime_s(1)
+        return between(gain / (1.0 - 1.0 / threads), 0.0, 1.0)
+
+
+@cache
+def constants() -> Mapping[str, Any]:
+    """Return the measured constants."""
+    text = (files("fitcast.sizing.laws") / "prior.json").read_text(encoding="utf-8")
+    loaded: dict[str, Any] = json.loads(text)
+    return loaded
+
+
+def base_memory_bytes() -> float:
+    """Return what a fit's process holds before the fit begins."""
+    return float(constants()["base_memory_bytes"])
+
+
+def process_start_s(machine_speed: float = 0.0) -> float:
+    """Return what starting a process for it adds to a fit.
+
+    Parameters
+    ----------
+    machine_speed
+        Of the machine (``trainer.machine_speed``); 0 while it isn't known.
+    """
+    return float(constants()["process"]["start_s"]) / (machine_speed or 1.0)
+
+
+def own_memory_bytes() -> float:
+    """Return what the smallest fit adds to its process."""
+    return float(constants()["process"]["own_bytes"])
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """How far a law may be off: standard deviations of natural logarithms (0.3 is a third)."""
+
+    algorithm: float  # of its constant
+    dataset: float  # of what the data's content changes, given its shape
+    smooth: float  # of what hyper-parameters change beyond the law
+    slope: float  # of its slopes over logarithms of sizes
+
+
+def spread_of(fit: Described, quantity: str) -> Spread:
+    """Return how far the law of a fit may be off for a quantity, "runtime" or "memory"."""
+    spreads = constants()["spreads"]
+    name = "guessed" if fit.family.guessed else law_name(fit)
+    return Spread(*spreads.get(name, spreads["generic"])[quantity])
+
+
+def law_name(fit: Described) -> str:
+    """Return the name of the constants that a fit's law takes: its family's, or its package's."""
+    if fit.family.name == "histogram_boosting":
+        name = fit.algorithm.rpartition(".")[2]
+        for start, package in (("XGB", "xgboost"), ("Hist", "sklearn_histogram")):
+            if name.startswith(start):
+                return package
+        return "lightgbm"
+    return fit.family.name
+
+
+def cost_of(fit: Described, given: Mapping[str, Any] | None = None) -> Cost:
+    """Return what the law of its family says of a fit.
+
+    Parameters
+    ----------
+    fit
+        What is asked.
+    given
+        Constants other than those measured, for fitting them.
+    """
+    c = constants() if given is None else given
+    own: Constants = c[law_name(fit)]
+    last, steps_s, steps_bytes = _through_steps(fit, c["steps"])
+    work: Work = _LAWS[fit.family.name](last, own)
+    factor = c["work_factor"]  # constants are those of a core alone; here, cores share caches
+    if item_bytes(last) < 6.0 and not is_sparse(last):
+        factor *= own["single_factor"]  # half the bytes are moved
+    serial_s = factor * work.serial_s + steps_s + c["predict_cell_s"] * fit.rows_test * fit.columns
+    parallel_s = factor * work.parallel_s
+    total_s = max(serial_s + parallel_s, 1e-9)
+    efficiency = between(own.get("parallel_share", 0.0), 0.0, 0.99)
+    process: Constants = c["process"]
+    # What several threads need of their own: their stacks, or less, if the process had it before.
+    own_share = own["threads_share"] if fit.threads > 1 else 1.0
+    # Touched pages of the mapped data count as the process's own.
+    memory = work.memory_bytes + steps_bytes + process["own_bytes"] * own_share + fit.data_bytes
+    return Cost(
+        work_s=between(total_s, 1e-5, math.exp(MAX_LOG_S)),
+        process_s=process["start_s"],
+        memory_bytes=between(memory, 1e5, math.exp(MAX_LOG)),
+        text=work.text,
+        parallel_fraction=between(efficiency * parallel_s / total_s, 0.0, 1.0),
+        threading_s=own["threads_start_s"] + factor * work.threading_s,
+    )
+
+
+def steps_share(fit: Described, count: int, runtime_s: float) -> float:
+    """Return which share of a pipeline's runtime its first steps take, 0 to 1.
+
+    Steps that no law knows are taken to cost a good part: who shares them finds out.
+
+    Parameters
+    ----------
+    fit
+        What is asked.
+    count
+        How many steps.
+    runtime_s
+        Its forecast in seconds.
+    """
+    first = replace(fit, steps=(*fit.steps[:count], fit.algorithm))
+    _, steps_s, _ = _through_steps(first, constants()["steps"])
+    share = steps_s / max(steps_s, runtime_s)
+    names = {step.rpartition(".")[2] for step in fit.steps[:count]}
+    return max(share, _UNKNOWN_STEP_SHARE if names - _KNOWN_STEPS else 0.0)
+
+
+def bins_share(fit: Described, runtime_s: float) -> float:
+    """Return which share of a boosting's runtime the binning of its rows takes, 0 to 1.
+
+    Parameters
+    ----------
+    fit
+        What is asked.
+    runtime_s
+        Its forecast in seconds.
+    """
+    last, _, _ = _through_steps(fit, constants()["steps"])
+    binning_s = _BINNING_CELL_S * last.nonzeros
+    return binning_s / max(binning_s, runtime_s)
+
+
+def _through_steps(fit: Described, c: Constants) -> tuple[Described, float, float]:
+    """Return a fit as a pipeline's last step sees it, and what the steps before cost."""
+    seconds = held = 0.0
+    last = fit
+    for step in fit.steps[:-1]:
+        name = step.rpartition(".")[2]
+        cells = last.nonzeros + cells_test(last)
+        if name in ("OneHotEncoder", "OrdinalEncoder", "TargetEncoder"):
+            seconds += c["encoder_cell_s"] * cells
+            held += c["encoder_bytes"] * cells
+            if name == "OneHotEncoder":
+                # As many non-zeros as there were cells, and a column per value.
+                values = min(last.distinct, c["values_share"] * last.rows_train)
+                columns = between(last.columns * values, 1.0, 1e12)
+                last = replace(
+                    last, columns=columns, distinct=2.0, scale=0.0, condition=1.0, correlation=1.0
+                )
+        elif name in ("PCA", "TruncatedSVD", "KernelPCA"):
+            small = min(last.rows_train, last.columns)
+            if last.rows_train >= 10.0 * last.columns:  # by the columns' covariances
+                seconds += c["projection_square_s"] * last.nonzeros * small
+            else:
+                seconds += c["projection_svd_s"] * last.nonzeros * small
+            held += c["projection_copies"] * 8.0 * cells
+            kept = fit.params.number(f"{name.lower()}__n_components", default=0.0)
+            columns = between(kept if kept >= 1.0 else 0.7 * last.columns, 1.0, last.columns)
+            nonzeros = last.rows_train * columns
+            last = replace(last, columns=columns, nonzeros=nonzeros, distinct=math.inf)
+        else:
+            seconds += c["cell_s"] * cells
+            held += c["cell_bytes"] * cells
+            if name.endswith("Scaler"):
+                last = replace(last, scale=0.0, condition=last.correlation)
+    return last, seconds, held
+
+
+_LAWS: dict[str, Callable[[Described, Constants], Work]] = {
+    "histogram_boosting": tree.histogram_boosting,
+    "exact_boosting": tree.exact_boosting,
+    "forest": tree.forest,
+    "tree": tree.tree,
+    "bagging": tree.bagging,
+    "adaboost": tree.adaboost,
+    "coordinate_descent": linear.coordinate_descent,
+    "iterative_linear": linear.iterative_linear,
+    "closed_linear": linear.closed_linear,
+    "stochastic": linear.stochastic,
+    "kernel": point.kernel,
+    "gaussian_process": point.gaussian_process,
+    "neighbours": point.neighbours,
+    "neural": point.neural,
+    "counting": point.counting,
+    "generic": point.generic,
+}

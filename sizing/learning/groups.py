@@ -1,0 +1,115 @@
+"""Records → groups of like fits, which is what is learned from.
+
+In: which outcome tells what (a value, a lower bound, a failure, nothing), and folding the folds
+of one candidate into one group. Not in: the learning itself (:mod:`fitcast.sizing.learning.model`).
+"""
+
+import math
+from dataclasses import dataclass, replace
+from statistics import median
+
+from fitcast.history.records import Outcome, Record
+from fitcast.sizing.laws.features import Described
+
+IMPORTED_SD = 0.4
+"""How far the time of an ordinary MLflow run may be from that of its fit: it includes logging,
+loading and whatever else the run did. Of natural logarithms."""
+
+_MAX_VALUES = 32  # of one group; more add nothing
+_OUTLIER = 0.7  # of a logarithm, beyond which a fold was disturbed
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What one attempt tells; logarithms of bytes and of seconds on the reference machine."""
+
+    log_runtime: float | None = None
+    log_memory: float | None = None
+    log_runtime_least: float | None = None
+    log_memory_least: float | None = None
+    base_memory_bytes: float | None = None
+    failed: bool | None = None  # None if it tells nothing of failing
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Group:
+    """Fits of one candidate in one workflow, on as many rows."""
+
+    fit: Described
+    dataset: int
+    run: int
+    log_runtimes: tuple[float, ...] = ()
+    log_memories: tuple[float, ...] = ()
+    log_runtime_least: float | None = None
+    log_memory_least: float | None = None
+    imported: bool = False
+
+    @property
+    def run_variance(self) -> float:
+        """Variance of the logarithm of runtime that all values of the group share."""
+        return IMPORTED_SD**2 if self.imported else 0.0
+
+    def having(self, seen: Seen) -> "Group":
+        """Return the group with one more attempt."""
+        return replace(
+            self,
+            log_runtimes=_appended(self.log_runtimes, seen.log_runtime),
+            log_memories=_appended(self.log_memories, seen.log_memory),
+            log_runtime_least=_larger(self.log_runtime_least, seen.log_runtime_least),
+            log_memory_least=_larger(self.log_memory_least, seen.log_memory_least),
+        )
+
+
+def seen_in(record: Record) -> Seen:
+    """Return what a record tells.
+
+    A lost worker and a cancelled attempt tell nothing. One killed at its memory limit or its
+    deadline tells that more was needed. One that failed tells of failing only: what it had cost
+    until then is no fit's cost.
+    """
+    base = record.base_memory_bytes
+    log_speed = log_speed_of(record.machine_speed)
+    base_known = float(base) if base > 0 else None
+    if record.outcome is Outcome.SUCCEEDED:
+        above = record.peak_memory_bytes - max(base, 0)
+        return Seen(
+            log_runtime=_log(record.runtime_alone_s, log_speed),
+            log_memory=_log(max(above, 1e5)) if record.peak_memory_bytes > 0 else None,
+            base_memory_bytes=base_known,
+            failed=False,
+        )
+    if record.outcome is Outcome.OUT_OF_MEMORY:
+        reached = (record.peak_memory_bytes or record.memory_limit_bytes) - max(base, 0)
+        return Seen(log_memory_least=_log(reached), base_memory_bytes=base_known)
+    if record.outcome is Outcome.OUT_OF_TIME:
+        reached_s = max(record.runtime_s, record.deadline_s or 0.0)
+        return Seen(log_runtime_least=_log(reached_s, log_speed), base_memory_bytes=base_known)
+    if record.outcome is Outcome.FAILED:
+        return Seen(base_memory_bytes=base_known, failed=True)
+    return Seen()
+
+
+def log_speed_of(machine_speed: float) -> float:
+    """Return the logarithm of a machine's speed; 0 for one that isn't known."""
+    known = math.isfinite(machine_speed) and machine_speed > 0.0
+    return math.log(machine_speed) if known else 0.0
+
+
+def typical(values: tuple[float, ...]) -> float:
+    """Return the mean of the folds, a disturbed one drawn in."""
+    middle = median(values)
+    return sum(min(max(v, middle - _OUTLIER), middle + _OUTLIER) for v in values) / len(values)
+
+
+def _appended(values: tuple[float, ...], value: float | None) -> tuple[float, ...]:
+    return values if value is None else (*values, value)[-_MAX_VALUES:]
+
+
+def _larger(a: float | None, b: float | None) -> float | None:
+    if a is None or b is None:
+        return b if a is None else a
+    return max(a, b)
+
+
+def _log(value: float, log_speed: float = 0.0) -> float | None:
+    return math.log(value) + log_speed if math.isfinite(value) and value > 0 else None

@@ -1,0 +1,225 @@
+"""Described fits of one algorithm → matrices in which like fits lie near each other.
+
+In: the vocabulary of hyper-parameters that vary, and the points made with it. Not in: the
+kernels over points (:mod:`fitcast.sizing.learning.gaussian_process`).
+"""
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from fitcast.sizing.laws.families import COSTLY_CATEGORIES
+from fitcast.sizing.laws.features import Described, scaled
+
+Array = npt.NDArray[np.float64]
+Codes = npt.NDArray[np.int64]
+
+FRESH = 0
+"""Code of the dataset and the run that nothing was seen of; real codes are positive."""
+
+_MAX_COLUMNS = 400  # of varying words, against hyper-parameters with a new word each time
+_MAX_DECADES = 4.0
+_ABSENT = "~"
+SHAPE_COLUMNS = 11
+
+
+@dataclass(frozen=True, eq=False)
+class Vocabulary:
+    """Hyper-parameters of one algorithm that were seen to vary, each with its usual value."""
+
+    references: dict[str, float] = field(default_factory=dict)  # of numbers
+    usual: dict[str, str] = field(default_factory=dict)  # of words
+    word_columns: dict[tuple[str, str], int] = field(default_factory=dict)
+    number_columns: dict[str, int] = field(default_factory=dict)
+
+    def extended(self, fits: Sequence[Described]) -> "Vocabulary":
+        """Return a vocabulary that also knows what these fits bring; old columns keep places."""
+        distinct = list({fit.params.key: fit.params for fit in fits}.values())
+        references = dict(self.references)
+        usual = dict(self.usual)
+        word_columns = dict(self.word_columns)
+        number_columns = dict(self.number_columns)
+        values: dict[str, list[float]] = {}
+        words: dict[str, Counter[str]] = {}
+        for params in distinct:
+            for name, value in params.numbers.items():
+                values.setdefault(name, []).append(value)
+            for name, word in params.words.items():
+                words.setdefault(name, Counter())[word] += 1
+        for name, seen in values.items():
+            if name in number_columns:
+                continue
+            if max(seen) > min(seen) or name in references:
+                number_columns[name] = len(number_columns)
+            if name not in references:
+                references[name] = float(np.median([scaled(value) for value in seen]))
+        for name, counted in words.items():
+            absent = len(distinct) - sum(counted.values())
+            if absent:
+                counted[_ABSENT] += absent
+            if name not in usual:
+                usual[name] = counted.most_common(1)[0][0]
+            for word in sorted(counted):
+                if word != usual[name] and len(word_columns) < _MAX_COLUMNS:
+                    word_columns.setdefault((name, word), len(word_columns))
+        return Vocabulary(references, usual, word_columns, number_columns)
+
+
+@dataclass(frozen=True, eq=False)
+class Points:
+    """Fits of one algorithm as matrices, a row each."""
+
+    log_mean: Array  # what the law says, natural logarithm
+    share: Array  # of it that the fit's work has; the rest is the process's
+    shape: Array  # (n, SHAPE_COLUMNS): see `_shape_of`
+    numbers: Array  # (n, vocabulary.number_columns): decades from the usual value
+    words: Array  # (n, vocabulary.word_columns): 1 where it isn't the usual word
+    dataset: Codes
+    candidate: Codes
+    run: Codes
+
+    def __len__(self) -> int:
+        return len(self.log_mean)
+
+    def padded(self, vocabulary: Vocabulary) -> "Points":
+        """Return the points with the columns of an extended vocabulary."""
+        return self.replaced(
+            numbers=_pad(self.numbers, len(vocabulary.number_columns)),
+            words=_pad(self.words, len(vocabulary.word_columns)),
+        )
+
+    def take(self, rows: npt.NDArray[np.intp]) -> "Points":
+        """Return some of the points."""
+        return Points(
+            self.log_mean[rows],
+            self.share[rows],
+            self.shape[rows],
+            self.numbers[rows],
+            self.words[rows],
+            self.dataset[rows],
+            self.candidate[rows],
+            self.run[rows],
+        )
+
+    def replaced(
+        self,
+        *,
+        log_mean: Array | None = None,
+        share: Array | None = None,
+        numbers: Array | None = None,
+        words: Array | None = None,
+    ) -> "Points":
+        """Return the points with some columns replaced."""
+        return Points(
+            self.log_mean if log_mean is None else log_mean,
+            self.share if share is None else share,
+            self.shape,
+            self.numbers if numbers is None else numbers,
+            self.words if words is None else words,
+            self.dataset,
+            self.candidate,
+            self.run,
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Places:
+    """Where fits lie, whatever quantity is asked: :class:`Points` without what the law says."""
+
+    shape: Array
+    numbers: Array
+    words: Array
+    dataset: Codes
+    candidate: Codes
+    run: Codes
+
+    def points(self, log_mean: Array, share: Array) -> Points:
+        """Return points of a quantity at these places."""
+        return Points(
+            log_mean,
+            share,
+            self.shape,
+            self.numbers,
+            self.words,
+            self.dataset,
+            self.candidate,
+            self.run,
+        )
+
+
+def places_of(
+    fits: Sequence[Described], vocabulary: Vocabulary, *, dataset: Codes, run: Codes
+) -> Places:
+    """Lay fits out.
+
+    Parameters
+    ----------
+    fits
+        Of one algorithm.
+    vocabulary
+        Of that algorithm, extended by these fits.
+    dataset, run
+        Codes of the dataset and of the workflow that each belongs to.
+    """
+    n = len(fits)
+    shape = np.zeros((n, SHAPE_COLUMNS))
+    numbers = np.zeros((n, len(vocabulary.number_columns)))
+    words = np.zeros((n, len(vocabulary.word_columns)))
+    rows: dict[int, tuple[Array, Array]] = {}
+    for i, fit in enumerate(fits):
+        laid = rows.get(fit.params.key)
+        if laid is None:
+            laid = rows[fit.params.key] = _lay_out(fit, vocabulary)
+        numbers[i], words[i] = laid
+        shape[i] = _shape_of(fit)
+    candidate = np.array([fit.key for fit in fits], dtype=np.int64)
+    return Places(shape, numbers, words, dataset, candidate, run)
+
+
+def is_costly(name: str) -> bool:
+    """Tell whether another word for this hyper-parameter may change the cost much."""
+    return name.rpartition("__")[2] in COSTLY_CATEGORIES
+
+
+def _shape_of(fit: Described) -> tuple[float, ...]:
+    cells = fit.rows_train * fit.columns
+    item_bytes = fit.data_bytes / max(1.0, (fit.rows_train + fit.rows_test) * fit.columns)
+    return (
+        math.log(fit.rows_train) - math.log(20_000.0),
+        math.log(fit.columns) - math.log(20.0),
+        math.log(max(1.0, fit.classes)) - math.log(2.0) if fit.classes > 2.0 else 0.0,
+        math.log(min(1.0, fit.nonzeros / cells) + 1e-6),
+        0.25 if fit.rows_test else 0.0,
+        math.log2(fit.threads),
+        1.0 if item_bytes < 6.0 else 0.0,  # single precision, or sparse
+        math.log2(256.0 / min(256.0, fit.distinct)) / 4.0,
+        0.5 * fit.scale,
+        0.5 * fit.condition,
+        0.5 * fit.correlation,
+    )
+
+
+def _lay_out(fit: Described, vocabulary: Vocabulary) -> tuple[Array, Array]:
+    numbers = np.zeros(len(vocabulary.number_columns))
+    words = np.zeros(len(vocabulary.word_columns))
+    for name, column in vocabulary.number_columns.items():
+        value = fit.params.numbers.get(name)
+        if value is not None:
+            away = scaled(value) - vocabulary.references[name]
+            numbers[column] = max(-_MAX_DECADES, min(_MAX_DECADES, away))
+    for name, usual in vocabulary.usual.items():
+        word = fit.params.words.get(name, _ABSENT)
+        if word != usual:
+            found = vocabulary.word_columns.get((name, word))
+            if found is not None:
+                words[found] = 1.0 if is_costly(name) else 0.5
+    return numbers, words
+
+
+def _pad(matrix: Array, columns: int) -> Array:
+    missing = columns - matrix.shape[1]
+    return matrix if missing <= 0 else np.pad(matrix, ((0, 0), (0, missing)))

@@ -1,0 +1,117 @@
+"""The two quantities that are forecast, runtime and memory: law, scales, chance.
+
+In: for each, what the law says as a logarithm and how far it may be off. Not in: how that is
+learned (:mod:`fitcast.sizing.learning.gaussian_process`).
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+
+from fitcast.sizing.laws.features import Described
+from fitcast.sizing.laws.prior import Cost, own_memory_bytes, spread_of
+from fitcast.sizing.learning.gaussian_process import Scales
+from fitcast.sizing.learning.points import Array, Places, Points
+
+KNOWN_MACHINE_SD = 0.15
+"""How far a machine whose speed was measured may be off: the four kernels of the measurement differ
+by more than that between machines, fits are mixes of them. Of natural logarithms."""
+
+CLOCK_S = 0.004  # by which a runtime varies however short it is
+
+
+class Quantity(StrEnum):
+    """What is forecast."""
+
+    RUNTIME = "runtime"
+    MEMORY = "memory"
+
+
+@dataclass(frozen=True, slots=True)
+class Law:
+    """What the family's law says of one fit, for one quantity."""
+
+    log_mean: float
+    share: float
+
+
+def law_of(quantity: Quantity, fit: Described, cost: Cost) -> Law:
+    """Return the logarithm of what the law says, in seconds or bytes, and the work's share."""
+    if quantity is Quantity.RUNTIME:
+        total = cost.runtime_s(fit.threads)
+        return Law(math.log(total), max(1e-3, 1.0 - cost.process_s / total))
+    own = own_memory_bytes()
+    total = max(cost.memory_bytes, own)
+    return Law(math.log(total), max(0.0, 1.0 - own / total))
+
+
+def scales_of(quantity: Quantity, fit: Described) -> Scales:
+    """Return how far the law of a fit may be off."""
+    spread = spread_of(fit, quantity)
+    if quantity is Quantity.RUNTIME:
+        return Scales(
+            machine=0.35,
+            algorithm=spread.algorithm,
+            process=0.4,
+            rows=spread.slope,
+            columns=1.5 * spread.slope,
+            classes=0.1 + spread.slope,
+            content=0.5 * spread.smooth,
+            number=0.5 * spread.smooth,
+            word=0.5 * spread.smooth,
+            smooth=spread.smooth,
+            dataset=spread.dataset,
+            run=0.12,
+            candidate=0.05,
+            fit=0.08,
+        )
+    return Scales(
+        machine=0.1,
+        algorithm=spread.algorithm,
+        process=0.4,
+        rows=spread.slope,
+        columns=1.5 * spread.slope,
+        classes=0.1 + spread.slope,
+        content=0.5 * spread.smooth,
+        number=0.5 * spread.smooth,
+        word=0.5 * spread.smooth,
+        smooth=spread.smooth,
+        dataset=spread.dataset,
+        run=0.03,
+        candidate=0.04,
+        fit=0.05,
+    )
+
+
+def chance_variance(quantity: Quantity, fit_sd: float, log_mean: float) -> float:
+    """Return the variance of one fit's logarithm by chance alone."""
+    if quantity is Quantity.MEMORY:
+        return fit_sd**2
+    return fit_sd**2 + min(1.0, (CLOCK_S * math.exp(-min(max(log_mean, -7.0), 20.0))) ** 2)
+
+
+def points_at(
+    quantity: Quantity,
+    fits: Sequence[Described],
+    costs: Sequence[Cost],
+    places: Places,
+    *,
+    shift: float = 0.0,
+) -> Points:
+    """Return fits of one algorithm as points of a quantity.
+
+    Parameters
+    ----------
+    fits, costs
+        The fits, and what the law says of each.
+    places
+        Where they lie.
+    shift
+        Added to the law's logarithm: what other algorithms tell of this machine.
+    """
+    laws = [law_of(quantity, fit, cost) for fit, cost in zip(fits, costs, strict=True)]
+    log_mean: Array = np.array([law.log_mean for law in laws]) + shift
+    return places.points(log_mean, np.array([law.share for law in laws]))

@@ -1,0 +1,237 @@
+"""What the process of one or several fits does: get ready, run each in turn, write its report.
+
+In: everything between the fork and the end of that process. Not in: limits, killing and measuring
+from outside (:mod:`fitcast.trainer.attempt.supervisor`), the fit's own steps
+(:mod:`fitcast.trainer.attempt.fitting`), what a fit may have changed in the process
+(:mod:`fitcast.trainer.attempt.process_state`).
+"""
+
+import os
+import resource
+import sys
+import time
+import traceback
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import Any, NoReturn
+
+from fitcast.errors import InvalidSweepError
+from fitcast.history.records import REFIT_FOLD
+from fitcast.trainer.attempt.fitting import Fitted, Split, configured, cut, fit_split
+from fitcast.trainer.attempt.messages import MAX_TEXT_CHARS, Report, Start
+from fitcast.trainer.attempt.output_files import size
+from fitcast.trainer.attempt.process_state import (
+    ProcessState,
+    become_ordinary,
+    left_behind,
+    reset_peak,
+)
+from fitcast.trainer.attempt.process_tree import close_other_descriptors, die_with, flush_c_streams
+from fitcast.trainer.attempt.result_block import FIRST_REPORT, Turn, append_report, begin_turn
+from fitcast.trainer.attempt.spec import AttemptSpec, Job
+from fitcast.trainer.shared_memory import map_object
+from fitcast.trainer.sharing import Shared, common_work, work_names
+
+_MAX_WARNINGS = 100
+_MAX_WARNING_CHARS = 2_000
+_WORTH_KEEPING = 0.1  # work in common that is less of a fit doesn't make others wait for each other
+
+
+@dataclass(frozen=True, slots=True)
+class Descriptors:
+    """What a fit's process is given by its keeper."""
+
+    result: int
+    dataset: int
+    folds: Mapping[int, int]  # blocks with the rows of these folds
+    stdout: int
+    stderr: int
+
+    def data(self) -> set[int]:
+        """Those that the process keeps."""
+        return {self.result, self.dataset, self.stdout, self.stderr, *self.folds.values()}
+
+
+def run_fits(start: Start, keeper_pid: int, fds: Descriptors, began_s: float) -> NoReturn:
+    """Be the process of these fits, forked at ``began_s``: run each and end. Never returns."""
+    code = 70  # ended without a report
+    try:
+        os.setsid()  # signals to its group stay with it
+        die_with(keeper_pid)
+        os.dup2(fds.stdout, 1)
+        os.dup2(fds.stderr, 2)
+        close_other_descriptors(fds.data())
+        become_ordinary(start.sys_path, start.specs[0].threads)
+        _Turns(start.specs, fds).run(began_s)
+        code = 0
+    finally:
+        _flush()
+        os._exit(code)
+
+
+class _Turns:
+    """The fits of a process, one after the other."""
+
+    def __init__(self, specs: Sequence[AttemptSpec], fds: Descriptors) -> None:
+        self._specs = specs
+        self._fds = fds
+        self._shared: Shared | None = None
+        self._next: tuple[Job, Any, list[str]] | None = None  # made already, to see what is shared
+
+    def run(self, began_s: float) -> None:
+        """Run them; the process was forked at `began_s`."""
+        at = FIRST_REPORT
+        state = ProcessState.now(self._specs[0].threads) if len(self._specs) > 1 else None
+        turn_s = began_s
+        for turn in range(len(self._specs)):
+            if turn and state is not None:
+                # What a fit left could harm or bother the others: they get a new process. Those
+                # whose turn comes much later than planned are given back, as cores may idle,
+                # unless a good part of their work is done already.
+                now_s = time.monotonic()
+                late = now_s - began_s > self._specs[turn].begin_within_s
+                kept_s = 0.0 if self._shared is None else self._shared.kept_s
+                if left_behind() or (late and kept_s < _WORTH_KEEPING * (now_s - turn_s)):
+                    return
+                turn_s = now_s
+                state.restore()
+                begin_turn(
+                    self._fds.result,
+                    Turn(turn, time.monotonic(), size(self._fds.stdout), size(self._fds.stderr)),
+                )
+                reset_peak()
+            used_s = _cpu_s()
+            caught: list[str] = []
+            report = _reported(lambda turn=turn: self._fit(turn), caught)  # type: ignore[misc]
+            _flush()
+            cost: dict[str, Any] = {
+                "cpu_s": _cpu_s() - used_s,
+                "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+                "stdout_end": size(self._fds.stdout),
+                "stderr_end": size(self._fds.stderr),
+            }
+            report = replace(report, ended_s=time.monotonic(), **cost)
+            try:
+                at = append_report(self._fds.result, at, report)
+            except BaseException as error:  # a result that can't be pickled
+                failed = replace(_failure(error, caught), ended_s=time.monotonic(), **cost)
+                at = append_report(self._fds.result, at, failed)
+
+    def _fit(self, turn: int) -> Fitted:
+        from joblib import parallel_config
+
+        spec = self._specs[turn]
+        made, self._next = self._next, None
+        job, estimator, names = made or self._made(turn)
+        before, self._shared = self._shared, None
+        shared = self._common(turn, names, before)
+        del before
+
+        def rows() -> Split:
+            fold_fd = self._fds.folds.get(spec.fold)
+            if fold_fd is not None and spec.fold != REFIT_FOLD:
+                # mapped anew for each fit: one that writes to its rows writes to a copy of its own
+                mapped: Any = map_object(fold_fd)
+                return mapped  # type: ignore[no-any-return]
+            content: Any = map_object(self._fds.dataset)
+            return cut(content, spec.fold, estimator)
+
+        # threads, not processes: joblib's would each hold a copy and cost a second to start
+        with parallel_config(backend="threading"):
+            try:
+                fitted = fit_split(job, estimator, rows, spec.fold, shared)
+                self._shared = shared
+                return fitted
+            except Exception:
+                if shared is None or not shared.gave_something:
+                    raise
+                # perhaps because it wanted to write to what is shared
+                return fit_split(job, configured(job, spec.threads), rows, spec.fold)
+
+    def _common(self, turn: int, names: list[str], before: Shared | None) -> Shared | None:
+        """Return what the fit shares with the one before it and the one after it."""
+        if not names:
+            return None
+        keep = 0
+        if self._shares(turn, turn + 1):
+            with suppress(Exception):  # what is wrong with it is met in its own turn
+                self._next = self._made(turn + 1)
+                keep = common_work(names, self._next[2])
+        return Shared(names, keep, before)
+
+    def _made(self, turn: int) -> tuple[Job, Any, list[str]]:
+        import cloudpickle
+
+        spec = self._specs[turn]
+        job: Job = cloudpickle.loads(spec.job)
+        estimator = configured(job, spec.threads)
+        names: list[str] = []
+        neighbour = self._shares(turn, turn - 1) or self._shares(turn, turn + 1)
+        if neighbour and not job.fit_params and not job.return_model:
+            names = work_names(estimator, spec.fold)
+        return job, estimator, names
+
+    def _shares(self, turn: int, other: int) -> bool:
+        if not 0 <= other < len(self._specs):
+            return False
+        one, two = self._specs[turn], self._specs[other]
+        return bool(one.shared_work) and one.shared_work == two.shared_work and one.fold == two.fold
+
+
+def _cpu_s() -> float:
+    own = resource.getrusage(resource.RUSAGE_SELF)
+    ended = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return own.ru_utime + own.ru_stime + ended.ru_utime + ended.ru_stime
+
+
+def _flush() -> None:
+    for flush in (_flush_stdout, _flush_stderr, flush_c_streams):
+        with suppress(BaseException):
+            flush()
+
+
+def _flush_stdout() -> None:
+    sys.stdout.flush()
+
+
+def _flush_stderr() -> None:
+    sys.stderr.flush()
+
+
+def _reported(fit: Callable[[], Fitted], caught: list[str]) -> Report:
+    def keep(message: Warning | str, category: type[Warning], *_: object, **__: object) -> None:
+        text = f"{category.__name__}: {message}"[:_MAX_WARNING_CHARS]
+        if len(caught) < _MAX_WARNINGS and text not in caught:
+            caught.append(text)
+
+    warnings.showwarning = keep
+    try:
+        fitted = fit()
+        return Report(fitted=fitted, warnings=tuple(caught))
+    except BaseException as error:  # SystemExit too: user code doesn't end our process
+        return _failure(error, caught)
+
+
+def _failure(error: BaseException, caught: Sequence[str]) -> Report:
+    """Describe an exception as text only: the exception itself may not survive pickling."""
+    kind = type(error).__name__
+    try:
+        message = str(error)
+    except BaseException:
+        message = "(its message can't be shown)"
+    try:
+        trace = "".join(traceback.format_exception(error))
+    except BaseException:
+        trace = f"{kind}: (its traceback can't be shown)"
+    native = kind in ("XGBoostError", "LightGBMError") and "bad_alloc" in message
+    if isinstance(error, InvalidSweepError):
+        trace = message
+    return Report(
+        warnings=tuple(caught),
+        out_of_memory=isinstance(error, MemoryError) or native,
+        error_type=kind,
+        error_message=message[:MAX_TEXT_CHARS],
+        traceback=trace[-MAX_TEXT_CHARS:],
+    )

@@ -1,0 +1,318 @@
+"""The fit itself, step for step as scikit-learn's grid search does it.
+
+In: clone, parameters, split, fit, score, predict, within the calling process. Not in: processes,
+limits and measuring (:mod:`fitcast.trainer.attempt.supervisor`), tabulating
+(:mod:`fitcast.trainer.sweep.results`).
+"""
+
+import time
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext, suppress
+from copy import deepcopy
+from dataclasses import dataclass, field
+from functools import wraps
+from numbers import Number
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from fitcast.errors import InvalidSweepError
+from fitcast.history.records import REFIT_FOLD
+from fitcast.trainer.attempt.spec import Job
+from fitcast.trainer.sharing import Shared
+
+_CLASS_COLUMNS = {"predict_proba": 0.0, "predict_log_proba": None, "decision_function": None}
+"""Methods with a column per class, and what a class unseen in training gets (None: lowest)."""
+
+
+class Content(Protocol):
+    """What a fit needs of a dataset, as :mod:`fitcast.trainer.sweep.datasets` makes it."""
+
+    X: Any
+    y: Any
+    columns: Any  # mapping: name → array with a value per row
+    splits: Any  # list of (train rows, test rows)
+
+
+@dataclass(slots=True)
+class Split:
+    """The rows of one fold, cut out; what fits of the same fold share."""
+
+    X_train: Any
+    y_train: Any
+    X_test: Any = None
+    y_test: Any = None
+    columns: dict[str, Any] = field(default_factory=dict)  # training rows only
+    test_columns: dict[str, Any] = field(default_factory=dict)  # test rows only
+    classes: npt.NDArray[Any] | None = None  # all classes of a one-column target
+
+
+@dataclass(slots=True, kw_only=True)
+class Fitted:
+    """What a fit gave."""
+
+    fit_time_s: float
+    score_time_s: float = 0.0
+    scores: dict[str, float] = field(default_factory=dict)  # "score" when there is one scorer
+    train_scores: dict[str, float] = field(default_factory=dict)
+    predictions: npt.NDArray[Any] | None = None  # one row per test row
+    model: bytes | None = None  # cloudpickle of the fitted estimator
+    shared_s: float = 0.0  # what it would have taken longer without work done by another fit
+
+
+def cut(content: Content, fold: int, estimator: Any = None) -> Split:
+    """Cut the rows of a fold out of a dataset.
+
+    Parameters
+    ----------
+    content
+        The dataset.
+    fold
+        Number of the split; ``REFIT_FOLD`` takes all rows for training, without a copy.
+    estimator
+        Needed where rows and columns are cut together (precomputed kernels and distances).
+    """
+    from sklearn.utils import indexable
+    from sklearn.utils.metaestimators import _safe_split
+    from sklearn.utils.validation import _check_method_params
+
+    X, y = indexable(content.X, content.y)
+    columns = dict(content.columns or {})
+    if fold == REFIT_FOLD:
+        return Split(X, y, columns=columns, classes=_classes(y))
+    train, test = (np.asarray(rows) for rows in content.splits[fold])
+    probe = _Plain() if estimator is None else estimator
+    X_train, y_train = _safe_split(probe, X, y, train)
+    X_test, y_test = _safe_split(probe, X, y, test, train)
+    return Split(
+        X_train,
+        y_train,
+        X_test,
+        y_test,
+        columns=_check_method_params(X, params=columns, indices=train),
+        test_columns=_check_method_params(X, params=columns, indices=test),
+        classes=_classes(y),
+    )
+
+
+def fit_and_score(job: Job, content: Content, fold: int, *, threads: int = 1) -> Fitted:
+    """Run one fit on a dataset in this process, as scikit-learn would.
+
+    Parameters
+    ----------
+    job
+        Estimator, parameters and scorer.
+    content
+        The whole dataset with its splits.
+    fold
+        Number of the split, or ``REFIT_FOLD``: fit on all rows, no scores, no predictions.
+    threads
+        What the parameters named in ``job.thread_params`` are set to.
+
+    Returns
+    -------
+    Fitted
+        Scores, times in seconds, out-of-fold predictions.
+
+    Raises
+    ------
+    Exception
+        Whatever fitting, scoring or predicting raises.
+    """
+    estimator = configured(job, threads)
+    return fit_split(job, estimator, lambda: cut(content, fold, estimator), fold)
+
+
+def configured(job: Job, threads: int) -> Any:
+    """Return a clone of the job's estimator with its parameters and threads set."""
+    from sklearn.base import clone
+
+    estimator = clone(job.estimator)
+    if job.params:
+        # the values are cloned too: they may be estimators themselves
+        estimator = estimator.set_params(**clone(job.params, safe=False))
+    if job.thread_params:
+        known = estimator.get_params(deep=True)
+        wanted = {name: threads for name in job.thread_params if name in known}
+        if wanted:
+            estimator = estimator.set_params(**wanted)
+    return estimator
+
+
+def fit_split(
+    job: Job, estimator: Any, split: Any, fold: int, shared: Shared | None = None
+) -> Fitted:
+    """Fit, score and predict; ``split`` is called for the rows when the clock runs.
+
+    With ``shared``, work that the fit before had too is taken from it.
+    """
+    start = time.perf_counter()
+    rows: Split = split()
+    fit_params = {keyword: rows.columns[column] for keyword, column in job.fit_params}
+    with nullcontext() if shared is None else shared.given_to(estimator):
+        if rows.y_train is None:
+            estimator.fit(rows.X_train, **fit_params)
+        else:
+            estimator.fit(rows.X_train, rows.y_train, **fit_params)
+    fitted = Fitted(fit_time_s=time.perf_counter() - start)
+    if fold != REFIT_FOLD:
+        if shared is not None:
+            shared.apply_once(estimator, rows.X_test)
+        with _answers_kept(estimator, rows.X_test):
+            _score_and_predict(job, estimator, rows, fitted)
+    if shared is not None:
+        shared.end(estimator)
+        fitted.shared_s = shared.saved_s
+    if job.return_model:
+        fitted.model = _model_bytes(job, estimator)
+    return fitted
+
+
+def _score_and_predict(job: Job, estimator: Any, rows: Split, fitted: Fitted) -> None:
+    scoring_start = time.perf_counter()
+    params = {keyword: rows.test_columns[column] for keyword, column in job.score_params}
+    fitted.scores = score(job.scorer, estimator, rows.X_test, rows.y_test, params)
+    fitted.score_time_s = time.perf_counter() - scoring_start
+    if job.return_train_score:
+        params = {keyword: rows.columns[column] for keyword, column in job.score_params}
+        fitted.train_scores = score(job.scorer, estimator, rows.X_train, rows.y_train, params)
+    if job.predict_method is not None:
+        fitted.predictions = predict(estimator, job.predict_method, rows.X_test, rows.classes)
+
+
+@contextmanager
+def _answers_kept(estimator: Any, X: Any) -> Iterator[None]:
+    """Let an estimator answer for the same rows once: a scorer's answer serves `predict` too.
+
+    A forest's ``predict`` asks its own ``predict_proba``, which for a hundred trees costs a
+    twentieth of the fit.
+    """
+    kept: list[str] = []
+    for name in ("predict_proba", "decision_function", "predict"):
+        with suppress(Exception):  # no such method, or attributes can't be set: nothing is kept
+            setattr(estimator, name, _keeping(getattr(estimator, name), X))
+            kept.append(name)
+    try:
+        yield
+    finally:
+        for name in kept:
+            with suppress(Exception):
+                delattr(estimator, name)
+
+
+def _keeping(method: Callable[..., Any], X: Any) -> Callable[..., Any]:
+    answers: list[Any] = []
+
+    @wraps(method)
+    def answer(*args: Any, **kwargs: Any) -> Any:
+        if kwargs or len(args) != 1 or args[0] is not X:
+            return method(*args, **kwargs)
+        if not answers:
+            answers.append(method(X))
+        return deepcopy(answers[0])  # libraries work on their own answers in place
+
+    return answer
+
+
+def score(
+    scorer: Any, estimator: Any, X: Any, y: Any, params: Mapping[str, Any] | None = None
+) -> dict[str, float]:
+    """Score as scikit-learn does; one of several scorers that fails gives NaN and a warning."""
+    params = params or {}
+    given = scorer(estimator, X, **params) if y is None else scorer(estimator, X, y, **params)
+    named: Mapping[str, Any] = given if isinstance(given, dict) else {"score": given}
+    scores: dict[str, float] = {}
+    for name, value in named.items():
+        if isinstance(value, str):  # scikit-learn hands over the traceback of a failed scorer
+            warnings.warn(f"scorer {name!r} failed; its score is NaN:\n{value}", stacklevel=2)
+            value = float("nan")
+        if hasattr(value, "item"):
+            with suppress(ValueError):
+                value = value.item()
+        if not isinstance(value, Number):
+            raise InvalidSweepError(
+                f"scorer {name!r} gave {value!r} ({type(value).__name__}); scoring must return a "
+                "number: change the scorer, or pass several as a dict"
+            )
+        scores[name] = float(value)  # type: ignore[arg-type]
+    return scores
+
+
+def predict(
+    estimator: Any, method: str, X: Any, classes: npt.NDArray[Any] | None
+) -> npt.NDArray[Any]:
+    """Predict with the named method; columns follow all classes, also those not trained on."""
+    call = getattr(estimator, method, None)
+    if call is None:
+        raise InvalidSweepError(
+            f"{type(estimator).__name__} has no method {method!r}: choose another predict_method, "
+            "or predict_method=None for no out-of-fold predictions"
+        )
+    given = call(X)
+    if hasattr(given, "toarray"):
+        given = given.toarray()
+    if isinstance(given, list) and all(np.ndim(part) > 0 for part in given):
+        # an array per output: outputs become the second axis
+        return np.stack([np.asarray(output) for output in given], axis=1)
+    predictions = np.asarray(given)
+    if method in _CLASS_COLUMNS and classes is not None:
+        return _all_classes(predictions, estimator, method, classes)
+    return predictions
+
+
+def _all_classes(
+    predictions: npt.NDArray[Any], estimator: Any, method: str, classes: npt.NDArray[Any]
+) -> npt.NDArray[Any]:
+    trained = getattr(estimator, "classes_", None)
+    if trained is None or len(trained) == len(classes) or predictions.ndim != 2:
+        return predictions
+    if predictions.shape[1] != len(trained):
+        return predictions
+    default = _CLASS_COLUMNS[method]
+    if default is None:
+        default = float(np.finfo(predictions.dtype).min)
+    full = np.full((len(predictions), len(classes)), default, dtype=predictions.dtype)
+    full[:, np.searchsorted(classes, np.asarray(trained))] = predictions
+    return full
+
+
+def _classes(y: Any) -> npt.NDArray[Any] | None:
+    if y is None or getattr(y, "ndim", 2 if hasattr(y, "shape") else 1) != 1:
+        return None
+    from sklearn.utils.multiclass import type_of_target
+
+    try:
+        if type_of_target(y) not in ("binary", "multiclass"):
+            return None
+        return np.unique(np.asarray(y))
+    except (TypeError, ValueError):  # exotic targets: the columns stay as predicted
+        return None
+
+
+def _model_bytes(job: Job, estimator: Any) -> bytes:
+    import cloudpickle
+
+    if job.thread_params:
+        # the model goes back with the threads its user asked for, not with the plan's
+        wanted: dict[str, Any] = job.estimator.get_params(deep=True)
+        known: Sequence[str] = estimator.get_params(deep=True)
+        back = {n: wanted[n] for n in job.thread_params if n in wanted and n in known}
+        if back:
+            estimator.set_params(**back)
+    data: bytes = cloudpickle.dumps(estimator, protocol=5)
+    return data
+
+
+def _plain_base() -> type:
+    from sklearn.base import BaseEstimator
+
+    return BaseEstimator  # type: ignore[no-any-return]
+
+
+class _Plain:
+    """Stands for any estimator that takes rows as they are, where only the split is wanted."""
+
+    def __sklearn_tags__(self) -> Any:
+        return _plain_base()().__sklearn_tags__()

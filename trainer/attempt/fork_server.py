@@ -1,0 +1,178 @@
+"""The fork server: has everything imported, has one thread, forks a keeper per process of fits.
+
+In: ``python -m fitcast.trainer.attempt.fork_server FD``, where FD is a socket from the runner;
+requests come over it with the descriptors that belong to them. Not in: what the forked processes
+do.
+
+It runs no user code and never enters an OpenMP region (a process that has can't fork safely). It
+holds no dataset and no key. When the runner goes, everything below goes.
+"""
+
+import gc
+import importlib
+import os
+import select
+import signal
+import socket
+import sys
+import time
+from contextlib import suppress
+from typing import NoReturn
+
+from fitcast.trainer.attempt import process_state
+from fitcast.trainer.attempt.loader import cut_out, load
+from fitcast.trainer.attempt.messages import ATTEMPT, CUT, LOAD, MOST_DESCRIPTORS, READY
+from fitcast.trainer.attempt.process_tree import adopt_orphans, children, kill_descendants, parent
+from fitcast.trainer.attempt.supervisor import keep
+
+_PRELOADED = (
+    "numpy",
+    "scipy.sparse",
+    "scipy.stats",
+    "cloudpickle",
+    "joblib",
+    "sklearn.calibration",
+    "sklearn.compose",
+    "sklearn.discriminant_analysis",
+    "sklearn.dummy",
+    "sklearn.ensemble",
+    "sklearn.impute",
+    "sklearn.linear_model",
+    "sklearn.metrics",
+    "sklearn.model_selection",
+    "sklearn.naive_bayes",
+    "sklearn.neighbors",
+    "sklearn.neural_network",
+    "sklearn.pipeline",
+    "sklearn.preprocessing",
+    "sklearn.svm",
+    "sklearn.tree",
+    "pandas",
+    "xgboost",
+    "lightgbm",
+    "fitcast.trainer.sweep.datasets",
+)
+_GRACE_S = 2.0  # keepers end their fits by themselves when the runner goes
+_ORPHAN_WATCH_S = 2.0  # how long after a keeper's violent end its orphans may still arrive
+
+
+class _Server:
+    def __init__(self, control: socket.socket) -> None:
+        self._control = control
+        self._children: dict[int, int] = {}  # process → its pidfd
+        self._watch_orphans_until = 0.0
+        self._end = False
+
+    def serve(self, runner_handle: int) -> None:
+        poller = select.poll()
+        poller.register(self._control, select.POLLIN)
+        poller.register(runner_handle, select.POLLIN)
+        while not self._end:
+            watching = time.monotonic() < self._watch_orphans_until
+            ready = {fd for fd, _ in poller.poll(20 if watching else 2000)}
+            if runner_handle in ready:
+                break
+            for pid, handle in list(self._children.items()):
+                if handle in ready:
+                    poller.unregister(handle)
+                    self._reap(pid, handle)
+            if watching or not ready:
+                self._end_orphans()
+            if self._control.fileno() in ready:
+                child = self._request()
+                if child is not None:
+                    poller.register(child, select.POLLIN)
+
+    def _request(self) -> int | None:
+        """Fork for one request; return the pidfd of the child."""
+        kind, fds, _, _ = socket.recv_fds(
+            self._control, 64, MOST_DESCRIPTORS, socket.MSG_CMSG_CLOEXEC
+        )
+        if not kind:
+            self._end = True
+            return None
+        pid = os.fork()
+        if pid == 0:
+            _be(kind, fds)
+        for fd in fds:
+            os.close(fd)
+        handle = os.pidfd_open(pid)
+        self._children[pid] = handle
+        return handle
+
+    def _reap(self, pid: int, handle: int) -> None:
+        os.close(handle)
+        del self._children[pid]
+        _, status = os.waitpid(pid, 0)
+        if status != 0:
+            # it couldn't clear up: what it leaves behind comes to us
+            self._watch_orphans_until = time.monotonic() + _ORPHAN_WATCH_S
+
+    def _end_orphans(self) -> None:
+        own = os.getpid()
+        for pid in children(own):
+            if pid not in self._children and parent(pid) == own:
+                with suppress(ProcessLookupError, ChildProcessError):
+                    os.kill(pid, signal.SIGKILL)  # our child, not reaped: its number is its own
+                    os.waitpid(pid, 0)
+
+
+def _be(kind: bytes, fds: list[int]) -> NoReturn:
+    """Become what was asked for; the forked process never comes back."""
+    try:
+        connection = socket.socket(fileno=fds[0])
+        connection.setblocking(True)
+        if kind == ATTEMPT:
+            keep(connection, fds[1:])
+        elif kind == LOAD:
+            load(connection, fds[1])
+        elif kind == CUT:
+            cut_out(connection, fds[1], fds[2])
+    finally:
+        os._exit(1)
+
+
+def _preload() -> None:
+    for name in _PRELOADED:
+        # what isn't installed or doesn't import is met by the fit that needs it, with a traceback
+        with suppress(Exception):
+            importlib.import_module(name)
+    process_state.find_thread_libraries()
+    gc.collect()
+    gc.freeze()  # the collector then leaves shared pages alone
+
+
+def _stop(*_: object) -> NoReturn:
+    raise SystemExit(0)
+
+
+def main(control_fd: int, runner_pid: int) -> None:
+    """Serve until the runner goes."""
+    try:
+        runner_handle = os.pidfd_open(runner_pid)
+    except ProcessLookupError:
+        return
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, _stop)
+    adopt_orphans()
+    server_pid = os.getpid()
+    try:
+        control = socket.socket(fileno=control_fd)
+        _preload()
+        with suppress(OSError):
+            control.send(READY)
+            _Server(control).serve(runner_handle)
+        control.close()
+        end = time.monotonic() + _GRACE_S
+        while children(server_pid) and time.monotonic() < end:
+            with suppress(ChildProcessError):
+                os.waitpid(-1, os.WNOHANG)
+            time.sleep(0.005)
+    finally:
+        if os.getpid() == server_pid:
+            kill_descendants()
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), int(sys.argv[2]))

@@ -1,0 +1,386 @@
+"""The attempt runner of a worker: opens datasets, runs attempts, cancels them.
+
+In: what the worker's threads call. Not in: the fork server's process
+(:mod:`fitcast.trainer.attempt.server_process`), the keeper, what an ending means.
+
+The worker process itself maps no dataset and opens no job; it only holds the descriptors of shared
+blocks, so a fork server that died is replaced without loading anything again.
+"""
+
+import os
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from fitcast.errors import BackendError, SealError, WorkerBrokenError
+from fitcast.history.records import REFIT_FOLD, Outcome
+from fitcast.trainer.attempt.memory_ledger import MemoryLedger
+from fitcast.trainer.attempt.messages import (
+    ATTEMPT,
+    CUT,
+    LOAD,
+    MOST_DESCRIPTORS,
+    STARTED,
+    ConnectionLostError,
+    Cut,
+    Ending,
+    Load,
+    Loaded,
+    Report,
+    Start,
+    receive_exactly,
+    receive_message,
+    send_message,
+)
+from fitcast.trainer.attempt.outcomes import judge
+from fitcast.trainer.attempt.output_files import new_output, read_text, size
+from fitcast.trainer.attempt.process_tree import children, descendants
+from fitcast.trainer.attempt.result_block import UnreadableReport, read_reports
+from fitcast.trainer.attempt.running_batch import RunningBatch
+from fitcast.trainer.attempt.server_process import ServerProcess
+from fitcast.trainer.attempt.spec import AttemptSpec, Measured
+from fitcast.trainer.attempt.split_blocks import SplitBlocks
+from fitcast.trainer.shared_memory import freeze, new_block
+
+_SEEN_WITHIN_S = 0.5  # a dead server's connections end a moment before it is seen to be dead
+_FAILED_STARTS = 2  # after so many without being ready once, the server is not started again
+
+
+@dataclass(slots=True)
+class _Dataset:
+    fd: int
+    held_bytes: int
+    shareable: bool
+
+
+class AttemptRunner:
+    """Runs attempts in child processes, from any number of threads.
+
+    Starts its fork server at once and doesn't wait for it; call early, it takes seconds.
+
+    Parameters
+    ----------
+    memory_bytes : int, optional
+        What all fits and blocks of rows may hold together. If they are about to hold more, the fit
+        that is furthest above its share is ended, out of memory.
+    """
+
+    def __init__(self, memory_bytes: int | None = None) -> None:
+        self._lock = threading.Lock()
+        self._closed = False
+        self._failed_starts = 0
+        self._server = ServerProcess()
+        self._datasets: dict[str, _Dataset] = {}
+        self._opening: dict[str, threading.Lock] = {}
+        self._batches: list[RunningBatch] = []
+        self._ledger = MemoryLedger(memory_bytes)
+        self._splits = SplitBlocks(self._cut)
+
+    def wait_ready(self, timeout_s: float = 60.0) -> None:
+        """Wait until attempts start without delay.
+
+        Raises
+        ------
+        BackendError
+            The fork server can't be started, or not in this time.
+        """
+        self._live_server().wait_ready(timeout_s)
+
+    @property
+    def server_pid(self) -> int:
+        """Process number of the fork server."""
+        return self._server.pid
+
+    def pids(self) -> dict[str, list[int]]:
+        """Return the processes below this runner: server, keepers (and loaders), fits."""
+        keepers = children(self.server_pid)
+        fits = [pid for keeper in keepers for pid in descendants(keeper)]
+        return {"server": [self.server_pid], "keepers": keepers, "fits": fits}
+
+    def open_dataset(self, dataset_id: str, uri: str, key_file: Path) -> int:
+        """Unseal a dataset into shared memory, verified to its end; return the bytes held.
+
+        Opening it again does nothing. The key is read by a child process that ends afterwards.
+
+        Raises
+        ------
+        SealError
+            The dataset is not what was sealed.
+        BackendError
+            It can't be loaded here.
+        """
+        with self._lock:
+            opening = self._opening.setdefault(dataset_id, threading.Lock())
+        with opening:
+            with self._lock:
+                known = self._datasets.get(dataset_id)
+            if known is not None:
+                return known.held_bytes
+            asked = Load(uri, str(Path(key_file).absolute()), dataset_id, tuple(sys.path))
+            fd, loaded = self._filled("fitcast-dataset", LOAD, asked)
+            if fd is None:
+                if loaded.sealed_wrong:
+                    raise SealError(loaded.error)
+                raise BackendError(loaded.error)
+            with self._lock:
+                if not self._closed:
+                    dataset = _Dataset(fd, loaded.held_bytes, loaded.shareable)
+                    self._datasets[dataset_id] = dataset
+                    self._count_blocks()
+                    return loaded.held_bytes
+            os.close(fd)
+            raise BackendError("the runner was closed while a dataset was opened")
+
+    def close_dataset(self, dataset_id: str) -> None:
+        """Let go of a dataset; its memory goes with the last fit that still uses it."""
+        with self._lock:
+            dataset = self._datasets.pop(dataset_id, None)
+            self._opening.pop(dataset_id, None)
+            if dataset is not None:
+                os.close(dataset.fd)
+        self._splits.close_dataset(dataset_id)
+        with self._lock:
+            self._count_blocks()
+
+    def run(self, specs: Sequence[AttemptSpec]) -> list[Measured | None]:
+        """Run attempts one after another in one process, and wait for their end.
+
+        Whatever the fits do comes back as data.
+
+        Parameters
+        ----------
+        specs
+            Attempts of one workflow with equal dataset, threads and memory limit.
+
+        Returns
+        -------
+        list of Measured or None
+            In their order. None for one whose turn never came, because the process had ended
+            before: by another's fault, or cancelled.
+
+        Raises
+        ------
+        BackendError
+            Their dataset isn't open, or the runner is closed.
+        WorkerBrokenError
+            The fork server can't be started: it will run nothing any more.
+        """
+        batch = RunningBatch(tuple(specs))
+        dataset_id = batch.specs[0].dataset_id
+        with self._lock:
+            self._check_open()
+            if dataset_id not in self._datasets:
+                raise BackendError(
+                    f"dataset {dataset_id!r} isn't open on this worker: call open_dataset"
+                )
+            self._batches.append(batch)
+        try:
+            for _ in range(3):
+                measured = self._run_once(batch)
+                if measured is not None:
+                    return measured
+        finally:
+            with self._lock:
+                self._batches.remove(batch)
+        return batch.without_process(
+            Outcome.WORKER_LOST, "ForkServerDied", "the fork server died again and again"
+        )
+
+    def run_one(self, spec: AttemptSpec) -> Measured:
+        """Run one attempt in a process of its own, as :meth:`run` does."""
+        (measured,) = self.run((spec,))
+        assert measured is not None
+        return measured
+
+    def cancel(self, fit_id: str, attempt: int, workflow_id: str | None = None) -> bool:
+        """End the process of an attempt; False if there is none.
+
+        Its ``run`` then returns the fit whose turn it was as cancelled, and None for later ones.
+
+        Parameters
+        ----------
+        fit_id, attempt
+            Which attempt.
+        workflow_id
+            Whose, where workflows share a worker; None for any.
+        """
+        with self._lock:
+            found = [
+                batch
+                for batch in self._batches
+                if any(
+                    (spec.fit_id, spec.attempt) == (fit_id, attempt)
+                    and workflow_id in (None, spec.workflow_id)
+                    for spec in batch.specs
+                )
+            ]
+        for one in found:
+            one.cancel()
+        return bool(found)
+
+    def close(self) -> None:
+        """End all attempts, the fork server and everything below it; let go of all datasets."""
+        with self._lock:
+            self._closed = True
+            running = list(self._batches)
+            datasets = list(self._datasets)
+        for batch in running:
+            batch.cancel()
+        end = time.monotonic() + 2.0
+        while self._batches and time.monotonic() < end:
+            time.sleep(0.005)
+        self._server.close()
+        for dataset_id in datasets:
+            self.close_dataset(dataset_id)
+        if not self._batches:  # else a thread still clears its slot: it goes with the process
+            self._ledger.close()
+
+    def _run_once(self, batch: RunningBatch) -> list[Measured | None] | None:
+        """Try to run attempts; None if they didn't begin: the server or their keeper had died."""
+        first = batch.specs[0]
+        with ExitStack() as stack:
+            with self._lock:
+                dataset = self._datasets.get(first.dataset_id)
+                if dataset is None:  # closed meanwhile: nobody wants the result
+                    return batch.without_process(Outcome.CANCELLED)
+                # a descriptor of our own: the dataset may be closed while we still send it
+                dataset_fd = os.dup(dataset.fd)
+            stack.callback(os.close, dataset_fd)
+            folds: dict[int, int] = {}
+            if dataset.shareable:
+                for fold in _folds(batch.specs):
+                    borrow = self._splits.borrowed(first.dataset_id, fold, batch.cancelled)
+                    split_fd = stack.enter_context(borrow)
+                    if split_fd is not None:
+                        folds[fold] = split_fd
+            if batch.cancelled.is_set():
+                return batch.without_process(Outcome.CANCELLED)
+            with self._lock:
+                self._count_blocks()
+            try:
+                server = self._live_server()
+            except WorkerBrokenError:
+                raise
+            except BackendError as error:
+                return batch.without_process(Outcome.WORKER_LOST, "ForkServerDied", str(error))
+            result_fd = new_block("fitcast-result")
+            stack.callback(os.close, result_fd)
+            outputs = [new_output("fitcast-stdout"), new_output("fitcast-stderr")]
+            for fd in outputs:
+                stack.callback(os.close, fd)
+            slot = self._ledger.take(first.share_bytes or first.memory_limit_bytes)
+            stack.callback(self._ledger.clear, slot)
+            connection = server.request(
+                ATTEMPT, result_fd, self._ledger.fd, *outputs, dataset_fd, *folds.values()
+            )
+            stack.callback(server.finished, connection)
+            batch.connect(connection)
+            stack.callback(batch.connect, None)
+            began = False
+            try:
+                start = Start(batch.specs, tuple(sys.path), tuple(folds), slot)
+                send_message(connection, start)
+                began = receive_exactly(connection, len(STARTED)) == STARTED
+                batch.started()
+                ending: Ending = receive_message(connection)
+            except ConnectionLostError:
+                if batch.cancelled.is_set():
+                    return batch.without_process(Outcome.CANCELLED)
+                if not began:  # so none of them can be to blame
+                    server.ends_within(_SEEN_WITHIN_S)
+                    return None
+                return batch.without_process(
+                    Outcome.WORKER_LOST,
+                    "KeeperDied",
+                    "the processes that run fits on this worker were ended from outside",
+                )
+            reports = read_reports(result_fd)
+            return judge(ending, reports, len(batch.specs), _texts(reports, *outputs))
+
+    def _count_blocks(self) -> None:
+        if not self._closed:
+            datasets = sum(dataset.held_bytes for dataset in self._datasets.values())
+            self._ledger.blocks(datasets + self._splits.held_bytes())
+
+    def _live_server(self) -> ServerProcess:
+        with self._lock:
+            self._check_open()
+            if self._server.dead:
+                self._failed_starts = 0 if self._server.was_ready else self._failed_starts + 1
+                words = self._server.last_words()
+                if self._failed_starts >= _FAILED_STARTS:
+                    raise WorkerBrokenError(
+                        f"the fork server can't be started; its last words: {words or '(none)'}"
+                    )
+                self._server.close()
+                self._server = ServerProcess()
+            return self._server
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise BackendError("this runner was closed: make a new one")
+
+    def _cut(self, dataset_id: str, fold: int) -> int | None:
+        with self._lock:
+            dataset = self._datasets.get(dataset_id)
+            if dataset is None:
+                return None
+            dataset_fd = os.dup(dataset.fd)
+        try:
+            fd, _ = self._filled(
+                f"fitcast-fold-{fold}", CUT, Cut(fold, tuple(sys.path)), dataset_fd
+            )
+        except BackendError:
+            return None
+        finally:
+            os.close(dataset_fd)
+        return fd
+
+    def _filled(
+        self, name: str, kind: bytes, asked: Load | Cut, *fds: int
+    ) -> tuple[int | None, Loaded]:
+        """Have a block filled by a loader; return it frozen, or None and what went wrong."""
+        server = self._live_server()
+        block = new_block(name)
+        connection = server.request(kind, *fds, block)
+        try:
+            send_message(connection, asked)
+            loaded: Loaded = receive_message(connection)
+        except ConnectionLostError:
+            loaded = Loaded(
+                error="the process that loads data ended before it was done; this worker may have "
+                f"too little memory for the dataset. {server.last_words()}".strip()
+            )
+        finally:
+            server.finished(connection)
+        if loaded.error:
+            os.close(block)
+            return None, loaded
+        freeze(block)
+        return block, loaded
+
+
+def _folds(specs: Sequence[AttemptSpec]) -> list[int]:
+    """Return the folds whose rows are wanted in blocks, as many as can be sent."""
+    folds = dict.fromkeys(spec.fold for spec in specs if spec.fold != REFIT_FOLD)
+    return list(folds)[: MOST_DESCRIPTORS - 6]
+
+
+def _texts(
+    reports: Sequence[Report | UnreadableReport], stdout_fd: int, stderr_fd: int
+) -> list[tuple[str, str]]:
+    """Return what the fits of a process wrote, and the one that left no report as the last."""
+    texts = []
+    out_at = err_at = 0
+    ends = [(r.stdout_end, r.stderr_end) for r in reports if isinstance(r, Report)]
+    for out_end, err_end in (*ends, (size(stdout_fd), size(stderr_fd))):
+        texts.append((read_text(stdout_fd, out_at, out_end), read_text(stderr_fd, err_at, err_end)))
+        out_at, err_at = out_end, err_end
+    for turn, report in enumerate(reports):
+        if not isinstance(report, Report):
+            texts.insert(turn, ("", ""))
+    return texts

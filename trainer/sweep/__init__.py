@@ -1,0 +1,1 @@
+"""The client's side: a sweep becomes fits, and what the fits gave becomes results."""

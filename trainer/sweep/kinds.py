@@ -1,0 +1,61 @@
+"""Questions to an estimator about itself that must be answered for any class.
+
+scikit-learn's own ``is_classifier`` and ``get_tags`` raise for classes that follow its protocol
+without deriving from ``BaseEstimator``.
+"""
+
+from typing import Any
+
+from sklearn import base
+from sklearn.utils import get_tags
+
+from fitcast.trainer.sweep.models import final_estimator
+
+
+def tags_of(estimator: Any) -> Any | None:
+    """Return scikit-learn's tags of an estimator, None if it has none."""
+    try:
+        return get_tags(estimator)
+    except Exception:  # a class without tags, or with tags of another scikit-learn
+        return None
+
+
+def is_classifier(estimator: Any) -> bool:
+    """Tell whether an estimator predicts classes."""
+    return _is("classifier", estimator, base.is_classifier)
+
+
+def is_regressor(estimator: Any) -> bool:
+    """Tell whether an estimator predicts numbers."""
+    return _is("regressor", estimator, base.is_regressor)
+
+
+def lacks(estimator: Any, method: str) -> bool:
+    """Tell whether an estimator surely won't have a method, not even once it is fitted."""
+    if hasattr(estimator, method):
+        return False
+    last = final_estimator(estimator)
+    if not hasattr(type(last), method) and not hasattr(type(last), "__getattr__"):
+        return True
+    # A method that hangs on hyper-parameters shows before fitting, as SVC's predict_proba; one
+    # that hangs on an inner estimator may appear later only, as StackingClassifier's predict.
+    return not hasattr(last, method) and not inner_estimators(last)
+
+
+def inner_estimators(estimator: Any) -> list[Any]:
+    """Return the estimators that an estimator is built around."""
+    return [
+        value
+        for value in estimator.get_params(deep=True).values()
+        if callable(getattr(value, "fit", None)) and not isinstance(value, type)
+    ]
+
+
+def _is(kind: str, estimator: Any, ask: Any) -> bool:
+    try:
+        return bool(ask(estimator))
+    except Exception:  # no tags: older protocol, or a probability method tells
+        known = getattr(estimator, "_estimator_type", None)
+        if known is None and kind == "classifier":
+            return hasattr(estimator, "predict_proba")
+        return bool(known == kind)

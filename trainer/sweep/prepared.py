@@ -1,0 +1,285 @@
+"""A sweep: models × hyper-parameter grids × cross-validation splits over one dataset.
+
+In: what a user submits, and what it becomes once prepared: candidates, fits, requests, jobs. Not
+in: reading data (:mod:`fitcast.trainer.sweep.datasets`), refusing bad input
+(:mod:`fitcast.trainer.sweep.validation`), the table of results
+(:mod:`fitcast.trainer.sweep.results`).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fitcast.history.records import REFIT_FOLD, ParamValue, Request
+from fitcast.trainer.sharing import may_share, work_names
+from fitcast.trainer.sweep import validation
+from fitcast.trainer.sweep.datasets import DatasetContent, bytes_of, fingerprint, load
+from fitcast.trainer.sweep.jobs import WEIGHTS, dump, make_job
+from fitcast.trainer.sweep.kinds import is_classifier
+from fitcast.trainer.sweep.models import Candidate, Models, candidates_from
+from fitcast.trainer.sweep.requests import Shape, plain_params, request_for, shape_of
+from fitcast.trainer.sweep.scorers import check_refit, scorer_for, scorer_names
+from fitcast.trainer.sweep.splits import make_splits
+
+__all__ = ["Candidate", "Fit", "PreparedSweep", "Sweep"]
+
+_KEPT_JOB_BYTES = 32_768  # of a candidate: made to see that it can be sent
+_NAME_LENGTH = 60
+
+
+@dataclass(frozen=True, eq=False)
+class Fit:
+    """One candidate on one split: the unit that is sized, placed, measured and retried."""
+
+    fit_id: str  # "c0007-f3"; "c0007-refit" for the fit on all rows
+    candidate: Candidate
+    fold: int  # REFIT_FOLD for the fit on all rows
+    request: Request  # threads=1: the plan decides
+
+
+@dataclass(frozen=True, eq=False)
+class PreparedSweep:
+    """A sweep that was found good, laid out as fits."""
+
+    name: str
+    candidates: tuple[Candidate, ...]
+    fits: tuple[Fit, ...]  # candidate by candidate, fold by fold; without refits
+    n_splits: int
+    dataset: str  # fingerprint of the dataset's shape and content
+    dataset_bytes: int  # of all that a worker holds: X, y, columns, splits
+    content: DatasetContent
+    scorer_names: tuple[str, ...]  # ("score",) for a single scorer
+    refit: bool | str | Callable[..., Any]
+    sweep: "Sweep"
+    _params: tuple[dict[str, ParamValue], ...] = field(repr=False)  # of requests, per candidate
+    _shape: Shape = field(repr=False)
+    _jobs: dict[int, bytes] = field(repr=False, default_factory=dict)
+
+    def job(self, candidate: Candidate, *, return_model: bool = False) -> bytes:
+        """Return the pickled job of a candidate, for any of its folds.
+
+        Parameters
+        ----------
+        candidate
+            One of ``candidates``.
+        return_model
+            Whether the worker sends the fitted estimator back.
+        """
+        made = self._jobs.get(candidate.index)
+        if made is not None and not return_model:
+            return made
+        sweep = self.sweep
+        job = make_job(
+            candidate,
+            candidate.configured(),
+            scorer_for(candidate, sweep.scoring),
+            weighted=WEIGHTS in self.content.columns,
+            predict_method=sweep.predict_method,
+            return_train_score=sweep.return_train_score,
+            return_model=return_model,
+        )
+        data = dump(job, candidate.label)
+        if not return_model and len(data) <= _KEPT_JOB_BYTES:
+            self._jobs[candidate.index] = data
+        return data
+
+    @cached_property
+    def work_names(self) -> dict[int, list[str]]:
+        """Names of the work that a fit begins with, by candidate: equal names, equal work.
+
+        Made once: a sweep is forecast, and submitted, with the same ones.
+        """
+        return {
+            candidate.index: work_names(candidate.configured(), 0)
+            for candidate in self.candidates
+            if may_share(candidate.estimator)
+        }
+
+    def refit_fit(self, candidate: Candidate) -> Fit:
+        """Return the fit of a candidate on all rows."""
+        request = request_for(
+            candidate.configured(), self._params[candidate.index], self._shape, None, None
+        )
+        return Fit(f"c{candidate.index:04d}-refit", candidate, REFIT_FOLD, request)
+
+
+class Sweep:
+    """What to try on which data. Nothing is read, checked or run until it is prepared.
+
+    Parameters
+    ----------
+    models
+        An estimator, ``(estimator, grid)``, a list of those, or a dict of name → any of those.
+        An estimator is an instance, a class or an import path; a grid, a dict of parameter → list
+        of values, or a list of such dicts.
+    X, y
+        Arrays, lists, pandas or SciPy sparse. ``y`` may be left out for unsupervised estimators.
+    data
+        Instead of X and y: path or address (anything fsspec reaches) of a CSV or Parquet file.
+    target
+        Name of the target's column in ``data``, or in X if that is a frame.
+    cv
+        Number of folds, a splitter, or a list of (training rows, test rows), as in GridSearchCV.
+    scoring
+        As in GridSearchCV: a scorer's name, a callable, or a list or dict of several.
+    refit
+        Whether to fit the best candidate on all rows; with several scorers, the name of the one
+        that decides.
+    name
+        What the workflow is called; by default, the names of its models.
+    sample_weight, groups
+        A value per row, or the name of a column of the frame. Weights go to ``fit`` (of a
+        pipeline's last step), groups to the splitter.
+    predict_method
+        Method for out-of-fold predictions; None for none.
+    return_train_score
+        Whether scores on the training rows are wanted too.
+    error_score
+        Score of a fit that failed.
+    deadline_s
+        Seconds that an attempt may take at most.
+    memory_bytes
+        Bytes that a fit may take at most.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> X, y = load_iris(return_X_y=True)
+    >>> grid = {"C": [0.1, 1.0]}
+    >>> sweep = Sweep({"lr": ("sklearn.linear_model.LogisticRegression", grid)}, X, y, cv=3)
+    >>> [candidate.label for candidate in sweep.prepare().candidates]
+    ['lr C=0.1', 'lr C=1']
+    """
+
+    def __init__(
+        self,
+        models: Models,
+        X: Any = None,
+        y: Any = None,
+        *,
+        data: str | Path | None = None,
+        target: str | None = None,
+        cv: Any = 5,
+        scoring: Any = None,
+        refit: bool | str | Callable[..., Any] = True,
+        name: str | None = None,
+        sample_weight: Any = None,
+        groups: Any = None,
+        predict_method: str | None = "predict",
+        return_train_score: bool = False,
+        error_score: float = float("nan"),
+        deadline_s: float | None = None,
+        memory_bytes: int | None = None,
+    ) -> None:
+        self.models = models
+        self.X = X
+        self.y = y
+        self.data = data
+        self.target = target
+        self.cv = cv
+        self.scoring = scoring
+        self.refit = refit
+        self.name = name
+        self.sample_weight = sample_weight
+        self.groups = groups
+        self.predict_method = predict_method
+        self.return_train_score = return_train_score
+        self.error_score = error_score
+        self.deadline_s = deadline_s
+        self.memory_bytes = memory_bytes
+        self._prepared: PreparedSweep | None = None
+
+    def prepare(self) -> PreparedSweep:
+        """Load the data, check everything, and lay out the fits; later calls return the same.
+
+        Raises
+        ------
+        InvalidSweepError
+            If models, grids, splits or scoring can't be used.
+        InvalidDataError
+            If the data can't be read, or an estimator can't take it.
+        """
+        if self._prepared is None:
+            self._prepared = _prepare(self)
+        return self._prepared
+
+    def __repr__(self) -> str:
+        name = self.name or "unnamed"
+        data = "" if self.data is None else f", data={Path(str(self.data)).name!r}"
+        return f"Sweep({name!r}{data})"
+
+    def __getstate__(self) -> dict[str, Any]:
+        # What was prepared holds the data a second time and is quickly made again.
+        return {**self.__dict__, "_prepared": None}
+
+
+def _prepare(sweep: Sweep) -> PreparedSweep:
+    validation.check_settings(sweep)
+    candidates = candidates_from(sweep.models)
+    names = scorer_names(sweep.scoring)
+    check_refit(sweep.refit, names, sweep.scoring)
+    configured = [validation.configure(candidate) for candidate in candidates]
+    validation.check_kinds(candidates, configured, sweep.cv)
+    loaded = load(
+        sweep.X,
+        sweep.y,
+        data=sweep.data,
+        target=sweep.target,
+        sample_weight=sweep.sample_weight,
+        groups=sweep.groups,
+    )
+    X, y = loaded.X, loaded.y
+    rows = validation.check_data(X, y, from_file=sweep.data is not None)
+    weights = validation.check_weights(loaded.sample_weight, rows)
+    groups = validation.check_groups(loaded.groups, rows)
+    shape = shape_of(X, y)
+    scorers = [scorer_for(candidate, sweep.scoring) for candidate in candidates]
+    validation.check_fitness(
+        candidates, configured, scorers, X, y, shape, weighted=weights is not None, sweep=sweep
+    )
+    splits = make_splits(sweep.cv, X, y, groups, classifier=is_classifier(configured[0]), rows=rows)
+    validation.check_folds(candidates, configured, scorers, y, splits, shape)
+    content = DatasetContent(X, y, {} if weights is None else {WEIGHTS: weights}, splits)
+    params = tuple(
+        plain_params(estimator, candidate.params)
+        for candidate, estimator in zip(candidates, configured, strict=True)
+    )
+    fits = []
+    for candidate, estimator in zip(candidates, configured, strict=True):
+        for fold, (train, test) in enumerate(splits):
+            request = request_for(estimator, params[candidate.index], shape, train, test)
+            fits.append(Fit(f"c{candidate.index:04d}-f{fold}", candidate, fold, request))
+    prepared = PreparedSweep(
+        name=sweep.name or _name(candidates),
+        candidates=candidates,
+        fits=tuple(fits),
+        n_splits=len(splits),
+        dataset=fingerprint(X, y),
+        dataset_bytes=_held_bytes(content, splits),
+        content=content,
+        scorer_names=names,
+        refit=sweep.refit,
+        sweep=sweep,
+        _params=params,
+        _shape=shape,
+    )
+    for candidate in candidates:
+        prepared.job(candidate)  # raises for what can't be pickled
+    return prepared
+
+
+def _held_bytes(
+    content: DatasetContent, splits: list[tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]]
+) -> int:
+    held = [content.X, content.y, *content.columns.values()]
+    return sum(map(bytes_of, held)) + sum(train.nbytes + test.nbytes for train, test in splits)
+
+
+def _name(candidates: tuple[Candidate, ...]) -> str:
+    models = "+".join(dict.fromkeys(candidate.model for candidate in candidates))
+    return models if len(models) <= _NAME_LENGTH else models[: _NAME_LENGTH - 1] + "…"

@@ -1,0 +1,192 @@
+"""Candidate × split × dataset → request: what a fit asks for, known before it runs.
+
+In: describing the dataset's shape, the target and the hyper-parameters as plain values. Not in:
+what the request will cost (the sizing room).
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import scipy.sparse as sp
+from sklearn.utils.multiclass import type_of_target
+
+from fitcast.history.records import ParamValue, Request
+from fitcast.trainer.naming import public_path
+from fitcast.trainer.sweep.contents import Contents, contents_of
+from fitcast.trainer.sweep.datasets import bytes_of
+from fitcast.trainer.sweep.kinds import is_classifier, is_regressor
+from fitcast.trainer.sweep.models import algorithm_of, bases_of, library_version, steps_of
+
+MAX_PARAMS = 200
+MAX_PARAM_LENGTH = 200
+_SHORT_SEQUENCE = 16
+
+
+@dataclass(frozen=True, eq=False)
+class Shape:
+    """What requests say of a dataset."""
+
+    rows: int
+    columns: int
+    row_nonzeros: npt.NDArray[np.int64] | None  # per row; None unless sparse
+    data_bytes: int
+    dtype: str
+    target_type: str  # scikit-learn's type_of_target, or "none"
+    classes: int  # distinct values of a discrete target, else 0
+    contents: Contents
+
+
+def shape_of(X: Any, y: Any) -> Shape:
+    """Describe a dataset."""
+    shape = X.shape if hasattr(X, "shape") else np.shape(X)
+    target_type, classes = _target(y)
+    return Shape(
+        rows=int(shape[0]),
+        columns=math.prod(int(n) for n in shape[1:]) if len(shape) > 1 else 1,
+        row_nonzeros=np.diff(X.indptr).astype(np.int64) if sp.issparse(X) else None,
+        data_bytes=bytes_of(X) + bytes_of(y),
+        dtype=_dtype(X),
+        target_type=target_type,
+        classes=classes,
+        contents=contents_of(X),
+    )
+
+
+def request_for(
+    configured: Any,
+    params: Mapping[str, ParamValue],
+    shape: Shape,
+    train: npt.NDArray[np.intp] | None,
+    test: npt.NDArray[np.intp] | None,
+) -> Request:
+    """Return the request of one fit; without rows, that of the refit on all of them.
+
+    Parameters
+    ----------
+    configured
+        The estimator with the candidate's hyper-parameters set.
+    params
+        What :func:`plain_params` made of it, shared by the folds.
+    shape
+        The dataset's.
+    train, test
+        Row numbers of the fold.
+    """
+    rows_train = shape.rows if train is None else len(train)
+    if shape.row_nonzeros is None:
+        nonzeros = rows_train * shape.columns
+    else:
+        counted = shape.row_nonzeros if train is None else shape.row_nonzeros[train]
+        nonzeros = int(counted.sum())
+    target = target_of(configured, shape)
+    return Request(
+        algorithm=algorithm_of(configured),
+        steps=tuple(public_path(step) for step in steps_of(configured)),
+        params=params,
+        rows_train=rows_train,
+        rows_test=0 if test is None else len(test),
+        columns=shape.columns,
+        nonzeros=nonzeros,
+        data_bytes=shape.data_bytes,
+        dtype=shape.dtype,
+        target=target,
+        classes=shape.classes if target in ("binary", "multiclass") else 0,
+        threads=1,
+        distinct_values=shape.contents.distinct_values,
+        categorical_columns=shape.contents.categorical_columns,
+        missing_share=shape.contents.missing_share,
+        scale_decades=shape.contents.scale_decades,
+        condition_decades=shape.contents.condition_decades,
+        correlation_decades=shape.contents.correlation_decades,
+        bases=bases_of(configured),
+        library_version=library_version(configured),
+    )
+
+
+def target_of(configured: Any, shape: Shape) -> str:
+    """Return the request's word for what an estimator makes of the target."""
+    kind = shape.target_type
+    if kind == "none":
+        return "none"
+    if kind.startswith("multilabel") or kind.endswith("multioutput"):
+        return "multioutput"
+    if kind == "continuous" or is_regressor(configured):
+        return "regression"
+    if kind == "binary" or (kind == "multiclass" and is_classifier(configured)):
+        return kind
+    return "multiclass" if kind == "multiclass" else "regression"
+
+
+def plain_params(configured: Any, first: Mapping[str, Any]) -> dict[str, ParamValue]:
+    """Flatten an estimator's hyper-parameters to plain values; those of the grid come first.
+
+    What isn't plain becomes the name of its type; a short sequence of plain values, its text.
+    """
+    try:
+        every = dict(configured.get_params(deep=True))
+    except Exception:  # an exotic estimator; what the grid set is known all the same
+        every = {}
+    ordered = {name: every.get(name, value) for name, value in first.items()}
+    ordered.update((name, every[name]) for name in sorted(every, key=str) if name not in ordered)
+    return {
+        str(name)[:MAX_PARAM_LENGTH]: plain(value)
+        for name, value in list(ordered.items())[:MAX_PARAMS]
+    }
+
+
+def plain(value: Any) -> ParamValue:
+    """Return a value that any store can keep: a string, a number, a truth value or None."""
+    try:
+        if isinstance(value, np.generic):
+            value = value.item()
+        if value is None or isinstance(value, bool):
+            return value
+        if isinstance(value, int):
+            return int(value) if abs(value) < 2**63 else str(value)[:MAX_PARAM_LENGTH]
+        if isinstance(value, float):
+            # NaN equals nothing, not even itself: as text, like requests stay alike.
+            return "nan" if math.isnan(value) else float(value)
+        if isinstance(value, str):
+            return str(value)[:MAX_PARAM_LENGTH]
+        if isinstance(value, list | tuple) and len(value) <= _SHORT_SEQUENCE:
+            parts = [plain(part) for part in value if not isinstance(part, list | tuple | dict)]
+            if len(parts) == len(value) and all(
+                isinstance(part, str | int | float | None)
+                and (isinstance(raw, str | int | float | np.generic) or raw is None)
+                for part, raw in zip(parts, value, strict=True)
+            ):
+                return f"({', '.join(map(str, parts))})"[:MAX_PARAM_LENGTH]
+        name = getattr(value, "__name__", None)
+        return (name if isinstance(name, str) else type(value).__name__)[:MAX_PARAM_LENGTH]
+    except Exception:
+        return type(value).__name__[:MAX_PARAM_LENGTH]
+
+
+def _target(y: Any) -> tuple[str, int]:
+    if y is None:
+        return "none", 0
+    try:
+        kind = str(type_of_target(y))
+    except (TypeError, ValueError):
+        return "unknown", 0
+    if kind in ("binary", "multiclass"):
+        return kind, _distinct(y)
+    return kind, 0
+
+
+def _distinct(y: Any) -> int:
+    if hasattr(y, "nunique"):
+        counted = y.nunique()
+        return int(counted if np.ndim(counted) == 0 else max(counted))
+    return len(np.unique(np.asarray(y)))
+
+
+def _dtype(X: Any) -> str:
+    if hasattr(X, "dtypes") and hasattr(X, "columns"):
+        names = {str(dtype) for dtype in X.dtypes}
+        return next(iter(names)) if len(names) == 1 else "mixed"
+    return str(getattr(X, "dtype", "object"))

@@ -1,0 +1,91 @@
+"""The splits of a sweep, materialised once, exactly as GridSearchCV makes them.
+
+In: turning ``cv`` into row numbers, and refusing what can't be split. Not in: whether the classes
+in each fold suffice (:mod:`fitcast.trainer.sweep.validation`).
+"""
+
+import warnings
+from numbers import Integral
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.model_selection import check_cv
+
+from fitcast.errors import InvalidSweepError
+
+Splits = list[tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]]
+
+
+def make_splits(cv: Any, X: Any, y: Any, groups: Any, *, classifier: bool, rows: int) -> Splits:
+    """Return (training rows, test rows) of every fold.
+
+    Raises
+    ------
+    InvalidSweepError
+        If ``cv`` is no splitter, needs what isn't there, or gives rows that don't exist.
+    """
+    if isinstance(cv, bool) or not (
+        cv is None or isinstance(cv, Integral) or hasattr(cv, "split") or hasattr(cv, "__iter__")
+    ):
+        raise InvalidSweepError(
+            f"cv must be a number of folds, a splitter or a list of (train, test) rows, not {cv!r}."
+        )
+    if isinstance(cv, str):
+        raise InvalidSweepError(f"cv={cv!r}: give a number of folds or a splitter, not its name.")
+    folds = 5 if cv is None else int(cv) if isinstance(cv, Integral) else None
+    if folds is not None:
+        if folds < 2:
+            raise InvalidSweepError(f"cv={folds}: cross-validation needs at least 2 folds.")
+        if folds > rows:
+            raise InvalidSweepError(
+                f"cv={folds} makes more folds than there are rows ({rows}). Give at most cv={rows}."
+            )
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("default", message="The least populated class")
+            if folds is None and not hasattr(cv, "split"):
+                given = list(cv)  # the rows themselves
+            else:
+                given = list(check_cv(cv, y, classifier=classifier).split(X, y, groups))
+    except Exception as error:
+        raise InvalidSweepError(_cannot_split(cv, groups, error)) from error
+    if not given:
+        raise InvalidSweepError(f"{_name(cv)} gives no folds. Give at least one.")
+    splits = []
+    for fold, pair in enumerate(given):
+        try:
+            train, test = pair
+        except (TypeError, ValueError) as error:
+            raise InvalidSweepError(
+                f"Fold {fold} of cv is no pair of (train, test) rows: {pair!r}."
+            ) from error
+        splits.append((_rows(train, rows, fold, "training"), _rows(test, rows, fold, "test")))
+    return splits
+
+
+def _rows(given: Any, rows: int, fold: int, which: str) -> npt.NDArray[np.intp]:
+    chosen = np.asarray(given)
+    if chosen.dtype == bool and chosen.shape == (rows,):
+        chosen = np.flatnonzero(chosen)
+    if chosen.ndim != 1 or chosen.size == 0:
+        raise InvalidSweepError(
+            f"Fold {fold} has no {which} rows. Every fold needs rows to train on and rows to "
+            "test on; change cv."
+        )
+    if chosen.dtype.kind not in "iu" or chosen.min() < -rows or chosen.max() >= rows:
+        raise InvalidSweepError(
+            f"Fold {fold} names {which} rows that don't exist: row numbers must be integers from "
+            f"0 to {rows - 1}."
+        )
+    return chosen.astype(np.intp, copy=False)
+
+
+def _cannot_split(cv: Any, groups: Any, error: Exception) -> str:
+    if groups is None and "group" in str(error).lower():
+        return f"{_name(cv)} splits by groups, but there are none. Give Sweep(..., groups=…)."
+    return f"{_name(cv)} can't split this data: {str(error).rstrip('.')}. Change cv or the data."
+
+
+def _name(cv: Any) -> str:
+    return f"cv={cv}" if cv is None or isinstance(cv, Integral) else type(cv).__name__
