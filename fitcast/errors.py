@@ -22,6 +22,7 @@ also ``ValueError``, so code written for scikit-learn catches them.
     │       ├── ClusterQuotaError        the namespace's quota is used up
     │       ├── ClusterRejectedError     what was asked for isn't valid
     │       └── OperatorMissingError     the Dask operator isn't installed
+    ├── InternalError               a fault of fitcast itself
     └── WorkflowError
         ├── WorkflowCancelledError
         ├── WorkflowFailedError     no fit succeeded
@@ -95,6 +96,10 @@ class ClusterRejectedError(ClusterError):
 
 class OperatorMissingError(ClusterError):
     """The Dask operator, or its custom resources, aren't installed."""
+
+
+class InternalError(FitcastError):
+    """A fault of fitcast itself ended a workflow; please report it with what it says."""
 
 
 class WorkflowError(FitcastError):

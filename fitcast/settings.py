@@ -34,6 +34,9 @@ class Settings(BaseSettings):
     memory_bytes : int or None
         Memory in bytes that fits on this machine may use together (``FITCAST_MEMORY_BYTES``);
         None means what this process may use.
+    check_plan : bool
+        Whether the scheduler checks its own plan after every event (``FITCAST_CHECK_PLAN``): for
+        tests and bug reports, as it takes time.
 
     Raises
     ------
@@ -57,6 +60,7 @@ class Settings(BaseSettings):
     experiment: str = Field(default="fitcast", min_length=1)
     cpus: int | None = Field(default=None, ge=1)
     memory_bytes: int | None = Field(default=None, ge=1)
+    check_plan: bool = False
 
     def __init__(self, **values: Any) -> None:
         try:

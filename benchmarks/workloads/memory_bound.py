@@ -151,8 +151,7 @@ def fitcast(of: peers.Task, limit_bytes: int, *, warm: bool) -> Way:
 
 def _told(workflow: Workflow, limit_bytes: int, peak: Peak) -> Told:
     told = peers.told_by_workflow(workflow)
-    run = workflow._run  # the handle shows each fit's last attempt only
-    attempts = [record.outcome for record in run.records]
+    attempts = [record.outcome for record in workflow.records]
     return replace(
         told,
         more={

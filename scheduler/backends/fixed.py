@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping
 from typing import Self
 
-from fitcast.scheduler.backends.protocol import Limit, Loss
+from fitcast.scheduler.backends.protocol import Limit, WorkerLoss
 from fitcast.scheduler.plan.pools import Pool, WorkerSize, planned_workers
 from fitcast.trainer.sealing import SealedDataset
 
@@ -23,6 +23,10 @@ class FixedWorkers:
     def __init__(self, pools: tuple[Pool, ...]) -> None:
         self.pools = pools
         self.machine_speed = 0.0  # the client measures it
+
+    def note_machine_speed(self, speed: float) -> None:
+        """Take the speed of this machine's cores: its workers run on them."""
+        self.machine_speed = speed
 
     def workers(self) -> list[WorkerSize]:
         """Return the workers that there will be, under the names they will have."""
@@ -46,9 +50,9 @@ class FixedWorkers:
     def retire(self, addresses: Collection[str]) -> None:
         """Do nothing: workers stay as they are."""
 
-    def why_lost(self, address: str) -> Loss:
+    def why_lost(self, addresses: Collection[str]) -> dict[str, WorkerLoss]:
         """Return that nothing is known: a process is gone, and says no more."""
-        return Loss()
+        return {address: WorkerLoss() for address in addresses}
 
     def interrupt(self) -> None:
         """Do nothing: starting takes a moment."""

@@ -32,7 +32,7 @@ class Listener(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Loss:
+class WorkerLoss:
     """Why a worker is gone, as far as it can be told."""
 
     outcome: Outcome = Outcome.WORKER_LOST  # or PREEMPTED, or OUT_OF_MEMORY if that is proven
@@ -80,8 +80,8 @@ class Workers(Protocol):
     def retire(self, addresses: Collection[str]) -> None:
         """End these workers, on which nothing runs."""
 
-    def why_lost(self, address: str) -> Loss:
-        """Tell why a worker is gone."""
+    def why_lost(self, addresses: Collection[str]) -> dict[str, WorkerLoss]:
+        """Tell why workers are gone."""
 
     def interrupt(self) -> None:
         """Give up starting, from another thread: `close` is about to be called."""
@@ -108,6 +108,9 @@ class Backend(Protocol):
     @property
     def dataset_root(self) -> str | None:
         """Where sealed datasets are to lie for its workers to read; None if anywhere does."""
+
+    def note_machine_speed(self, speed: float) -> None:
+        """Take the speed of this machine's cores, where its workers run on them."""
 
     def workers(self) -> list[WorkerSize]:
         """Return the workers that a workflow may have, under made-up names."""

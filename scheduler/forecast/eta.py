@@ -11,7 +11,7 @@ give the bound alone. The ratio hardly varies between draws, the bound does.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -107,10 +107,11 @@ def _finishes(
     ends_s = {
         fit.key: max(now_s, fit.started_s + fit.process_ratio * runtime_by_key[fit.key])
         for fit in running
-        if fit.follows is None
+        if fit.follows is None and fit.outcome is None
     }
     for fit in sorted(running, key=lambda one: one.follows is None):  # followers first
         backend.resume(fit.key, fit.attempt, ends_s.get(fit.follows or fit.key, now_s))
+    backend.answer_pending()
     return backend.run()
 
 
@@ -182,9 +183,9 @@ def forecast(
 
 
 def plan_for(workers: Sequence[WorkerSize], submitted: Submitted) -> Decisions:
-    """Return the plan of one workflow on workers that have nothing else to do."""
+    """Return the plan of one workflow on workers that are there and have nothing else to do."""
     decisions = Decisions()
     for worker in workers:
         decisions.join(worker)
-    decisions.submit(submitted)
+    decisions.submit(replace(submitted, sealed=True, own_workers=False))
     return decisions

@@ -189,9 +189,22 @@ class SweepForecast:
             bound or self.estimates[fit.fit_id].peak_memory_bytes_p50
         )
 
-    def submission(self, workflow_id: str) -> Submitted:
+    def submission(self, workflow_id: str, *, own_workers: bool = False) -> Submitted:
         """Return what the plan is told of the sweep."""
-        return submission(workflow_id, self.prepared, self.estimates, self.process_start_s)
+        prepared = self.prepared
+        return Submitted(
+            workflow_id=workflow_id,
+            estimates=self.estimates,
+            dataset_bytes=prepared.dataset_bytes,
+            folds={fit.fit_id: fit.fold for fit in prepared.fits},
+            candidates={fit.fit_id: fit.candidate.index for fit in prepared.fits},
+            shared=shared_work(prepared, self.estimates),
+            process_start_s=self.process_start_s,
+            memory_bytes=prepared.sweep.memory_bytes,
+            deadline_s=prepared.sweep.deadline_s,
+            final=bool(prepared.refit),
+            own_workers=own_workers,
+        )
 
     def plan(
         self, workers: Sequence[WorkerSize], ready_in_s: float = 0.0
@@ -332,27 +345,6 @@ def forecast_sweep(
                 f"{most / 2**30:.2f} GiB. Give a larger pool, or a smaller dataset or model."
             )
     return cast
-
-
-def submission(
-    workflow_id: str,
-    prepared: PreparedSweep,
-    estimates: Mapping[str, Estimate],
-    process_start_s: float,
-) -> Submitted:
-    """Return what a plan is told of a sweep."""
-    return Submitted(
-        workflow_id=workflow_id,
-        estimates=estimates,
-        dataset_bytes=prepared.dataset_bytes,
-        folds={fit.fit_id: fit.fold for fit in prepared.fits},
-        candidates={fit.fit_id: fit.candidate.index for fit in prepared.fits},
-        shared=shared_work(prepared, estimates),
-        process_start_s=process_start_s,
-        memory_bytes=prepared.sweep.memory_bytes,
-        deadline_s=prepared.sweep.deadline_s,
-        final=bool(prepared.refit),
-    )
 
 
 def groups_of(workflow_id: str, fits: Sequence[Fit]) -> Groups:

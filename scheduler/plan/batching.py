@@ -8,7 +8,8 @@ Polychronopoulos and Kuck, IEEE Transactions on Computers, 1987).
 """
 
 from fitcast.scheduler.plan.fit_state import FitState
-from fitcast.scheduler.plan.plan_state import PlanState, WorkflowState
+from fitcast.scheduler.plan.plan_state import PlanState
+from fitcast.scheduler.plan.workflow_state import WorkflowState
 
 SHORT_S = 1.0
 """Fits forecast to take less share a process: its start costs them more than 3 % ..."""

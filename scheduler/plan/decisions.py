@@ -1,47 +1,79 @@
 """What to do now that this happened: the rules by which a plan goes on.
 
-A deterministic state machine: `Decisions.handle` takes an event and the time and returns actions.
-No Dask, no clock, no threads: the dispatcher drives it with real workers, the simulator in
-virtual time, tests by hand. Which fit goes where is decided in
-:mod:`fitcast.scheduler.plan.placement`.
+A deterministic state machine: `Decisions.handle` applies an event and returns the actions that
+follow from it. No Dask, no clock, no threads: the dispatcher drives it with real workers, the
+simulator in virtual time, tests by hand. In: workers, fits and their attempts. Which fit goes where
+is decided in :mod:`fitcast.scheduler.plan.placement`, how a workflow begins and ends in
+:mod:`fitcast.scheduler.plan.lifecycle`, when it leaves the queue in
+:mod:`fitcast.scheduler.plan.admission`.
 
 Growing follows proof: out of memory gets more memory, out of time more time (once), a lost worker
 costs nothing until the fit has taken down `MOST_WORKERS_LOST`.
 """
 
 from collections.abc import Iterator
+from typing import assert_never
 
 from fitcast.history.records import Outcome
+from fitcast.scheduler.plan import admission, lifecycle
 from fitcast.scheduler.plan.events import (
+    Abandoned,
     Action,
+    ActionFailed,
+    AllWorkersLost,
     AttemptEnded,
     CancelRequested,
     ChooseFinal,
-    Close,
+    CloseWorkers,
+    DatasetReleased,
+    DatasetRemoved,
     Event,
+    ExplainLoss,
     FinalChosen,
     FitKey,
-    Kill,
+    OfWorkflow,
+    OpenWorkers,
+    Record,
+    Recorded,
     Reforecast,
+    ReleaseDataset,
+    RemoveDataset,
+    Seal,
+    Sealed,
     Settle,
     Submitted,
+    WorkerExpected,
     WorkerJoined,
     WorkerLeft,
+    WorkerLost,
+    WorkersClosed,
+    WorkersOpened,
 )
 from fitcast.scheduler.plan.fit_state import FitState
+from fitcast.scheduler.plan.invariants import check
 from fitcast.scheduler.plan.placement import place
-from fitcast.scheduler.plan.plan_state import PlanState, WorkerState, WorkflowState
+from fitcast.scheduler.plan.plan_state import PlanState, WorkerState
 from fitcast.scheduler.plan.pools import WorkerSize
+from fitcast.scheduler.plan.workflow_state import WorkflowState
 
 MOST_WORKERS_LOST = 3
 """A fit that was running on this many lost workers is poison and not tried again."""
 
 
 class Decisions:
-    """The state of a plan and the rules by which it moves."""
+    """The state of a plan and the rules by which it moves.
 
-    def __init__(self, state: PlanState | None = None) -> None:
+    Parameters
+    ----------
+    state : PlanState, optional
+        Where to go on from; by default nothing is known.
+    checked : bool
+        Whether the state is checked against its invariants after every event, for tests.
+    """
+
+    def __init__(self, state: PlanState | None = None, *, checked: bool = False) -> None:
         self.state = state or PlanState()
+        self._checked = checked
 
     @property
     def workers(self) -> dict[str, WorkerState]:
@@ -62,7 +94,7 @@ class Decisions:
         return self.state.running()
 
     def handle(self, event: Event, now_s: float) -> list[Action]:
-        """Take in what happened and say what is to be done now.
+        """Apply an event; return the actions that follow from it.
 
         Parameters
         ----------
@@ -76,34 +108,89 @@ class Decisions:
         list of Action
             To be carried out in this order.
         """
-        actions: list[Action] = []
+        actions = self._apply(event)
+        actions += lifecycle.advance(self.state)
+        actions += self.place(now_s)
+        if not self.state.cpus_in_use:
+            actions += lifecycle.make_room(self.state)
+        if self._checked:
+            check(self.state)
+        return actions
+
+    def _apply(self, event: Event) -> list[Action]:
         match event:
             case WorkerJoined():
                 self.join(event.worker)
+            case WorkerExpected():
+                self.expect(event.worker)
+            case WorkerLost():
+                return self._lose(event)
             case WorkerLeft():
-                actions += self._leave(event)
+                return self._leave(event)
+            case AllWorkersLost():
+                return self._lose_all(event)
             case Submitted():
-                self.submit(event)
+                return lifecycle.begin(self.state, event)
             case Reforecast():
                 self._reforecast(event)
             case FinalChosen():
-                actions += self._choose_final(event)
+                self._choose_final(event)
             case AttemptEnded():
-                actions += self._end(event)
+                return self._end(event)
             case CancelRequested():
-                actions += self._cancel(event)
-        actions += self._close()
-        actions += self.place(now_s)
-        return actions
+                return self._give_up(event)
+            case Abandoned():
+                return self._give_up(event)
+            case Sealed():
+                self._answer(Seal(event.workflow_id))
+            case WorkersOpened():
+                self._answer(OpenWorkers(event.workflow_id))
+            case Recorded():
+                self._answer(Record(event.workflow_id))
+            case DatasetReleased():
+                self._answer(ReleaseDataset(event.workflow_id))
+            case DatasetRemoved():
+                self._answer(RemoveDataset(event.workflow_id))
+            case WorkersClosed():
+                self._answer(CloseWorkers(event.workflow_id))
+            case ActionFailed():
+                return self._fail(event)
+            case _:
+                assert_never(event)
+        return []
 
     # -- workers -----------------------------------------------------------------------------
 
     def join(self, size: WorkerSize) -> None:
         """Count a worker in, without starting anything on it yet."""
+        sizes = self.state.memory_sizes()
         self.state.join(size)
+        if self.state.memory_sizes() != sizes:
+            admission.hold_anew(self.state)
+
+    def expect(self, size: WorkerSize) -> None:
+        """Count on a worker that may come."""
+        self.state.expect(size)
+        admission.hold_anew(self.state)
+
+    def _lose(self, event: WorkerLost) -> list[Action]:
+        worker = self.state.leave(event.address, returns=event.returns)
+        if worker is None:
+            return []
+        admission.hold_anew(self.state)
+        if not worker.running:
+            return []
+        before = self.state.lost.get(event.address)
+        if before is not None:  # under the same address; whatever is found out is of both
+            worker.running |= before.running
+        self.state.lost[event.address] = worker
+        return [ExplainLoss(event.address, event.returns)]
 
     def _leave(self, event: WorkerLeft) -> list[Action]:
-        worker = self.state.leave(event.address, returns=event.returns)
+        worker = self.state.lost.get(event.address)
+        if worker is None:
+            worker = self.state.leave(event.address, returns=event.returns)
+            admission.hold_anew(self.state)
         if worker is None:
             return []
         actions: list[Action] = []
@@ -113,6 +200,8 @@ class Decisions:
             fit = workflow.fits[key.fit_id]
             follows = fit.follows is not None
             self.state.vacate(workflow, fit)
+            if fit.outcome is not None:
+                continue
             if event.preempted or follows:  # only the leader of a process can be to blame
                 actions += self._again(workflow, fit)
             elif event.out_of_memory and len(leaders) == 1:  # else another may be to blame
@@ -120,40 +209,46 @@ class Decisions:
             else:
                 fit.workers_lost += 1
                 actions += self._lost(workflow, fit)
+        self.state.lost.pop(event.address, None)
         return actions
+
+    def _lose_all(self, event: AllWorkersLost) -> list[Action]:
+        self.state.failure = event.error
+        for address in (*self.state.workers, *self.state.lost):
+            self._leave(WorkerLeft(address, preempted=True))
+        workflows = self.workflows.values()
+        return [a for one in workflows for a in lifecycle.give_up(self.state, one, event.error)]
 
     # -- workflows ---------------------------------------------------------------------------
 
-    def submit(self, event: Submitted) -> None:
+    def submit(self, event: Submitted) -> list[Action]:
         """Take a workflow in, without starting anything of it yet."""
-        if event.workflow_id in self.workflows:
-            return
-        fits = {
-            fit_id: FitState(
-                FitKey(event.workflow_id, fit_id),
-                estimate,
-                order,
-                event.folds.get(fit_id),
-                event.candidates.get(fit_id),
-                event.shared.get(fit_id),
-                event.process_start_s,
-            )
-            for order, (fit_id, estimate) in enumerate(event.estimates.items())
-        }
-        workflow = WorkflowState(
-            fits=fits,
-            dataset_bytes=event.dataset_bytes,
-            memory_bytes=event.memory_bytes,
-            deadline_s=event.deadline_s,
-            final=event.final,
-            unsettled=len(fits),
-        )
-        self.state.open(event.workflow_id, workflow)
-        self.state.enqueue(workflow, list(fits.values()))
+        return [*lifecycle.begin(self.state, event), *lifecycle.advance(self.state)]
+
+    def _answer(self, action: OfWorkflow) -> None:
+        workflow = self.workflows.get(action.workflow_id)
+        if workflow is not None and action in workflow.pending:
+            lifecycle.answered(self.state, workflow, action)
+
+    def _fail(self, event: ActionFailed) -> list[Action]:
+        action = event.action
+        if isinstance(action, ExplainLoss):
+            return self._leave(WorkerLeft(action.address, returns=action.returns))
+        workflow = self.workflows.get(action.workflow_id)
+        if workflow is None or action not in workflow.pending:
+            return []
+        return lifecycle.failed(self.state, workflow, action, event.error)
+
+    def _give_up(self, event: CancelRequested | Abandoned) -> list[Action]:
+        workflow = self.workflows.get(event.workflow_id)
+        if workflow is None:
+            return []
+        error = event.error if isinstance(event, Abandoned) else None
+        return lifecycle.give_up(self.state, workflow, error)
 
     def _reforecast(self, event: Reforecast) -> None:
         workflow = self.workflows.get(event.workflow_id)
-        if workflow is None:
+        if workflow is None or workflow.is_ending:
             return
         for fit_id, estimate in event.estimates.items():
             fit = workflow.fits.get(fit_id)
@@ -162,45 +257,19 @@ class Decisions:
                 fit.shared = event.shared.get(fit_id, fit.shared)
         self.state.sort(workflow)
 
-    def _choose_final(self, event: FinalChosen) -> list[Action]:
+    def _choose_final(self, event: FinalChosen) -> None:
         workflow = self.workflows.get(event.workflow_id)
-        if workflow is None or not workflow.final:
-            return []
+        if workflow is None:
+            return
+        workflow.pending.discard(ChooseFinal(event.workflow_id))
+        if not workflow.final:
+            return
         workflow.final = False
         if event.fit_id is not None and event.estimate is not None:
             key = FitKey(event.workflow_id, event.fit_id)
             fit = workflow.fits[event.fit_id] = FitState(key, event.estimate)
             workflow.unsettled += 1
             self.state.wait(workflow, fit)
-        return []
-
-    def _cancel(self, event: CancelRequested) -> list[Action]:
-        workflow = self.workflows.get(event.workflow_id)
-        if workflow is None:
-            return []
-        actions: list[Action] = []
-        workflow.final = False
-        workflow.waiting.clear()
-        for fit in workflow.fits.values():
-            if fit.outcome is not None:
-                continue
-            if fit.running_on is not None:
-                actions.append(Kill(fit.key, fit.attempt, fit.running_on))
-                self.state.vacate(workflow, fit)
-            actions.append(self._settle(workflow, fit, Outcome.CANCELLED, event.reason))
-        return actions
-
-    def _close(self) -> list[Action]:
-        actions: list[Action] = []
-        for workflow_id, workflow in list(self.workflows.items()):
-            if workflow.unsettled:
-                continue
-            if workflow.final:
-                actions.append(ChooseFinal(workflow_id))
-                continue
-            self.state.close(workflow_id)
-            actions.append(Close(workflow_id))
-        return actions
 
     # -- attempts ----------------------------------------------------------------------------
 
@@ -209,9 +278,11 @@ class Decisions:
         fit = workflow.fits.get(event.key.fit_id) if workflow else None
         if workflow is None or fit is None:
             return []
-        if fit.attempt != event.attempt or fit.running_on is None or fit.outcome is not None:
+        if fit.attempt != event.attempt or fit.running_on is None:
             return []  # a late report of an attempt that was given up
         self.state.vacate(workflow, fit)
+        if fit.outcome is not None:
+            return []  # it was given up, and now holds nothing any more
         match event.outcome:
             case Outcome.OUT_OF_MEMORY:
                 return self._out_of_memory(workflow, fit, event.peak_memory_bytes)
@@ -228,8 +299,7 @@ class Decisions:
     def _settle(
         self, workflow: WorkflowState, fit: FitState, outcome: Outcome, reason: str = ""
     ) -> Settle:
-        fit.outcome = outcome
-        workflow.unsettled -= 1
+        workflow.settle(fit, outcome)
         return Settle(fit.key, fit.attempt, outcome, reason)
 
     def _again(self, workflow: WorkflowState, fit: FitState) -> list[Action]:
@@ -245,7 +315,7 @@ class Decisions:
     def _out_of_memory(
         self, workflow: WorkflowState, fit: FitState, peak_memory_bytes: int
     ) -> list[Action]:
-        most = self.state.most_memory_bytes()
+        most = workflow.alone_bytes
         used = max(peak_memory_bytes, 1)
         if workflow.memory_bytes is not None or fit.share_bytes >= most or used >= most:
             used = max(used, fit.share_bytes)
@@ -257,6 +327,7 @@ class Decisions:
             )
             return [self._settle(workflow, fit, Outcome.OUT_OF_MEMORY, reason)]
         fit.ran_out_of_memory(used)
+        workflow.largest_need_bytes = max(workflow.largest_need_bytes, workflow.need_bytes(fit))
         return self._again(workflow, fit)
 
     def _out_of_time(self, workflow: WorkflowState, fit: FitState) -> list[Action]:

@@ -2,6 +2,18 @@
 
 Events go in, actions come out (:mod:`fitcast.scheduler.plan.decisions`). Both are frozen data, the
 same for real Dask workers and for the simulator.
+
+Whatever is slow is an action that is answered by an event, or by its failed twin `ActionFailed`:
+
+    Seal            Sealed              the dataset is encrypted; the user may change theirs
+    OpenWorkers     WorkersOpened       a cluster for this workflow alone
+    Start           AttemptEnded        and Kill only makes that come sooner
+    ExplainLoss     WorkerLeft          why a worker is gone
+    ChooseFinal     FinalChosen         which candidate is fitted on all rows
+    Record          Recorded            the history has the workflow's end
+    ReleaseDataset  DatasetReleased     workers let go of it; its workflow is back in the queue
+    RemoveDataset   DatasetRemoved      nothing is left of it
+    CloseWorkers    WorkersClosed       the workflow's own cluster is gone
 """
 
 import math
@@ -9,6 +21,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple, TypeAlias
 
+from fitcast.errors import FitcastError
 from fitcast.history.records import Estimate, Outcome
 from fitcast.scheduler.plan.pools import WorkerSize
 
@@ -45,8 +58,23 @@ class WorkerJoined:
 
 
 @dataclass(frozen=True, slots=True)
+class WorkerExpected:
+    """A worker may come: what needs one of its size waits for it."""
+
+    worker: WorkerSize
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerLost:
+    """A worker is gone, nobody knows yet why: what ran there is neither tried again nor blamed."""
+
+    address: str
+    returns: bool = False  # another one of its size will come instead
+
+
+@dataclass(frozen=True, slots=True)
 class WorkerLeft:
-    """A worker is gone, and the attempts on it with it."""
+    """A worker is gone for a known reason, and the attempts on it with it."""
 
     address: str
     preempted: bool = False  # it was taken away, so no attempt on it can be to blame
@@ -56,11 +84,11 @@ class WorkerLeft:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Submitted:
-    """A workflow whose fits may start."""
+    """A workflow that a user handed in."""
 
     workflow_id: str
     estimates: Mapping[str, Estimate]  # by fit_id, one thread, in submission order
-    dataset_bytes: int  # held once by every worker while the workflow runs
+    dataset_bytes: int  # held once by each worker that runs its fits
     folds: Mapping[str, int] = field(default_factory=dict)  # of fits that share a fold's rows
     candidates: Mapping[str, int] = field(default_factory=dict)  # whose folds err together
     shared: Mapping[str, SharedWork] = field(default_factory=dict)
@@ -68,6 +96,8 @@ class Submitted:
     memory_bytes: int | None = None  # the user's own bound for a fit, instead of the forecast
     deadline_s: float | None = None  # the user's own cap on an attempt
     final: bool = False  # a last fit (the refit) follows when all others are done
+    sealed: bool = False  # its dataset is ready for workers already
+    own_workers: bool = False  # its fits run in a cluster that is made for it
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,21 +133,66 @@ class AttemptEnded:
 
 @dataclass(frozen=True, slots=True)
 class CancelRequested:
-    """The user gave the workflow up, or it can't go on."""
+    """The user gave a workflow up."""
 
     workflow_id: str
-    reason: str = "cancelled"  # that its fits show
 
 
-Event: TypeAlias = (
-    WorkerJoined
-    | WorkerLeft
-    | Submitted
-    | Reforecast
-    | FinalChosen
-    | AttemptEnded
-    | CancelRequested
-)
+@dataclass(frozen=True, slots=True)
+class Abandoned:
+    """A workflow can't go on; its error says why."""
+
+    workflow_id: str
+    error: FitcastError
+
+
+@dataclass(frozen=True, slots=True)
+class AllWorkersLost:
+    """There are no workers, and there will be none any more."""
+
+    error: FitcastError
+
+
+@dataclass(frozen=True, slots=True)
+class Sealed:
+    """A workflow's dataset is ready for workers."""
+
+    workflow_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class WorkersOpened:
+    """A workflow's own cluster is there; its workers join one by one."""
+
+    workflow_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """The history knows how a workflow ended."""
+
+    workflow_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetReleased:
+    """No worker holds the dataset of a workflow any more; it may be opened again."""
+
+    workflow_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetRemoved:
+    """Nothing is left of a workflow's dataset."""
+
+    workflow_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class WorkersClosed:
+    """A workflow's own cluster is gone."""
+
+    workflow_id: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,7 +212,7 @@ class Start:
 
 @dataclass(frozen=True, slots=True)
 class Kill:
-    """End a running attempt; its report no longer counts."""
+    """End a running attempt; it holds what it was given until its end is reported."""
 
     key: FitKey
     attempt: int
@@ -162,10 +237,114 @@ class ChooseFinal:
 
 
 @dataclass(frozen=True, slots=True)
-class Close:
-    """Every fit of a workflow is settled."""
+class Seal:
+    """Encrypt a workflow's dataset."""
 
     workflow_id: str
 
 
-Action: TypeAlias = Start | Kill | Settle | ChooseFinal | Close
+@dataclass(frozen=True, slots=True)
+class OpenWorkers:
+    """Make a workflow's own cluster."""
+
+    workflow_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class InterruptOpening:
+    """Stop making a workflow's own cluster; that `OpenWorkers` is answered all the same."""
+
+    workflow_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class ExplainLoss:
+    """Find out why a worker is gone."""
+
+    address: str
+    returns: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Conclude:
+    """Every fit of a workflow is settled and nothing of it runs: its result is final."""
+
+    workflow_id: str
+    error: FitcastError | None = None  # why it was abandoned
+    cancelled: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """Tell the history how a workflow ended."""
+
+    workflow_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseDataset:
+    """Let workers forget a dataset for now."""
+
+    workflow_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveDataset:
+    """Let workers forget a dataset, and remove it and its key."""
+
+    workflow_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class CloseWorkers:
+    """End a workflow's own cluster."""
+
+    workflow_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Close:
+    """Nothing of a workflow is left: forget it."""
+
+    workflow_id: str
+
+
+OfWorkflow: TypeAlias = (
+    Seal | OpenWorkers | ChooseFinal | Record | ReleaseDataset | RemoveDataset | CloseWorkers
+)
+"""Slow actions of a workflow."""
+
+SlowAction: TypeAlias = OfWorkflow | ExplainLoss
+"""Actions that take time: each is answered by its event, or by `ActionFailed`."""
+
+Action: TypeAlias = SlowAction | Start | Kill | Settle | InterruptOpening | Conclude | Close
+
+
+@dataclass(frozen=True, slots=True)
+class ActionFailed:
+    """A slow action couldn't be carried out."""
+
+    action: SlowAction
+    error: FitcastError
+
+
+Event: TypeAlias = (
+    WorkerJoined
+    | WorkerExpected
+    | WorkerLost
+    | WorkerLeft
+    | AllWorkersLost
+    | Submitted
+    | Reforecast
+    | FinalChosen
+    | AttemptEnded
+    | CancelRequested
+    | Abandoned
+    | Sealed
+    | WorkersOpened
+    | Recorded
+    | DatasetReleased
+    | DatasetRemoved
+    | WorkersClosed
+    | ActionFailed
+)

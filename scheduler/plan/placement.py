@@ -35,9 +35,9 @@ from fitcast.scheduler.plan.plan_state import (
     PlanState,
     Reservation,
     WorkerState,
-    WorkflowState,
 )
 from fitcast.scheduler.plan.threads import best_threads
+from fitcast.scheduler.plan.workflow_state import WorkflowState
 
 LARGE_DATASET_BYTES = 64 * 2**20
 """From here on, the rows of a fold are worth keeping its fits together."""
@@ -61,7 +61,6 @@ class _Turn:
 
     state: PlanState
     now_s: float
-    most_bytes: int
     open: dict[str, WorkerState]
 
 
@@ -92,11 +91,11 @@ def place(state: PlanState, now_s: float) -> list[Start]:
     if not free and not arrived:
         return []
     free |= _dropped_reservation(state, looked_at)
-    for workflow in state.workflows.values():
+    for workflow in state.active():
         if workflow.sorted_for != state.version and workflow.waiting:
             state.sort(workflow)
     state.changed.clear()
-    turn = _Turn(state, now_s, state.most_memory_bytes(), free)
+    turn = _Turn(state, now_s, free)
     starts = _on_open(turn)
     for key in arrived:
         its = state.workflows.get(key.workflow_id)
@@ -151,13 +150,15 @@ def _dropped_reservation(state: PlanState, looked_at: list[WorkerState]) -> dict
 def _next(turn: _Turn, workflow: WorkflowState) -> Start | None:
     """Start the first waiting fit of a workflow that finds room."""
     waiting = workflow.waiting
+    among = [one for one in turn.open.values() if one.size.memory_bytes in workflow.sizes]
+    if not among:
+        return None
     if _keeps_folds_together(turn, workflow):
         for fit_id, _ in waiting.in_order():
             fit = workflow.fits[fit_id]
-            holding = [worker for worker in turn.open.values() if worker.holds(fit)]
+            holding = [worker for worker in among if worker.holds(fit)]
             if holding and (start := _started(turn, workflow, fit, holding)) is not None:
                 return start
-    among = list(turn.open.values())
     # Capped as demands are: a fit that needs more than any worker has gets all of one.
     room = max(
         math.inf if not worker.running else worker.memory_bytes - worker.load.mean_bytes()
@@ -197,7 +198,7 @@ def _balanced(
     It goes there first: three large ones on a worker of four cores would leave the fourth idle.
     """
     need = fit.demand().mean_bytes
-    if workflow.memory_bytes is not None or need > turn.state.most_bytes_per_cpu():
+    if workflow.memory_bytes is not None or need > turn.state.most_bytes_per_cpu(workflow):
         return among  # it does so nowhere
     return [
         worker
@@ -229,12 +230,14 @@ def _started(
     turn: _Turn, workflow: WorkflowState, fit: FitState, among: list[WorkerState]
 ) -> Start | None:
     """Start a waiting fit if there is room for it on one of these workers."""
-    need = workflow.need_bytes(fit, turn.most_bytes)
-    demand = workflow.demand(fit, turn.most_bytes)
+    need = workflow.need_bytes(fit)
+    demand = workflow.demand(fit)
     best: tuple[bool, float, int, float] | None = None
     chosen: WorkerState | None = None
     for worker in among:
-        if not worker.has_room(demand, need) or _passing_s(turn, fit, worker, demand) is None:
+        if worker.size.memory_bytes not in workflow.sizes or not worker.has_room(demand, need):
+            continue
+        if _passing_s(turn, fit, worker, demand) is None:
             continue
         # The cheapest safe worker first; among equals the least busy. What is lost of a long fit
         # with a worker that is taken away can't be made up for.
@@ -292,20 +295,21 @@ def _by_end(turn: _Turn, worker: WorkerState) -> list[FitState]:
 
 def _reserve(turn: _Turn, workflow: WorkflowState, fit: FitState) -> None:
     """Keep room for a fit that must wait, on the worker where it can start soonest."""
-    need = workflow.need_bytes(fit, turn.most_bytes)
-    demand = workflow.demand(fit, turn.most_bytes)
+    need = workflow.need_bytes(fit)
+    demand = workflow.demand(fit)
     best: Reservation | None = None
-    for worker in islice(_large_enough(turn, need), RESERVE_AMONG):
+    for worker in islice(_large_enough(turn, workflow, need), RESERVE_AMONG):
         found = _reservation(turn, worker, fit, demand, 1)
         if best is None or found.start_s < best.start_s:
             best = found
     turn.state.reservation = best
 
 
-def _large_enough(turn: _Turn, need_bytes: int) -> Iterator[WorkerState]:
+def _large_enough(turn: _Turn, workflow: WorkflowState, need_bytes: int) -> Iterator[WorkerState]:
     """Yield workers that could hold a fit, those that are looked at first."""
     for worker in (*turn.open.values(), *turn.state.workers.values()):
-        if worker.memory_bytes >= need_bytes:
+        holds = worker.size.memory_bytes in workflow.sizes
+        if holds and worker.memory_bytes >= need_bytes:
             yield worker
 
 

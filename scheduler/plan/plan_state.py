@@ -1,31 +1,21 @@
 """What a plan knows: workers and workflows, and what is reserved where.
 
 Only state and the sums over it. What moves it is in :mod:`fitcast.scheduler.plan.decisions`, where
-a fit goes in :mod:`fitcast.scheduler.plan.placement`.
+a fit goes in :mod:`fitcast.scheduler.plan.placement`, which workflow leaves the queue in
+:mod:`fitcast.scheduler.plan.admission`.
 """
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
+from fitcast.errors import FitcastError
 from fitcast.history.records import Estimate
 from fitcast.scheduler.plan.events import FitKey
 from fitcast.scheduler.plan.fit_state import FitState
 from fitcast.scheduler.plan.memory_load import Demand, MemoryLoad
 from fitcast.scheduler.plan.pools import WorkerSize, cost_per_hour
-from fitcast.scheduler.plan.waiting import WaitingFits
-
-DEADLINE_FACTOR = 20.0
-"""An attempt may take this many times its P90 forecast before it counts as hung."""
-
-LEAST_DEADLINE_S = 300.0
-"""No attempt is given less time than this, unless the user says so."""
-
-LONGER_RETRY_FACTOR = 5.0
-"""The one retry after running out of time gets this many times longer."""
-
-ALONE_AFTER_LOST = 2
-"""A fit that ran on so many lost workers gets the next to itself: no neighbour is blamed then."""
+from fitcast.scheduler.plan.workflow_state import Phase, WorkflowState
 
 
 @dataclass(slots=True)
@@ -80,50 +70,6 @@ class WorkerState:
 
 
 @dataclass(slots=True)
-class WorkflowState:
-    """A workflow's fits, those that wait, and what its user set."""
-
-    fits: dict[str, FitState]
-    dataset_bytes: int
-    memory_bytes: int | None
-    deadline_s: float | None
-    final: bool  # a last fit is still to be chosen
-    unsettled: int
-    waiting: WaitingFits = field(default_factory=WaitingFits)
-    cpus_in_use: int = 0
-    sorted_for: int = -1  # version of the workers that the waiting fits are sorted for
-
-    def need_bytes(self, fit: FitState, most_bytes: int) -> int:
-        """Return what a fit alone should have; `most_bytes` is what the largest worker has."""
-        if self.memory_bytes is not None:
-            return min(self.memory_bytes, most_bytes)
-        return max(1, min(fit.wanted_bytes(), most_bytes))
-
-    def demand(self, fit: FitState, most_bytes: int) -> Demand:
-        """Return what a fit adds to the sum on a worker."""
-        demand = fit.demand()
-        wanted = demand.mean_bytes if self.memory_bytes is None else float(self.memory_bytes)
-        if fit.workers_lost >= ALONE_AFTER_LOST or wanted > most_bytes:
-            return Demand(float(most_bytes), 0.0, demand.group)
-        return demand if self.memory_bytes is None else Demand(wanted, 0.0, demand.group)
-
-    def attempt_deadline_s(self, fit: FitState) -> float:
-        """Return how long the next attempt of a fit may take, in seconds."""
-        if self.deadline_s is not None:
-            return self.deadline_s
-        forecast = max(LEAST_DEADLINE_S, DEADLINE_FACTOR * fit.estimate.runtime_s_p90)
-        return forecast * LONGER_RETRY_FACTOR**fit.timeouts
-
-    def copy(self) -> "WorkflowState":
-        """Return an independent copy, for simulating what comes next."""
-        fits = {
-            fit_id: fit if fit.outcome is not None else fit.copy()
-            for fit_id, fit in self.fits.items()
-        }
-        return replace(self, fits=fits, waiting=self.waiting.copy())
-
-
-@dataclass(slots=True)
 class Reservation:
     """Room that is kept for a fit that can't start yet, on the worker where it can soonest."""
 
@@ -139,7 +85,8 @@ class PlanState:
     """All workers and all workflows."""
 
     workers: dict[str, WorkerState] = field(default_factory=dict)
-    workflows: dict[str, WorkflowState] = field(default_factory=dict)
+    lost: dict[str, WorkerState] = field(default_factory=dict)  # it isn't known yet why
+    workflows: dict[str, WorkflowState] = field(default_factory=dict)  # in order of submission
     changed: dict[str, None] = field(default_factory=dict)  # workers that may have room anew
     arrived: dict[FitKey, None] = field(default_factory=dict)  # fits that wait anew
     reservation: Reservation | None = None
@@ -150,6 +97,8 @@ class PlanState:
     kinds: Counter[tuple[int, int]] = field(default_factory=Counter)  # (CPUs, memory) → workers
     kinds_sorted_for: Counter[tuple[int, int]] = field(default_factory=Counter)
     away: Counter[int] = field(default_factory=Counter)  # memory of workers that will be back
+    held: Counter[int] = field(default_factory=Counter)  # memory of a worker → its datasets' bytes
+    failure: FitcastError | None = None  # why there will be no workers any more
 
     # -- workers -----------------------------------------------------------------------------
 
@@ -160,7 +109,7 @@ class PlanState:
         if size.cost_per_hour is None:
             size = replace(size, cost_per_hour=cost_per_hour(size.cpus, size.memory_bytes))
         self.away -= Counter([size.memory_bytes])  # none below zero are kept
-        free = size.memory_bytes - self.held_bytes()
+        free = size.memory_bytes - self.held[size.memory_bytes]
         self.workers[size.address] = WorkerState(size, size.cpus, free)
         self.changed[size.address] = None
         self.cpus += size.cpus
@@ -197,46 +146,71 @@ class PlanState:
             self.kinds_sorted_for = Counter(now)
             self.version += 1
 
-    def slots(self, need_bytes: int) -> int:
-        """Return how many fits that each need so much memory could run at once."""
-        held = self.held_bytes()
+    def is_lost(self, fit: FitState) -> bool:
+        """Tell whether a fit ran on a worker that is gone, nobody knows yet why."""
+        worker = self.lost.get(fit.running_on or "")
+        return worker is not None and fit.key in worker.running
+
+    def memory_sizes(self) -> set[int]:
+        """Return how much memory workers have: those that are here, and that may come."""
+        return {memory for _, memory in self.kinds} | set(self.away)
+
+    def slots(self, workflow: WorkflowState, need_bytes: int) -> int:
+        """Return how many fits of a workflow that each need so much memory could run at once."""
         return sum(
-            count * min(cpus, max(0, memory_bytes - held) // need_bytes)
+            count * min(cpus, max(0, memory_bytes - self.held[memory_bytes]) // need_bytes)
             for (cpus, memory_bytes), count in self.kinds.items()
+            if memory_bytes in workflow.sizes
         )
 
-    def held_bytes(self) -> int:
-        """Return what the datasets take of each worker's memory."""
-        return sum(workflow.dataset_bytes for workflow in self.workflows.values())
+    def most_bytes_per_cpu(self, workflow: WorkflowState) -> float:
+        """Return the most memory per CPU that a worker has for a workflow, beside the datasets."""
+        return max(
+            (
+                (memory_bytes - self.held[memory_bytes]) / cpus
+                for cpus, memory_bytes in self.kinds
+                if memory_bytes in workflow.sizes
+            ),
+            default=0.0,
+        )
 
-    def most_memory_bytes(self) -> int:
-        """Return what a fit alone on the largest worker could have, beside the datasets.
+    # -- datasets ----------------------------------------------------------------------------
 
-        Workers that will be back count: what needs one of them waits for it.
-        """
-        here = max((memory for _, memory in self.kinds), default=0)
-        return max(here, max(self.away, default=0)) - self.held_bytes()
+    def hold(self, workflow: WorkflowState, sizes: Iterable[int]) -> None:
+        """Let the workers of these sizes hold a workflow's dataset, and no others."""
+        wanted = frozenset(sizes)
+        for size in workflow.sizes ^ wanted:
+            more = workflow.dataset_bytes if size in wanted else -workflow.dataset_bytes
+            self.held[size] += more
+            for address, worker in self.workers.items():
+                if worker.size.memory_bytes == size:
+                    worker.memory_bytes -= more
+                    self.changed[address] = None
+        workflow.sizes = wanted
 
-    def most_bytes_per_cpu(self) -> float:
-        """Return the most memory per CPU that a worker has, beside the datasets."""
-        held = self.held_bytes()
-        return max(((memory - held) / cpus for cpus, memory in self.kinds), default=0.0)
+    def note_room(self) -> None:
+        """Note for every workflow what a fit of it can have, now and if it were alone."""
+        sizes = self.memory_sizes()
+        largest = max(sizes, default=0)
+        for workflow in self.workflows.values():
+            there = [size - self.held[size] for size in workflow.sizes & sizes]
+            most = max(there, default=0)
+            workflow.alone_bytes = max(0, largest - workflow.dataset_bytes)
+            if most != workflow.most_bytes:
+                workflow.most_bytes = most
+                workflow.sorted_for = -1  # what fits where has changed
+                self.changed.update(dict.fromkeys(self.workers))
 
     # -- workflows ---------------------------------------------------------------------------
 
-    def open(self, workflow_id: str, workflow: WorkflowState) -> None:
-        """Take in a workflow; its dataset takes memory of every worker."""
-        self.workflows[workflow_id] = workflow
-        for address, worker in self.workers.items():
-            worker.memory_bytes -= workflow.dataset_bytes
-            self.changed[address] = None
+    def active(self) -> Iterator[WorkflowState]:
+        """Yield the workflows whose fits may be placed, in order of submission."""
+        return (one for one in self.workflows.values() if one.phase is Phase.ACTIVE)
 
-    def close(self, workflow_id: str) -> None:
-        """Forget a workflow."""
-        workflow = self.workflows.pop(workflow_id)
-        for address, worker in self.workers.items():
-            worker.memory_bytes += workflow.dataset_bytes
-            self.changed[address] = None
+    def let_wait(self, workflow: WorkflowState) -> None:
+        """Let all fits of a workflow wait that neither run nor are settled."""
+        fits = workflow.fits.values()
+        self.enqueue(workflow, [f for f in fits if f.outcome is None and f.running_on is None])
 
     def sort(self, workflow: WorkflowState) -> None:
         """Put the waiting fits of a workflow in order for the workers there are."""
@@ -245,17 +219,17 @@ class PlanState:
 
     def enqueue(self, workflow: WorkflowState, fits: list[FitState]) -> None:
         """Let these fits wait, and no others."""
-        most = self.most_memory_bytes()
-        needs = {fit.fit_id: workflow.need_bytes(fit, max(most, 1)) for fit in fits}
-        slots = {need: self.slots(need) for need in set(needs.values())}
+        needs = {fit.fit_id: workflow.need_bytes(fit) for fit in fits}
+        slots = {need: self.slots(workflow, need) for need in set(needs.values())}
         workflow.waiting.fill((fit, slots[needs[fit.fit_id]]) for fit in fits)
         workflow.sorted_for = self.version
         self.changed.update(dict.fromkeys(self.workers))
 
     def wait(self, workflow: WorkflowState, fit: FitState) -> None:
         """Let a fit wait (again)."""
-        need = workflow.need_bytes(fit, max(1, self.most_memory_bytes()))
-        workflow.waiting.add(fit, self.slots(need))
+        if workflow.phase is not Phase.ACTIVE:
+            return  # it does once its workflow is
+        workflow.waiting.add(fit, self.slots(workflow, workflow.need_bytes(fit)))
         self.arrived[fit.key] = None
 
     # -- fits --------------------------------------------------------------------------------
@@ -281,6 +255,7 @@ class PlanState:
         """Reserve on a worker what a fit was given."""
         fit.running_on = worker.size.address
         worker.take(fit)
+        workflow.occupying += 1
         workflow.cpus_in_use += fit.threads
         self.cpus_in_use += fit.threads
         self.cpu_ends_s += fit.threads * fit.ends_s
@@ -288,11 +263,15 @@ class PlanState:
     def vacate(self, workflow: WorkflowState, fit: FitState) -> None:
         """Free what a fit was given."""
         worker = self.workers.get(fit.running_on or "")
+        lost = self.lost.get(fit.running_on or "")
         fit.running_on = None
+        workflow.occupying -= 1
         workflow.cpus_in_use -= fit.threads
         self.cpus_in_use -= fit.threads
         self.cpu_ends_s -= fit.threads * fit.ends_s
-        if worker is not None:
+        if lost is not None and fit.key in lost.running:  # another may have its address by now
+            lost.running.discard(fit.key)
+        elif worker is not None:
             worker.give_back(fit)
             self.changed[worker.size.address] = None
 
@@ -302,10 +281,12 @@ class PlanState:
         return replace(
             self,
             workers={address: worker.copy() for address, worker in self.workers.items()},
+            lost={address: worker.copy() for address, worker in self.lost.items()},
             workflows={key: workflow.copy() for key, workflow in self.workflows.items()},
             changed=dict(self.changed),
             arrived=dict(self.arrived),
             reservation=reserved and replace(reserved, load=reserved.load.copy()),
             kinds=Counter(self.kinds),
             away=Counter(self.away),
+            held=Counter(self.held),
         )

@@ -50,7 +50,7 @@ def wanted_workers(
     now_s : float
         The time on the plan's own clock.
     """
-    held = state.held_bytes()
+    held = sum(one.dataset_bytes for one in state.workflows.values() if one.is_open)
     rooms = [
         _Room(pool, pool.memory_bytes - held, most.get(pool.name, pool.workers))
         for pool in pools

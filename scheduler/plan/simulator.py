@@ -7,6 +7,7 @@ test or benchmark describes them (:mod:`tests.scheduler.plan.scenario`).
 
 import heapq
 from collections.abc import Callable, Iterable, Sequence
+from typing import assert_never
 
 from fitcast.history.records import Outcome
 from fitcast.scheduler.plan.decisions import Decisions
@@ -15,11 +16,29 @@ from fitcast.scheduler.plan.events import (
     AttemptEnded,
     ChooseFinal,
     Close,
+    CloseWorkers,
+    Conclude,
+    DatasetReleased,
+    DatasetRemoved,
     Event,
+    ExplainLoss,
     FinalChosen,
     FitKey,
+    InterruptOpening,
     Kill,
+    OpenWorkers,
+    Record,
+    Recorded,
+    ReleaseDataset,
+    RemoveDataset,
+    Seal,
+    Sealed,
+    Settle,
+    SlowAction,
     Start,
+    WorkerLeft,
+    WorkersClosed,
+    WorkersOpened,
 )
 
 ENDS_PROCESS = frozenset({Outcome.OUT_OF_MEMORY, Outcome.OUT_OF_TIME, Outcome.WORKER_LOST})
@@ -80,15 +99,52 @@ class SimulatedBackend:
         pending = list(actions)
         while pending:
             action = pending.pop(0)
-            if isinstance(action, Start):
-                self._start(action)
-            elif isinstance(action, ChooseFinal):
-                answer = self._choose_final(action.workflow_id)
-                pending += self._handle(answer)
-            elif isinstance(action, Close):
-                self.finished_s[action.workflow_id] = self.now_s
-            elif isinstance(action, Kill):
-                self._kill(action)
+            match action:
+                case Start():
+                    self._start(action)
+                case Conclude():
+                    self.finished_s[action.workflow_id] = self.now_s
+                case Kill():
+                    self._kill(action)
+                case Settle() | Close() | InterruptOpening():
+                    pass
+                case _:
+                    pending += self._slow(action)
+
+    def _slow(self, action: SlowAction) -> list[Action]:
+        """Carry out a slow action: here it takes no time."""
+        return self._handle(self._answer(action))
+
+    def _answer(self, action: SlowAction) -> Event:
+        """Return the event that answers a slow action if all goes well."""
+        match action:
+            case ChooseFinal():
+                return self._choose_final(action.workflow_id)
+            case Seal():
+                return Sealed(action.workflow_id)
+            case OpenWorkers():
+                return WorkersOpened(action.workflow_id)
+            case ExplainLoss():
+                return WorkerLeft(action.address, returns=action.returns)
+            case Record():
+                return Recorded(action.workflow_id)
+            case ReleaseDataset():
+                return DatasetReleased(action.workflow_id)
+            case RemoveDataset():
+                return DatasetRemoved(action.workflow_id)
+            case CloseWorkers():
+                return WorkersClosed(action.workflow_id)
+            case _:
+                assert_never(action)
+
+    def answer_pending(self) -> None:
+        """Answer what a live plan has asked for when it was copied."""
+        state = self.decisions.state
+        for workflow in state.workflows.values():
+            for action in workflow.pending:
+                self.at(self.now_s, self._answer(action))
+        for address in state.lost:
+            self.at(self.now_s, WorkerLeft(address))
 
     def _handle(self, event: Event) -> list[Action]:
         actions = self.decisions.handle(event, self.now_s)
@@ -128,7 +184,10 @@ class SimulatedBackend:
         return took_s, Outcome.SUCCEEDED, peak
 
     def _kill(self, kill: Kill) -> None:
-        """Let a killed attempt be; its end is no longer heard."""
+        """End an attempt's process at once; what it would have told later is told in vain."""
+        for fit in self.decisions.state.workflows[kill.key.workflow_id].fits.values():
+            if kill.key in (fit.key, fit.follows) and fit.running_on is not None:
+                self.at(self.now_s, AttemptEnded(fit.key, fit.attempt, Outcome.CANCELLED, 0))
 
     def resume(self, key: FitKey, attempt: int, ends_s: float) -> None:
         """Let an attempt that is under way already end well at `ends_s`."""

@@ -7,17 +7,15 @@ One task is one process of fits: a leader and those that follow it. Not in: what
 """
 
 import math
-import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from fitcast.errors import FitcastError, SealError
-from fitcast.history.records import Outcome
-from fitcast.scheduler.backends.protocol import Loss
+from fitcast.errors import FitcastError
+from fitcast.history.records import REFIT_FOLD, Outcome
+from fitcast.scheduler.backends.protocol import WorkerLoss
 from fitcast.scheduler.plan import events
 from fitcast.scheduler.plan.events import FitKey
 from fitcast.scheduler.run.runs import Run
@@ -45,31 +43,12 @@ class Sent:
     future: Any
     sent_s: float
 
-    def measured(self) -> list[Measured | None]:
-        """Return what became of the members, in order; None for one whose turn never came.
-
-        Raises
-        ------
-        SealError
-            The dataset isn't what was sealed.
-        """
-        try:
-            given: list[Measured | None] = self.future.result(timeout=30)
-            return given
-        except SealError:
-            raise
-        except Exception as error:
-            return self.lost(error)
-        finally:
-            self.future.release()
-
-    def error(self) -> BaseException | None:
-        """Return what its task raised."""
-        error: BaseException | None = self.future.exception(timeout=30)
-        return error
-
     def lost(
-        self, error: BaseException | None = None, loss: Loss | None = None, *, alone: bool = False
+        self,
+        error: BaseException | None = None,
+        loss: WorkerLoss | None = None,
+        *,
+        alone: bool = False,
     ) -> list[Measured | None]:
         """Return what became of the members if their worker is gone: the first one was lost.
 
@@ -87,18 +66,37 @@ class Sent:
         return [first, *[None] * (len(self.members) - 1)]
 
 
+@dataclass(frozen=True, slots=True)
+class ProcessEnded:
+    """A process of fits came to its end, and its result has arrived."""
+
+    sent: Sent
+    measured: tuple[Measured | None, ...]  # of its members, in order; None for one without a turn
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessFailed:
+    """The task of a process failed, or its result can't be had."""
+
+    sent: Sent
+    error: BaseException
+
+
 class DaskAttempts:
     """What is under way on workers.
 
+    Results are fetched on the event loop of Dask's client, as many at a time as Dask likes, however
+    long one takes to arrive: a worker is lost when Dask says so, not when a result is late.
+
     Parameters
     ----------
-    tell : callable
-        ``tell(sent)``, from any thread, when a process has come to its end.
+    post : callable
+        ``post(ended)``, from any thread, when a process has come to its end.
     """
 
-    def __init__(self, tell: Callable[[Sent], None]) -> None:
+    def __init__(self, post: Callable[[ProcessEnded | ProcessFailed], None]) -> None:
         self.dask: Any = None  # a connected distributed.Client
-        self._tell = tell
+        self._post = post
         self._sent: dict[tuple[FitKey, int], Sent] = {}  # by every member
 
     def send(self, run: Run, start: events.Start) -> Sent:
@@ -117,44 +115,45 @@ class DaskAttempts:
         sent = Sent(start, members, future, time.monotonic())
         for member in members:
             self._sent[member.key, member.attempt] = sent
-        future.add_done_callback(lambda _: self._tell(sent))
+        self.dask.loop.add_callback(self._follow, self.dask, sent)
         return sent
+
+    async def _follow(self, dask: Any, sent: Sent) -> None:
+        """Wait for the end of a process and for its result; runs on the loop of Dask's client."""
+        try:
+            measured = tuple(await dask.gather(sent.future, asynchronous=True))
+        except BaseException as error:
+            # Cancelled: nothing more is heard of it, by our own doing or as the connection is
+            # lost, which the backend will tell.
+            if sent.future.status != "cancelled":
+                self._post(ProcessFailed(sent, error))
+        else:
+            self._post(ProcessEnded(sent, measured))
 
     def take(self, sent: Sent) -> bool:
         """Take a process that ended from what is under way; False if it was given up before."""
         known = self._sent.get((sent.start.key, sent.start.attempt)) is sent
         self._drop(sent)
+        sent.future.release()
         return known
 
-    def kill(self, kill: events.Kill) -> None:
-        """End the process of an attempt; nothing more is heard of any of its members."""
-        sent = self._sent.get((kill.key, kill.attempt))
-        if sent is None:
-            return
-        self._drop(sent)
-        self.end(kill.key, kill.attempt, kill.worker)
+    def is_under_way(self, key: FitKey, attempt: int) -> bool:
+        """Tell whether the end of an attempt is still to come."""
+        return (key, attempt) in self._sent
 
-    def end(self, key: FitKey, attempt: int, worker: str) -> None:
-        """End the process of an attempt of which nothing is known here any more."""
+    def cancel(self, key: FitKey, attempt: int, worker: str) -> None:
+        """Ask a worker to end the process of an attempt; waits for the answer."""
         from fitcast.scheduler.worker.plugin import cancel_attempt
 
-        self._call(cancel_attempt, key.workflow_id, key.fit_id, attempt, workers=[worker])
+        given = (key.workflow_id, key.fit_id, attempt)
+        self.dask.run(cancel_attempt, *given, workers=[worker], on_error="ignore")
 
-    def close_dataset(self, dataset_id: str) -> None:
-        """Let all workers forget a dataset."""
+    def release_dataset(self, dataset_id: str) -> None:
+        """Let all workers forget a dataset; waits until they have."""
         from fitcast.scheduler.worker.plugin import close_dataset
 
         if self.dask is not None:
-            self._call(close_dataset, dataset_id)
-
-    def _call(self, coroutine: Callable[..., Any], *given: Any, **where: Any) -> None:
-        """Call something on workers, without waiting: one that hangs doesn't answer."""
-
-        def call() -> None:
-            with suppress(Exception):
-                self.dask.run(coroutine, *given, wait=False, **where)
-
-        threading.Thread(target=call, name="fitcast-call", daemon=True).start()
+            self.dask.run(close_dataset, dataset_id, on_error="ignore")
 
     def under_way(self) -> list[Sent]:
         """Return the processes that nobody has told the end of."""
@@ -175,9 +174,9 @@ class DaskAttempts:
 
 
 def _members(run: Run, start: events.Start) -> Iterator[Member]:
-    yield Member(start.key, start.attempt, run.rows[start.key.fit_id].fit, start.deadline_s)
+    yield Member(start.key, start.attempt, run.row(start.key.fit_id).fit, start.deadline_s)
     for one in start.followers:
-        fit = run.rows[one.key.fit_id].fit
+        fit = run.row(one.key.fit_id).fit
         yield Member(one.key, one.attempt, fit, one.deadline_s, one.begin_within_s)
 
 
@@ -189,7 +188,7 @@ def _spec(run: Run, start: events.Start, member: Member) -> AttemptSpec:
         fit_id=member.key.fit_id,
         attempt=member.attempt,
         dataset_id=run.sealed.dataset_id,
-        job=run.job(member.fit),
+        job=run.prepared.job(member.fit.candidate, return_model=member.fit.fold == REFIT_FOLD),
         fold=member.fit.fold,
         threads=start.threads,
         memory_limit_bytes=start.memory_limit_bytes,

@@ -1,289 +1,392 @@
-"""Carries out decisions on real Dask workers: one thread, one queue of events.
+"""Carries out decisions on real Dask workers: one thread, one queue of what was reported.
 
-Thin: what to do is decided in :mod:`fitcast.scheduler.plan.decisions`; here attempts are sent,
-their ends taken in and handed on as records. Nothing slow runs on this thread.
+Thin: what to do is decided in :mod:`fitcast.scheduler.plan.decisions`; here each report becomes an
+event, and each action that follows is carried out. Nothing slow runs on this thread: steps of a
+workflow's life and calls to workers run on executors and report back
+(:mod:`fitcast.scheduler.run.steps`, :mod:`fitcast.scheduler.run.worker_set`), results of fits
+arrive by themselves (:mod:`fitcast.scheduler.run.attempts`).
+
+An error of our own ends the workflow that it belongs to, through the decisions; others go on.
 """
 
+import logging
 import queue
 import socket
 import threading
 import time
-from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass, replace
-from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TypeAlias, assert_never
 
-from fitcast.errors import (
-    BackendError,
-    FitcastError,
-    SealError,
-    WorkerBrokenError,
-)
+from fitcast.errors import InternalError, SealError, WorkerBrokenError
 from fitcast.history.records import Outcome, Record
-from fitcast.scheduler.backends.protocol import Loss, Workers
-from fitcast.scheduler.forecast.sweep_forecast import OVERHEAD_S, submission
+from fitcast.scheduler.backends.protocol import WorkerLoss, Workers
+from fitcast.scheduler.forecast.sweep_forecast import OVERHEAD_S
 from fitcast.scheduler.plan import events
+from fitcast.scheduler.plan.admission import waits_for
 from fitcast.scheduler.plan.decisions import Decisions
+from fitcast.scheduler.plan.invariants import restore
 from fitcast.scheduler.plan.pools import Pool
-from fitcast.scheduler.run.attempts import DaskAttempts, Member, Sent
-from fitcast.scheduler.run.elastic import LOOK_EVERY_S, Elastic
-from fitcast.scheduler.run.live_eta import LiveEta
-from fitcast.scheduler.run.runs import Run, record_of
-from fitcast.sizing.laws.prior import process_start_s
+from fitcast.scheduler.plan.workflow_state import Phase
+from fitcast.scheduler.run.attempts import DaskAttempts, Member, ProcessEnded, ProcessFailed
+from fitcast.scheduler.run.elastic import LOOK_EVERY_S
+from fitcast.scheduler.run.event_log import EventLog
+from fitcast.scheduler.run.executor import Executor
+from fitcast.scheduler.run.live_eta import Forecast, LiveEta
+from fitcast.scheduler.run.runs import Run, library_versions, record_of
+from fitcast.scheduler.run.steps import Steps, as_ours
+from fitcast.scheduler.run.worker_set import (
+    Connected,
+    Hindered,
+    LossExplained,
+    NoWorkersLeft,
+    WorkerSet,
+    WorkersReport,
+    WorkersSeen,
+)
 from fitcast.trainer.attempt.spec import Measured
 
-_STOP = object()
+log = logging.getLogger(__name__)
+
+END_WITHIN_S = 60.0
+"""What runs when a dispatcher is closed is ended, recorded and removed within this time."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Replaced:
-    dask: Any
+class Handed:
+    """A workflow was handed in."""
+
+    run: Run
+    submitted: events.Submitted
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """Give up what runs, and end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """Nothing was reported for a while."""
+
+
+Report: TypeAlias = (
+    events.Event | Handed | Forecast | ProcessEnded | ProcessFailed | WorkersReport | Stop | Tick
+)
 
 
 class Dispatcher:
-    """Runs workflows on a backend.
+    """Runs workflows on workers, until it is closed.
 
     Parameters
     ----------
-    backend : Workers
-        Gives the workers; started here, in the background.
+    steps : Steps
+        What is done for workflows beside their fits.
     pools : tuple of Pool
-        Their kinds.
-    key_dir : Path
-        Where workers read dataset keys.
-    on_attempt : callable
-        ``on_attempt(run, record, measured)`` for every attempt that ended.
-    on_close : callable
-        ``on_close(run)`` when a workflow is over.
-    on_trouble : callable, optional
-        ``on_trouble(notes)``, from any thread, when what keeps workers away has changed.
+        Kinds of workers.
+    key_dir, log_dir : Path
+        Where workers read dataset keys, and where the last events are written if fitcast fails.
+    workers : Workers, optional
+        Those that all workflows share, started at once; without them the one workflow that is
+        handed in gets its own, and the dispatcher ends with it.
+    checked : bool
+        Whether the plan is checked after every event, for tests.
     """
 
     def __init__(
         self,
-        backend: Workers,
+        steps: Steps,
         pools: tuple[Pool, ...],
         key_dir: Path,
+        log_dir: Path,
         *,
-        on_attempt: Callable[[Run, Record, Measured], None],
-        on_close: Callable[[Run], None],
-        on_trouble: Callable[[tuple[str, ...]], None] = lambda notes: None,
+        workers: Workers | None = None,
+        checked: bool = False,
     ) -> None:
-        self.decisions = Decisions()
+        self.decisions = Decisions(checked=checked)
         self.overhead_s = OVERHEAD_S
-        self._backend = backend
-        self._elastic = Elastic(backend, pools) if backend.is_elastic else None
-        if self._elastic is not None:
-            for size in backend.workers():
-                self.decisions.state.expect(size)
-        self._key_dir = key_dir
-        self._on_attempt = on_attempt
-        self._on_close = on_close
-        self.trouble = on_trouble
-        self._events: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self._steps = steps
+        self._reports: queue.SimpleQueue[Report] = queue.SimpleQueue()
         self._runs: dict[str, Run] = {}
-        self._over: list[Run] = []  # whose end is still to be told
-        self._attempts = DaskAttempts(self._events.put)
+        self._executor = Executor("fitcast-steps")
+        self._calls = Executor("fitcast-calls")
+        self._workers = WorkerSet(self._calls, self._reports.put, key_dir, pools)
+        self._attempts = DaskAttempts(self._reports.put)
         self._broken: set[str] = set()  # workers that are there, but of no use
         self._retired: set[str] = set()  # those that are about to go
-        self._failure: FitcastError | None = None
-        self._began_s = time.monotonic()
+        self._doubtful: list[ProcessFailed] = []  # until it is known whether its worker is there
+        self._log = EventLog(log_dir)
+        self._serves_one = workers is None
+        self._stop_by_s: float | None = None
         self._host = socket.gethostname()
-        self._versions = _versions()
         self._plan_lock = threading.Lock()
+        self._live_eta = LiveEta(self._snapshot, self._reports.put)
         self._thread = threading.Thread(target=self._loop, name="fitcast-dispatcher", daemon=True)
-        self._live_eta = LiveEta(lambda: dict(self._runs), self._snapshot, self._events.put)
         self._thread.start()
+        if workers is not None:
+            self._executor.submit(lambda: self._open(workers))
 
     # -- asked from other threads --------------------------------------------------------------
 
     def ready_in_s(self) -> float:
         """Return in about how many seconds the first worker is ready."""
-        if self.decisions.workers:
-            return 0.0
-        return max(0.0, self._began_s + self._backend.start_s - time.monotonic())
+        return 0.0 if self.decisions.workers else self._workers.ready_in_s()
 
-    def submit(self, run: Run) -> None:
-        """Let the fits of a run start; its dataset is sealed."""
-        self._events.put(run)
+    def submit(self, run: Run, submitted: events.Submitted) -> None:
+        """Take a workflow in."""
+        self._reports.put(Handed(run, submitted))
 
     def cancel(self, workflow_id: str) -> None:
         """Give a workflow up."""
-        self._events.put(events.CancelRequested(workflow_id))
+        self._reports.put(events.CancelRequested(workflow_id))
 
-    def close(self) -> None:
-        """Cancel what runs, end the workers, end the threads."""
-        self._live_eta.close()
-        self._backend.interrupt()
-        self._events.put(_STOP)
-        self._thread.join(60)
+    def stop(self) -> None:
+        """Cancel what runs, end the workers, end the threads; `join` waits for it."""
+        self._reports.put(Stop())
+
+    def join(self, timeout_s: float = 2 * END_WITHIN_S) -> None:
+        """Wait until all of it has ended."""
+        self._thread.join(timeout_s)
 
     # -- the thread ------------------------------------------------------------------------------
 
     def _loop(self) -> None:
-        try:
-            self._attempts.dask = self._backend.start(self._key_dir, self)
-            self.workers_changed()
-        except FitcastError as error:
-            self._failure = error
-        except Exception as error:
-            self._failure = FitcastError(f"workers can't be started: {error!r}")
-        while (event := self._next_event()) is not _STOP:
+        while not self._is_done():
+            report = self._next()
             try:
-                if event is not None:
-                    self._take(event)
+                self._take(report)
                 self._resize()
-                self._close_runs()
             except Exception as error:  # a fault of ours must not hang every workflow
-                self._fail_all(FitcastError(f"the dispatcher failed: {error!r}"))
-        for workflow_id in list(self._runs):
-            self._act(events.CancelRequested(workflow_id))
-        self._close_runs()
-        if self._attempts.dask is not None:
-            with suppress(Exception):
-                self._attempts.dask.close(timeout=5)
-        with suppress(Exception):
-            self._backend.close()
-
-    def _next_event(self) -> Any:
-        """Return the next event; None if it is time to look at the number of workers."""
-        if self._elastic is None or self._failure is not None:
-            return self._events.get()
+                self._recover(report, error)
+        self._live_eta.close()
+        for run in list(self._runs.values()):  # what couldn't be ended in time
+            self._forget(run, InternalError(f"workflow {run.workflow_id} could not be ended"))
         try:
-            return self._events.get(timeout=LOOK_EVERY_S)
+            self._workers.close()
+        except Exception:
+            log.exception("workers can't be ended")
+        self._executor.close(0.0)
+        self._calls.close(0.0)
+
+    def _is_done(self) -> bool:
+        if self._stop_by_s is None:
+            return False
+        return not self.decisions.workflows or time.monotonic() >= self._stop_by_s
+
+    def _next(self) -> Report:
+        wait_s = LOOK_EVERY_S if self._workers.is_elastic else None
+        if self._stop_by_s is not None:
+            wait_s = max(0.0, self._stop_by_s - time.monotonic())
+        try:
+            return self._reports.get(timeout=wait_s)
         except queue.Empty:
-            return None
+            return Tick()
 
-    # -- told by the backend, from other threads ------------------------------------------------
+    def _take(self, report: Report) -> None:
+        match report:
+            case Handed():
+                self._hand_in(report)
+            case Forecast():
+                for workflow_id, eta in report.etas.items():
+                    if workflow_id in self._runs:
+                        self._runs[workflow_id].note_eta(eta)
+            case ProcessEnded():
+                self._ended(report)
+            case ProcessFailed():
+                self._failed(report)
+            case Connected():
+                self._connect(report)
+            case WorkersSeen():
+                self._compare_workers(report)
+            case LossExplained():
+                self._take_off(report.address, report.loss, returns=report.returns)
+            case NoWorkersLeft():
+                self._act(events.AllWorkersLost(report.error))
+            case Hindered():
+                for run in self._runs.values():
+                    run.note_waits("backend", report.notes)
+            case Stop():
+                self._stop_by_s = time.monotonic() + END_WITHIN_S
+                self._workers.interrupt()
+                for workflow_id in list(self._runs):
+                    self._act(events.CancelRequested(workflow_id))
+            case Tick():
+                pass
+            case events.FinalChosen():
+                self._final_chosen(report)
+            case _:
+                self._act(report)
 
-    def workers_changed(self) -> None:
-        """Note that a worker came or went."""
-        self._events.put("workers")
-
-    def workers_lost(self, error: BackendError) -> None:
-        """Note that all workers are gone for good."""
-        self._events.put(error)
-
-    def cluster_replaced(self, dask: Any) -> None:
-        """Note that nothing more is heard of what ran; workers come, maybe the same."""
-        self._events.put(_Replaced(dask))
-
-    # -- the thread again -----------------------------------------------------------------------
-
-    def _resize(self) -> None:
-        if self._elastic is None or self._attempts.dask is None:
-            return
+    def _recover(self, report: Report, error: Exception) -> None:
+        """Give up the workflow that an internal error belongs to; all, if it may be any."""
+        log.exception("fitcast failed at %.2000s", report)
+        workflow_id = _workflow_of(report)
+        known = [workflow_id] if workflow_id is not None else list(self._runs)
         with self._plan_lock:
-            surplus = self._elastic.look(self.decisions, time.monotonic())
-        for address in surplus:  # nothing runs there, and nothing must start there any more
-            self._retired.add(address)
-            self._act(events.WorkerLeft(address, returns=True))
-        if surplus:
-            self._backend.retire(surplus)
+            restore(self.decisions.state)
+        said = self._internal_error(error)
+        for each in known:
+            try:
+                self._act(events.Abandoned(each, said))
+            except Exception:
+                log.exception("workflow %s could not be given up in order", each)
+                with self._plan_lock:
+                    self.decisions.state.workflows.pop(each, None)
+                    restore(self.decisions.state)
+                if each in self._runs:
+                    self._forget(self._runs[each], said)
 
-    def _replace(self, dask: Any) -> None:
-        """Take in that the cluster, or the connection to it, is another one.
+    def _internal_error(self, error: BaseException) -> InternalError:
+        try:
+            written = f"; its last events are in {self._log.write()}"
+        except Exception:
+            log.exception("the last events can't be written")
+            written = ""
+        made = InternalError(
+            f"fitcast failed: {type(error).__name__}: {error}. The log has the traceback{written}. "
+            "Please report it; other workflows go on."
+        )
+        made.__cause__ = error
+        return made
 
-        Nothing that ran is to blame. Workers may be the same ones: what runs there is heard of no
-        more, and ended.
-        """
-        self._attempts.dask = dask
-        self._retired.clear()
-        unheard = self._attempts.under_way()
-        for address in list(self.decisions.workers):
-            self._lose(address, loss=Loss(Outcome.PREEMPTED, "the connection to it was lost"))
-        present = {size.address for size in self._backend.present(dask)}
-        for sent in unheard:
-            if sent.start.worker in present:
-                self._attempts.end(sent.start.key, sent.start.attempt, sent.start.worker)
-        self._compare_workers()
+    def _forget(self, run: Run, error: InternalError) -> None:
+        """End a workflow without the decisions, when they can't."""
+        self._runs.pop(run.workflow_id, None)
+        run.end("failed", error)
+        run.closed.set()
+        self._steps.closed(run)
 
-    def _take(self, event: Any) -> None:
-        if isinstance(event, Run):
-            self._admit(event)
-        elif event == "workers":
-            self._compare_workers()
-        elif isinstance(event, Sent):
-            self._ended(event)
-        elif isinstance(event, BackendError):
-            self._lose_all(event)
-        elif isinstance(event, _Replaced):
-            self._replace(event.dask)
-        else:
-            self._act(event)
+    # -- workflows -------------------------------------------------------------------------------
 
-    def _admit(self, run: Run) -> None:
-        if self._failure is not None:
-            run.end("failed", self._failure)
-            self._on_close(run)
-            return
-        if run.is_over:
-            self._on_close(run)
+    def _hand_in(self, handed: Handed) -> None:
+        run = handed.run
+        if self._stop_by_s is not None:
+            run.end("cancelled", InternalError("the client was closed"))
+            run.closed.set()
             return
         self._runs[run.workflow_id] = run
-        estimates = {fit_id: row.estimate for fit_id, row in run.rows.items()}
-        run.process_start_s = process_start_s(self._backend.machine_speed)
-        submitted = submission(run.workflow_id, run.prepared, estimates, run.process_start_s)
-        run.shared_work = dict(submitted.shared)
-        self._act(submitted)
+        run.shared_work = dict(handed.submitted.shared)
+        run.process_start_s = handed.submitted.process_start_s
+        self._act(handed.submitted)
 
-    def _compare_workers(self) -> None:
-        if self._attempts.dask is None:
-            return
-        present = {size.address: size for size in self._backend.present(self._attempts.dask)}
-        self._broken &= set(present)
-        self._retired &= set(present)
-        for address in self._broken | self._retired:
-            del present[address]
-        for address in set(self.decisions.workers) - set(present):
-            self._lose(address)
-        for address in set(present) - set(self.decisions.workers):
-            self._act(events.WorkerJoined(present[address]))
-
-    def _lose(
-        self, address: str, error: FitcastError | None = None, loss: Loss | None = None
-    ) -> None:
-        """Take in that a worker is gone; what led there was lost, followers wait as before."""
-        loss = loss or self._backend.why_lost(address)
-        noted = []
-        gone = self._attempts.forget(address)
-        for sent in gone:
-            run = self._runs.get(sent.start.key.workflow_id)
-            if run is None:
-                continue
-            whole = sent.lost(error, loss, alone=len(gone) == 1)
-            for member, measured in zip(sent.members, whole, strict=True):
-                if measured is None:
-                    run.note_waiting(member.key.fit_id)
-                else:
-                    noted.append((run, self._record(run, sent.start, member, measured), measured))
-        preempted = loss.outcome is Outcome.PREEMPTED
-        out_of_memory = loss.outcome is Outcome.OUT_OF_MEMORY
-        self._act(events.WorkerLeft(address, preempted, out_of_memory, returns=True))
-        for run, record, measured in noted:
-            self._on_attempt(run, record, measured)
+    def _final_chosen(self, event: events.FinalChosen) -> None:
+        run = self._runs.get(event.workflow_id)
+        if run is not None and run.final_fit is not None:
+            run.add_final(run.final_fit)
+        self._act(event)
 
     def _act(self, event: events.Event) -> None:
+        """Apply an event to the plan, and carry out what follows."""
         pending: list[events.Event] = [event]
         while pending:
+            event, now_s = pending.pop(0), time.monotonic()
             with self._plan_lock:
-                actions = self.decisions.handle(pending.pop(0), time.monotonic())
+                self._log.note(event, now_s, self.decisions)
+                actions = self.decisions.handle(event, now_s)
             for action in actions:
-                match action:
-                    case events.Start():
-                        self._start(action)
-                    case events.Kill():
-                        self._attempts.kill(action)
-                    case events.Settle():
-                        run = self._runs[action.key.workflow_id]
-                        run.settle(action.key.fit_id, action.outcome, action.reason)
-                    case events.ChooseFinal():
-                        pending.append(_final_fit(self._runs[action.workflow_id]))
-                    case events.Close():
-                        self._over.append(self._runs.pop(action.workflow_id))
+                try:
+                    pending += self._carry_out(action)
+                except Exception as error:
+                    log.exception("fitcast failed to carry out %.2000s", action)
+                    workflow_id = _workflow_of(action)
+                    if workflow_id is None:
+                        raise
+                    pending.append(events.Abandoned(workflow_id, self._internal_error(error)))
+        self._publish()
         self._live_eta.change()
+
+    def _carry_out(self, action: events.Action) -> list[events.Event]:
+        """Carry out an action; return events that it leads to at once."""
+        match action:
+            case events.Start():
+                self._start(action)
+            case events.Kill():
+                return self._kill(action)
+            case events.Settle():
+                run = self._runs[action.key.workflow_id]
+                run.settle(action.key.fit_id, action.outcome, action.reason)
+            case events.Conclude():
+                self._runs[action.workflow_id].conclude(action)
+            case events.InterruptOpening():
+                self._workers.interrupt()
+            case events.ExplainLoss():
+                self._workers.explain(action.address, returns=action.returns)
+            case events.Close():
+                run = self._runs.pop(action.workflow_id)
+                run.closed.set()
+                self._steps.closed(run)
+                if self._serves_one:
+                    self._reports.put(Stop())
+            case _:
+                self._ask(self._runs[action.workflow_id], action)
+        return []
+
+    def _ask(self, run: Run, action: events.OfWorkflow) -> None:
+        """Let a step of a workflow's life be done; whatever becomes of it is reported."""
+
+        def do() -> None:
+            try:
+                event = self._step(run, action)
+            except BaseException as error:
+                self._reports.put(events.ActionFailed(action, as_ours(action, error)))
+            else:
+                self._reports.put(event)
+
+        self._executor.submit(do)
+
+    def _step(self, run: Run, action: events.OfWorkflow) -> events.Event:
+        """Do a step of a workflow's life, on an executor's thread; return what it leads to."""
+        name = run.workflow_id
+        match action:
+            case events.Seal():
+                try:
+                    self._steps.seal(run)
+                finally:
+                    run.captured.set()
+                return events.Sealed(name)
+            case events.OpenWorkers():
+                self._workers.open(self._steps.workers_for(run))
+                return events.WorkersOpened(name)
+            case events.ChooseFinal():
+                run.final_fit = fit = run.choose_final()
+                fit_id = None if fit is None else fit.fit_id
+                return events.FinalChosen(name, fit_id, run.final_estimate)
+            case events.Record():
+                self._steps.record(run)
+                return events.Recorded(name)
+            case events.ReleaseDataset():
+                self._release(run)
+                return events.DatasetReleased(name)
+            case events.RemoveDataset():
+                try:
+                    self._release(run)
+                finally:
+                    self._steps.remove_dataset(run)
+                return events.DatasetRemoved(name)
+            case events.CloseWorkers():
+                self._workers.close()
+                return events.WorkersClosed(name)
+            case _:
+                assert_never(action)
+
+    def _release(self, run: Run) -> None:
+        if run.sealed is not None:
+            self._attempts.release_dataset(run.sealed.dataset_id)
+
+    def _publish(self) -> None:
+        """Let views tell where each workflow is."""
+        for workflow_id, workflow in self.decisions.workflows.items():
+            run = self._runs.get(workflow_id)
+            if run is None:
+                continue
+            waits = waits_for(self.decisions.state, workflow)
+            run.note_waits("queue", (waits,) if waits else ())
+            if workflow.phase is Phase.QUEUED:
+                run.note_state("queued")
+            elif run.state == "queued":
+                run.note_state("preparing")  # its first fit is about to start
+
+    # -- attempts --------------------------------------------------------------------------------
 
     def _start(self, start: events.Start) -> None:
         run = self._runs[start.key.workflow_id]
@@ -293,33 +396,30 @@ class Dispatcher:
             state = "running" if member.key == start.key else "waiting"
             run.note_start(member.key.fit_id, state, member.attempt, start)
 
-    def _ended(self, sent: Sent) -> None:
-        """Take in the end of a process: of its followers first, who go with their leader."""
-        if sent.future.status == "cancelled":  # the connection is lost; the backend will tell
-            return
-        if sent.future.status == "error":
-            error = sent.error()
-            if isinstance(error, WorkerBrokenError):
-                # It fails whatever it is given, at once, and would soon have been given everything.
-                self._broken.add(sent.start.worker)
-                self._lose(sent.start.worker, error)
-            else:
-                self._compare_workers()  # a lost worker is taken in with all that it had
-        if not self._attempts.take(sent):
-            return
+    def _kill(self, kill: events.Kill) -> list[events.Event]:
+        """Ask for the end of a process; one that was never sent has ended already."""
+        if self._attempts.is_under_way(kill.key, kill.attempt):
+            self._calls.submit(lambda: self._attempts.cancel(kill.key, kill.attempt, kill.worker))
+            return []
+        fits = self.decisions.workflows[kill.key.workflow_id].fits.values()
+        return [
+            events.AttemptEnded(fit.key, fit.attempt, Outcome.CANCELLED, 0)
+            for fit in fits
+            if kill.key in (fit.key, fit.follows) and fit.running_on is not None
+        ]
+
+    def _ended(self, ended: ProcessEnded) -> None:
+        """Take the end of a process: of its followers first, who go with their leader."""
+        sent = ended.sent
         run = self._runs.get(sent.start.key.workflow_id)
-        try:
-            measured = sent.measured()
-        except SealError as error:
-            self._abort(sent.start.key.workflow_id, error)
+        if not self._attempts.take(sent) or run is None:
             return
-        if run is None:
-            return
-        busy_s = sum(one.runtime_s for one in measured if one is not None)
-        if measured[0] is not None and measured[0].outcome is Outcome.SUCCEEDED:
+        busy_s = sum(one.runtime_s for one in ended.measured if one is not None)
+        first = ended.measured[0]
+        if first is not None and first.outcome is Outcome.SUCCEEDED:
             idle_s = time.monotonic() - sent.sent_s - busy_s
             self.overhead_s += 0.05 * (min(max(idle_s, 0.0), 1.0) - self.overhead_s)
-        for member, one in reversed(list(zip(sent.members, measured, strict=True))):
+        for member, one in reversed(list(zip(sent.members, ended.measured, strict=True))):
             if one is None:
                 run.note_waiting(member.key.fit_id)
                 self._act(events.AttemptEnded(member.key, member.attempt, Outcome.PREEMPTED, 0))
@@ -329,16 +429,33 @@ class Dispatcher:
                     one = replace(one, shared_s=one.shared_s + run.process_start_s)
                 self._attempt_ended(run, sent.start, member, one)
 
+    def _failed(self, failed: ProcessFailed) -> None:
+        """Take the failure of a task: of the dataset, of its worker, or with its worker."""
+        start, error = failed.sent.start, failed.error
+        if not self._attempts.is_under_way(start.key, start.attempt):
+            return
+        if isinstance(error, WorkerBrokenError):
+            # It fails whatever it is given, at once, and would soon have been given everything.
+            self._broken.add(start.worker)
+            self._take_off(start.worker, WorkerLoss(), returns=True, error=error)
+        elif isinstance(error, SealError):
+            workflow_id = start.key.workflow_id
+            self._attempts.take(failed.sent)
+            self._act(events.Abandoned(workflow_id, error))
+        else:  # a lost worker is taken off with all that it had
+            self._doubtful.append(failed)
+            self._workers.workers_changed()
+
     def _attempt_ended(
         self, run: Run, start: events.Start, member: Member, measured: Measured
     ) -> None:
         record = self._record(run, start, member, measured)
+        self._steps.note_attempt(run, record, measured)
         self._act(
             events.AttemptEnded(
                 member.key, member.attempt, measured.outcome, measured.peak_memory_bytes
             )
         )
-        self._on_attempt(run, record, measured)
 
     def _record(self, run: Run, start: events.Start, member: Member, measured: Measured) -> Record:
         """Note the end of an attempt in its run."""
@@ -353,52 +470,113 @@ class Dispatcher:
             threads=start.threads,
             memory_limit_bytes=start.share_bytes,
             deadline_s=member.deadline_s,
-            versions=self._versions,
-            machine_speed=self._backend.machine_speed,
+            versions=library_versions(),
+            machine_speed=self._workers.machine_speed,
         )
         run.note_end(member.key.fit_id, measured, record)
+        self._live_eta.observe(run, member.key.fit_id, record)
         return record
 
-    def _close_runs(self) -> None:
-        # After the last attempt was handed on: the history wants it before the end.
-        while self._over:
-            self._close_run(self._over.pop(0))
+    # -- workers ---------------------------------------------------------------------------------
 
-    def _close_run(self, run: Run) -> None:
-        run.conclude()
-        if run.sealed is not None:
-            self._attempts.close_dataset(run.sealed.dataset_id)
-        self._on_close(run)
+    def _open(self, workers: Workers) -> None:
+        """Start the workers that all workflows share, on an executor's thread."""
+        try:
+            self._workers.open(workers)
+        except BaseException as error:
+            self._reports.put(NoWorkersLeft(as_ours(events.OpenWorkers(""), error)))
 
-    def _abort(self, workflow_id: str, error: FitcastError) -> None:
-        run = self._runs.get(workflow_id)
-        if run is not None:
-            run.error = error
-            self._act(events.CancelRequested(workflow_id, f"cancelled: {error}"))
+    def _connect(self, connected: Connected) -> None:
+        """Send attempts by another connection from now on.
 
-    def _lose_all(self, error: BackendError) -> None:
-        """Give everything up: there will be no workers any more."""
-        self._failure = error
-        for workflow_id in list(self._runs):
-            self._abort(workflow_id, error)
+        Nothing that ran is to blame. Workers may be the same ones: what runs there is heard of no
+        more, and ended.
+        """
+        self._attempts.dask = connected.dask
+        if not connected.replaced:
+            for size in self._workers.expected():
+                self._act(events.WorkerExpected(size))
+            return
+        self._retired.clear()
+        unheard = self._attempts.under_way()
+        for address in list(self.decisions.workers):
+            loss = WorkerLoss(Outcome.PREEMPTED, "the connection to it was lost")
+            self._take_off(address, loss, returns=True)
+        for sent in unheard:
+            start = sent.start
+            self._calls.submit(
+                lambda start=start: self._attempts.cancel(  # type: ignore[misc]
+                    start.key, start.attempt, start.worker
+                )
+            )
 
-    def _fail_all(self, error: FitcastError) -> None:
-        for workflow_id in list(self._runs):
-            run = self._runs.pop(workflow_id)
-            run.end("failed", error)
-            with suppress(Exception):
-                self._on_close(run)
+    def _compare_workers(self, seen: WorkersSeen) -> None:
+        if seen.dask is not self._attempts.dask:
+            return  # by a connection that was given up since
+        present = {size.address: size for size in seen.sizes}
+        self._broken &= set(present)
+        self._retired &= set(present)
+        doubtful, self._doubtful = self._doubtful, []
+        for address in self._broken | self._retired:
+            del present[address]
+        for address in set(self.decisions.workers) - set(present):
+            self._act(events.WorkerLost(address, returns=True))
+        for address in set(present) - set(self.decisions.workers):
+            self._act(events.WorkerJoined(present[address]))
+        for failed in doubtful:
+            # Its worker is there: so it is this task alone that failed.
+            start = failed.sent.start
+            if start.worker in present and self._attempts.is_under_way(start.key, start.attempt):
+                self._ended(ProcessEnded(failed.sent, tuple(failed.sent.lost(failed.error))))
+
+    def _take_off(
+        self,
+        address: str,
+        loss: WorkerLoss,
+        *,
+        returns: bool,
+        error: BaseException | None = None,
+    ) -> None:
+        """Take a worker off the plan: what led there was lost, followers wait as before."""
+        gone = self._attempts.forget(address)
+        for sent in gone:
+            run = self._runs.get(sent.start.key.workflow_id)
+            if run is None:
+                continue
+            whole = sent.lost(error, loss, alone=len(gone) == 1)
+            for member, measured in zip(sent.members, whole, strict=True):
+                if measured is None:
+                    run.note_waiting(member.key.fit_id)
+                else:
+                    record = self._record(run, sent.start, member, measured)
+                    self._steps.note_attempt(run, record, measured)
+        preempted = loss.outcome is Outcome.PREEMPTED
+        out_of_memory = loss.outcome is Outcome.OUT_OF_MEMORY
+        self._act(events.WorkerLeft(address, preempted, out_of_memory, returns=returns))
+
+    def _resize(self) -> None:
+        if not self._workers.is_elastic:
+            return
+        with self._plan_lock:
+            surplus = self._workers.resize(self.decisions, time.monotonic())
+        for address in surplus:  # nothing runs there, and nothing must start there any more
+            self._retired.add(address)
+            self._act(events.WorkerLeft(address, returns=True))
+        self._workers.retire(surplus)
 
     def _snapshot(self) -> tuple[Decisions, dict[str, Run], float]:
         with self._plan_lock:
             return self.decisions.copy(), dict(self._runs), self.overhead_s
 
 
-def _final_fit(run: Run) -> events.FinalChosen:
-    fit = run.choose_final()
-    fit_id = None if fit is None else fit.fit_id
-    return events.FinalChosen(run.workflow_id, fit_id, run.final_estimate)
-
-
-def _versions() -> dict[str, str]:
-    return {name: version(name) for name in ("fitcast", "scikit-learn", "xgboost", "lightgbm")}
+def _workflow_of(what: object) -> str | None:
+    """Return the workflow that a report or an action is about; None if it is about none, or all."""
+    for inner in ("run", "sent", "action", "submitted"):
+        if (found := getattr(what, inner, None)) is not None:
+            what = found
+            break
+    if (start := getattr(what, "start", None)) is not None:
+        what = start
+    key = getattr(what, "key", None)
+    found = getattr(key if isinstance(key, events.FitKey) else what, "workflow_id", None)
+    return found if isinstance(found, str) else None

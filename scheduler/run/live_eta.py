@@ -1,22 +1,29 @@
 """The forecasts of what is running, renewed in the background as attempts end.
 
+A sweep's correction is read and changed on this thread alone.
+
 In: when to renew them, and how much of a core that may take. Not in: how an ETA is made
 (:mod:`fitcast.scheduler.forecast.eta`), how a sweep learns
 (:mod:`fitcast.sizing.learning.correction`).
 """
 
+import logging
+import queue
 import threading
 import time
 from collections.abc import Callable, Mapping
-from contextlib import suppress
+from dataclasses import dataclass
 
+from fitcast.history.records import Record
 from fitcast.scheduler.forecast.draws import Groups
-from fitcast.scheduler.forecast.eta import forecast
+from fitcast.scheduler.forecast.eta import Eta, forecast
 from fitcast.scheduler.forecast.shared_work import corrected
 from fitcast.scheduler.forecast.sweep_forecast import groups_of
 from fitcast.scheduler.plan.decisions import Decisions
-from fitcast.scheduler.plan.events import Event, FitKey, Reforecast
+from fitcast.scheduler.plan.events import FitKey, Reforecast
 from fitcast.scheduler.run.runs import Run
+
+log = logging.getLogger(__name__)
 
 SHARE_OF_CORE = 0.01
 """Share of one core that live ETAs may take."""
@@ -35,34 +42,42 @@ RENEW_S = 5.0
 SAMPLES = 24
 
 
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """When each workflow will be done, by its id."""
+
+    etas: Mapping[str, Eta]
+
+
 class LiveEta:
     """Renews estimates and ETA of every running workflow.
 
     Parameters
     ----------
-    runs : callable
-        ``runs()`` gives the runs by workflow.
     snapshot : callable
         ``snapshot()`` gives a copy of the plan, the runs by workflow, and the seconds that a slot
         stays idle between two attempts.
     post : callable
-        ``post(event)`` takes corrected estimates to the plan.
+        ``post(report)`` takes corrected estimates and new forecasts to the dispatcher.
     """
 
     def __init__(
         self,
-        runs: Callable[[], Mapping[str, Run]],
         snapshot: Callable[[], tuple[Decisions, Mapping[str, Run], float]],
-        post: Callable[[Event], None],
+        post: Callable[[Reforecast | Forecast], None],
     ) -> None:
-        self._running = runs
         self._snapshot = snapshot
         self._next_eta_s = 0.0
+        self._observed: queue.SimpleQueue[tuple[Run, str, Record]] = queue.SimpleQueue()
         self._post = post
         self._changed = threading.Event()
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._loop, name="fitcast-eta", daemon=True)
         self._thread.start()
+
+    def observe(self, run: Run, fit_id: str, record: Record) -> None:
+        """Let a sweep learn from an attempt, soon."""
+        self._observed.put((run, fit_id, record))
 
     def change(self) -> None:
         """Say that something happened."""
@@ -80,26 +95,37 @@ class LiveEta:
             if self._closing.wait(SETTLE_S):
                 return
             self._changed.clear()
-            # Without a new forecast the plan goes on all the same; the next event is another try.
             used_s = time.thread_time()
-            with suppress(Exception):
-                self.correct()
+            self._try(self.correct)
             pause_s = (time.thread_time() - used_s) / SHARE_FOR_ESTIMATES
             if time.monotonic() >= self._next_eta_s:
                 used_s = time.thread_time()
-                with suppress(Exception):
-                    self.renew()
+                self._try(self.renew)
                 used_s = time.thread_time() - used_s
                 self._next_eta_s = time.monotonic() + used_s / SHARE_OF_CORE
             if self._closing.wait(max(LEAST_PAUSE_S, pause_s)):
                 return
 
+    def _try(self, call: Callable[[], None]) -> None:
+        try:
+            call()
+        except Exception:  # the plan goes on all the same; the next event is another try
+            log.warning("a forecast could not be renewed", exc_info=True)
+
     def correct(self) -> None:
         """Correct the estimates by what was seen."""
-        for run in self._running().values():
+        changed: dict[str, Run] = {}
+        while not self._observed.empty():
+            run, fit_id, record = self._observed.get()
+            run.correction.observe(fit_id, record)
+            changed[run.workflow_id] = run
+        for run in changed.values():
+            if run.is_over:
+                continue
             shared = {}
             if run.shared_work:
-                shared = corrected(run.shared_work, run.measured(), run.process_start_s)
+                seen = run.view().measured()
+                shared = corrected(run.shared_work, seen, run.process_start_s)
             self._post(Reforecast(run.workflow_id, run.correction.estimates(), shared))
 
     def renew(self) -> None:
@@ -111,7 +137,8 @@ class LiveEta:
         candidate: dict[FitKey, str] = {}
         finals = {}
         for run in runs.values():
-            groups = groups_of(run.workflow_id, [row.fit for row in list(run.rows.values())])
+            fits = [row.fit for row in run.view().rows.values()]
+            groups = groups_of(run.workflow_id, fits)
             algorithm |= groups.algorithm
             candidate |= groups.candidate
             if run.final_estimate is not None:
@@ -124,6 +151,4 @@ class LiveEta:
             overhead_s=overhead_s,
             samples=SAMPLES,
         )
-        for workflow_id, eta in etas.items():
-            if workflow_id in runs:
-                runs[workflow_id].eta = eta
+        self._post(Forecast({name: eta for name, eta in etas.items() if name in runs}))

@@ -1,21 +1,24 @@
-"""A workflow as the client holds it: its fits, their attempts, its records, its state.
+"""A workflow as its dispatcher holds it: its fits, their attempts, its records, its state.
 
-Data under one lock: the dispatcher writes, handles (:mod:`fitcast.scheduler.session.workflow`)
-read.
+One thread writes, the dispatcher's; everybody else reads :class:`~fitcast.scheduler.run.views`.
 """
 
 import threading
+from collections.abc import Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import UTC, datetime
+from functools import cache
+from importlib.metadata import version
+from types import MappingProxyType
 from typing import Any
 from uuid import uuid4
 
 from fitcast.errors import FitcastError, WorkflowCancelledError, WorkflowFailedError
-from fitcast.history.records import REFIT_FOLD, Estimate, Outcome, Record
+from fitcast.history.records import Estimate, Outcome, Record
 from fitcast.scheduler.forecast.eta import Eta
-from fitcast.scheduler.forecast.tables import forecast_cells
-from fitcast.scheduler.plan.events import SharedWork, Start
+from fitcast.scheduler.plan.events import Conclude, SharedWork, Start
+from fitcast.scheduler.run.views import FitRow, WorkflowView
 from fitcast.sizing.laws.families import with_threads
 from fitcast.sizing.learning.correction import SweepCorrection
 from fitcast.trainer.attempt.spec import Measured
@@ -24,170 +27,216 @@ from fitcast.trainer.sweep.prepared import Fit, PreparedSweep
 from fitcast.trainer.sweep.results import best_candidate, tabulate
 
 
-@dataclass(slots=True)
-class FitRow:
-    """A fit as `Workflow.fits` shows it."""
-
-    fit: Fit
-    estimate: Estimate  # as forecast at submission, one thread
-    state: str = "waiting"  # waiting | running | done
-    outcome: Outcome | None = None
-    attempts: int = 0
-    pool: str = ""
-    worker: str = ""
-    threads: int = 0
-    started_at: datetime | None = None
-    ended_at: datetime | None = None
-    measured: Measured | None = None
-    error: str = ""
-
-    def cells(self) -> dict[str, Any]:
-        """Return the row of `Workflow.fits`."""
-        measured, estimate = self.measured, self.estimate
-        return {
-            "fit_id": self.fit.fit_id,
-            "candidate": self.fit.candidate.label,
-            "fold": self.fit.fold,
-            "state": self.state,
-            "outcome": None if self.outcome is None else self.outcome.value,
-            "attempts": self.attempts,
-            "pool": self.pool or None,
-            "worker": self.worker or None,
-            "threads": self.threads or None,
-            "runtime_s": measured.runtime_s if measured else float("nan"),
-            "shared_s": measured.shared_s if measured else float("nan"),
-            "cpu_s": measured.cpu_s if measured else float("nan"),
-            "peak_memory_bytes": measured.peak_memory_bytes if measured else 0,
-            "started_at": self.started_at,
-            "ended_at": self.ended_at,
-            **forecast_cells(estimate),
-            "error": self.error or None,
-        }
-
-
-@dataclass(eq=False)
 class Run:
-    """Everything that is known of one submitted workflow."""
+    """Everything that is known of one submitted workflow.
 
-    workflow_id: str
-    prepared: PreparedSweep
-    correction: SweepCorrection
-    rows: dict[str, FitRow]
-    final_estimate: Estimate | None  # what the refit is expected to cost
-    submitted_at: datetime
-    state: str = "preparing"  # preparing | running | succeeded | failed | cancelled
-    eta: Eta | None = None
-    records: list[Record] = field(default_factory=list)
-    sealed: SealedDataset | None = None
-    model: bytes | None = None
-    error: FitcastError | None = None
-    notes: tuple[str, ...] = ()  # what keeps its workers away
-    jobs: dict[int, bytes] = field(default_factory=dict)
-    shared_work: dict[str, SharedWork] = field(default_factory=dict)  # by fit_id, where there is
-    process_start_s: float = 0.0  # that a fit is spared in the process of another
-    ended_at: datetime | None = None
-    done: threading.Event = field(default_factory=threading.Event)
-    noted: threading.Event = field(default_factory=threading.Event)  # its end, for the history
-    _forecast: "Future[Eta]" = field(default_factory=Future)
-    lock: threading.RLock = field(default_factory=threading.RLock)
+    Parameters
+    ----------
+    workflow_id : str
+        Its name.
+    prepared : PreparedSweep
+        What runs.
+    correction : SweepCorrection
+        Corrects its forecasts by what was seen; belongs to the thread of live ETAs from now on.
+    estimates : mapping
+        What each fit was forecast to cost at submission, by fit_id.
+    final_estimate : Estimate, optional
+        What the refit is expected to cost.
+    submitted_at : datetime
+        When, UTC.
+    """
 
-    @property
-    def forecast_eta(self) -> Eta:
-        """The ETA as forecast at submission; waits for the moment that making it takes."""
-        return self._forecast.result(60)
+    def __init__(
+        self,
+        *,
+        workflow_id: str,
+        prepared: PreparedSweep,
+        correction: SweepCorrection,
+        estimates: Mapping[str, Estimate],
+        final_estimate: Estimate | None,
+        submitted_at: datetime,
+    ) -> None:
+        self.workflow_id = workflow_id
+        self.prepared = prepared
+        self.correction = correction
+        self.final_estimate = final_estimate
+        self.submitted_at = submitted_at
+        self.sealed: SealedDataset | None = None
+        self.key = b""
+        self.final_fit: Fit | None = None  # of the best candidate, once it is chosen
+        self.shared_work: dict[str, SharedWork] = {}  # by fit_id, where there is
+        self.process_start_s = 0.0  # that a fit is spared in the process of another
+        self.captured = threading.Event()  # nothing of the user's is read any more
+        self.over = threading.Event()  # its result is final
+        self.recorded = threading.Event()  # the history was told of its end, or never will be
+        self.closed = threading.Event()  # nothing of it is left to do
+        self.forecast: Future[Eta] = Future()  # as made at submission
+        self._lock = threading.Lock()
+        self._rows = {fit.fit_id: FitRow(fit, estimates[fit.fit_id]) for fit in prepared.fits}
+        self._records: list[Record] = []
+        self._state = "preparing"
+        self._eta: Eta | None = None
+        self._notes: dict[str, tuple[str, ...]] = {}  # by who says so
+        self._ended_at: datetime | None = None
+        self._error: FitcastError | None = None
+        self._model: bytes | None = None
+        self._view: WorkflowView | None = None  # unless something has changed since
 
-    def forecast_made(self, eta: Eta) -> None:
-        """Take the ETA forecast at submission."""
-        self._forecast.set_result(eta)
+    # -- for everybody ---------------------------------------------------------------------------
+
+    def view(self) -> WorkflowView:
+        """Return it as it is now."""
+        with self._lock:
+            if self._view is None:
+                self._view = WorkflowView(
+                    workflow_id=self.workflow_id,
+                    name=self.prepared.name,
+                    state=self._state,
+                    rows=MappingProxyType(dict(self._rows)),
+                    records=tuple(self._records),
+                    eta=self._eta,
+                    notes=tuple(note for notes in self._notes.values() for note in notes),
+                    submitted_at=self.submitted_at,
+                    ended_at=self._ended_at,
+                    is_over=self.over.is_set(),
+                    error=self._error,
+                    model=self._model,
+                )
+            return self._view
 
     @property
     def is_over(self) -> bool:
-        """Whether nothing more will happen."""
-        return self.done.is_set()
+        """Whether its result is final."""
+        return self.over.is_set()
 
-    def measured(self) -> dict[str, Measured]:
-        """Return what the successful and failed fits gave, by fit_id."""
-        return {fit_id: row.measured for fit_id, row in self.rows.items() if row.measured}
+    # -- for its dispatcher ----------------------------------------------------------------------
 
-    def job(self, fit: Fit) -> bytes:
-        """Return the pickled job of a fit."""
-        if fit.fold == REFIT_FOLD:
-            return self.prepared.job(fit.candidate, return_model=True)
-        if fit.candidate.index not in self.jobs:
-            self.jobs[fit.candidate.index] = self.prepared.job(fit.candidate)
-        return self.jobs[fit.candidate.index]
+    @property
+    def state(self) -> str:
+        """Where it is in its life, as views tell it."""
+        return self._state
+
+    def row(self, fit_id: str) -> FitRow:
+        """Return what is known of a fit."""
+        return self._rows[fit_id]
+
+    def _change(self, **changes: Any) -> None:
+        with self._lock:
+            for name, value in changes.items():
+                setattr(self, f"_{name}", value)
+            self._view = None
+
+    def _change_row(self, fit_id: str, **changes: Any) -> None:
+        with self._lock:
+            self._rows[fit_id] = replace(self._rows[fit_id], **changes)
+            self._view = None
+
+    def note_state(self, state: str) -> None:
+        """Note where it is in its life."""
+        if state != self._state and not self.is_over:
+            self._change(state=state)
+
+    def note_eta(self, eta: Eta) -> None:
+        """Note the latest forecast of its end."""
+        self._change(eta=eta)
+
+    def note_waits(self, who: str, notes: tuple[str, ...]) -> None:
+        """Note what it waits for, as far as one part of fitcast knows; nothing, if empty."""
+        if self._notes.get(who, ()) != notes:
+            self._change(notes={**self._notes, who: notes})
 
     def note_start(self, fit_id: str, state: str, attempt: int, start: Start) -> None:
         """Note that an attempt was sent to a worker."""
-        with self.lock:
-            if self.state == "preparing":
-                self.state = "running"
-            row = self.rows[fit_id]
-            row.state, row.attempts = state, attempt
-            row.pool, row.worker, row.threads = start.pool, start.worker, start.threads
-            row.started_at = datetime.now(UTC)
+        self.note_state("running")
+        self._change_row(
+            fit_id,
+            state=state,
+            attempts=attempt,
+            pool=start.pool,
+            worker=start.worker,
+            threads=start.threads,
+            started_at=datetime.now(UTC),
+        )
 
     def note_waiting(self, fit_id: str) -> None:
         """Note that a fit's turn never came: it waits as before."""
-        with self.lock:
-            self.rows[fit_id].state = "waiting"
+        if self._rows[fit_id].outcome is None:
+            self._change_row(fit_id, state="waiting")
 
     def note_end(self, fit_id: str, measured: Measured, record: Record) -> None:
         """Note how an attempt ended; what becomes of its fit is told by `settle`."""
-        row = self.rows[fit_id]
-        with self.lock:
-            row.measured, row.ended_at, row.state = measured, measured.ended_at, "waiting"
-            row.error = f"{measured.error_type}: {measured.error_message}".strip(": ")
-            self.records.append(record)
+        row = self._rows[fit_id]
+        state = "waiting" if row.outcome is None else row.state
+        error = f"{measured.error_type}: {measured.error_message}".strip(": ")
+        self._change_row(
+            fit_id, measured=measured, ended_at=measured.ended_at, state=state, error=error
+        )
+        with self._lock:
+            self._records.append(record)
             if measured.model is not None:
-                self.model = measured.model
+                self._model = measured.model
 
     def settle(self, fit_id: str, outcome: Outcome, reason: str) -> None:
         """Note what finally became of a fit."""
-        row = self.rows[fit_id]
-        with self.lock:
-            row.state, row.outcome = "done", outcome
-            if row.started_at and (row.ended_at is None or row.ended_at < row.started_at):
-                row.ended_at = datetime.now(UTC)  # given up: nothing more is heard of it
-            if reason:
-                row.error = f"{row.error}; {reason}" if row.error else reason
+        row = self._rows[fit_id]
+        ended_at, error = row.ended_at, row.error
+        if row.started_at and (ended_at is None or ended_at < row.started_at):
+            ended_at = datetime.now(UTC)  # given up: it ends now
+        if reason:
+            error = f"{error}; {reason}" if error else reason
+        self._change_row(fit_id, state="done", outcome=outcome, ended_at=ended_at, error=error)
 
     def choose_final(self) -> Fit | None:
-        """Return the fit of the best candidate on all rows; None if there is no best."""
-        scored = self.measured()
+        """Return the fit of the best candidate on all rows; None if there is no best.
+
+        Raises
+        ------
+        WorkflowFailedError
+            The user's own rule for it failed.
+        """
+        scored = self.view().measured()
         if not any(measured.outcome is Outcome.SUCCEEDED for measured in scored.values()):
             return None
         try:
             best = best_candidate(self.prepared, tabulate(self.prepared, scored))
-            fit = self.prepared.refit_fit(self.prepared.candidates[best])
+            return self.prepared.refit_fit(self.prepared.candidates[best])
         except Exception as error:
-            self.error = WorkflowFailedError(f"the best candidate can't be chosen: {error}")
-            return None
-        assert self.final_estimate is not None
-        with self.lock:
-            self.rows[fit.fit_id] = FitRow(fit, self.final_estimate)
-        return fit
+            raise WorkflowFailedError(f"the best candidate can't be chosen: {error}") from error
 
-    def conclude(self) -> None:
+    def add_final(self, fit: Fit) -> None:
+        """Take the fit of the best candidate on all rows in."""
+        assert self.final_estimate is not None
+        with self._lock:
+            self._rows[fit.fit_id] = FitRow(fit, self.final_estimate)
+            self._view = None
+
+    def conclude(self, how: Conclude) -> None:
         """Note the end that its settled fits stand for."""
-        outcomes = [row.outcome for row in self.rows.values()]
-        if Outcome.SUCCEEDED in outcomes and Outcome.CANCELLED not in outcomes:
-            self.end("failed" if self.error else "succeeded", self.error)
-        elif Outcome.CANCELLED in outcomes:
-            state = "failed" if self.error else "cancelled"
-            self.end(state, WorkflowCancelledError(f"workflow {self.workflow_id} was cancelled"))
+        rows = self._rows.values()
+        outcomes = [row.outcome for row in rows]
+        if how.cancelled or Outcome.CANCELLED in outcomes:
+            cancelled = WorkflowCancelledError(f"workflow {self.workflow_id} was cancelled")
+            self.end("failed" if how.error else "cancelled", how.error or cancelled)
+        elif Outcome.SUCCEEDED in outcomes:
+            self.end("failed" if how.error else "succeeded", how.error)
         else:
-            errors = [row.error for row in self.rows.values() if row.error]
+            errors = [row.error for row in rows if row.error]
             said = f", for example: {errors[0]}" if errors else ""
-            self.end("failed", WorkflowFailedError(f"no fit succeeded{said}"))
+            self.end("failed", how.error or WorkflowFailedError(f"no fit succeeded{said}"))
 
     def end(self, state: str, error: FitcastError | None = None) -> None:
         """Note the end, once."""
-        with self.lock:
-            if not self.done.is_set():
-                self.state, self.ended_at = state, datetime.now(UTC)
-                self.error = self.error or error
-                self.done.set()
+        if not self.over.is_set():
+            self._change(state=state, ended_at=datetime.now(UTC), error=error, notes={})
+            self.over.set()
+            self._change()  # views made from now on say so
+            self.captured.set()
+
+
+@cache
+def library_versions() -> dict[str, str]:
+    """Return the versions of the libraries that fits' costs depend on."""
+    return {name: version(name) for name in ("fitcast", "scikit-learn", "xgboost", "lightgbm")}
 
 
 def record_of(
@@ -206,7 +255,7 @@ def record_of(
     machine_speed: float,
 ) -> Record:
     """Return the record of an attempt: request, cost, end, and what had been forecast."""
-    estimate = run.rows[fit.fit_id].estimate
+    estimate = run.row(fit.fit_id).estimate
     return Record(
         record_id=uuid4().hex,
         workflow_id=run.workflow_id,

@@ -1,10 +1,12 @@
 """The live bar of a workflow, in a terminal or a notebook."""
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from fitcast.errors import WaitTimeoutError
 from fitcast.scheduler.forecast.eta import span
 
 if TYPE_CHECKING:
@@ -27,7 +29,9 @@ def show(workflow: "Workflow", console: Console | None = None) -> None:
         task = bar.add_task(workflow.name, total=None, running=0, eta="")
         over = False
         while not over:
-            over = workflow._run.done.wait(REFRESH_S)
+            with suppress(WaitTimeoutError):
+                workflow.wait(REFRESH_S)
+            over = workflow.is_over
             done, running, total = workflow.counts()
             eta = workflow.eta()
             said = f"{workflow.state}" if over else f"{span(eta.p50_s)} left "

@@ -142,7 +142,7 @@ def test_a_killed_worker_costs_nothing(client):
     while not (workflow.fits["state"] == "running").any():
         time.sleep(0.05)
     address = workflow.fits["worker"].dropna().iloc[0]
-    pid = client._shared._attempts.dask.run(os.getpid, workers=[address])[address]
+    pid = client._engine._shared._attempts.dask.run(os.getpid, workers=[address])[address]
     os.kill(pid, signal.SIGKILL)
     workflow.result(timeout_s=120)
     assert (workflow.fits["outcome"] == "succeeded").all()
@@ -190,10 +190,7 @@ def test_pools_that_contradict_themselves_are_refused(pool):
 def test_a_damaged_dataset_stops_the_workflow_before_any_fit(tmp_path):
     with Client(home=tmp_path, history=MemoryHistory()) as client:
         workflow = client.submit(Sweep(DecisionTreeClassifier(), X, Y, cv=3))
-        run = client._runs[workflow.id]
-        while run.sealed is None:
-            time.sleep(0.001)
-        file = Path(run.sealed.uri)
+        file = Path(workflow._run.sealed.uri)
         content = bytearray(file.read_bytes())
         content[-10] ^= 1
         file.write_bytes(content)
@@ -208,8 +205,9 @@ def test_the_loop_closes_and_nothing_is_left_behind(tmp_path):
     with Client(home=tmp_path) as client:
         workflow = client.submit(sweep)
         assert workflow.result(timeout_s=90).mlflow_url
-        lease = client._keys.path
-        assert not list(client._sealed.path.iterdir())
+        assert workflow._run.closed.wait(30)
+        lease = client._engine._keys.path
+        assert not list(client._engine._sealed.path.iterdir())
         assert not list(lease.iterdir())
     assert not lease.exists()
     left = {child.pid for child in psutil.Process().children(recursive=True)} - before
@@ -218,4 +216,4 @@ def test_the_loop_closes_and_nothing_is_left_behind(tmp_path):
     with Client(home=tmp_path) as again:
         again.learn()
         # 2 candidates × 3 folds and the refit, read from MLflow
-        assert len(again._learner._records) == 7
+        assert len(again._engine._learner._records) == 7

@@ -18,7 +18,7 @@ KINDS = ("fit", "keeper", "fork server", "worker")
 
 def victims(client: Client) -> dict[str, list[psutil.Process]]:
     """Return the processes that run this client's fits."""
-    cluster = client._backend._cluster
+    cluster = client._engine._backend._cluster
     found: dict[str, list[psutil.Process]] = {kind: [] for kind in KINDS}
     for nanny in [] if cluster is None else list(cluster.workers.values()):
         # Nannies are at home in another thread: what one says may be over while it is read.

@@ -40,7 +40,7 @@ def check_whole(client: Client, workflow: Workflow, accepted: int) -> None:
     failed = fits[fits["outcome"] != "succeeded"]
     assert (failed["error"].fillna("").str.len() > 10).all(), failed["error"].tolist()
     assert fits[fits["attempts"] > 0]["ended_at"].notna().all()
-    records = client._runs[workflow.id].records
+    records = workflow.records
     assert len({record.record_id for record in records}) == len(records)
     tries = Counter((r.candidate_index, r.fold, r.attempt) for r in records)
     assert max(tries.values()) == 1
@@ -55,7 +55,7 @@ def check_whole(client: Client, workflow: Workflow, accepted: int) -> None:
 def check_scores(workflow: Workflow) -> None:
     """Check that every fit that succeeded has the score of an undisturbed one."""
     run = workflow._run
-    for row in run.rows.values():
+    for row in run.view().rows.values():
         if row.outcome is Outcome.SUCCEEDED and row.fit.fold >= 0:
             assert row.measured is not None
             params = row.fit.candidate.params

@@ -101,15 +101,15 @@ def one_sweep(client: Client, chance: random.Random, told: Told) -> None:
     told.workflows[workflow.state] += 1
     told.fits += accepted
     told.outcomes.update(workflow.fits["outcome"])
-    told.attempts.update(r.outcome.value for r in client._runs[workflow.id].records)
+    told.attempts.update(r.outcome.value for r in workflow.records)
     told.longest_workflow_s = max(told.longest_workflow_s, workflow.took_s)
 
 
 def check_history(client: Client) -> None:
     """Check that the store has every record once."""
-    records, _ = client._store.read()
+    records, _ = client._engine._store.read()
     stored = Counter(record.record_id for record in records)
-    ours = {record.record_id for run in client._runs.values() for record in run.records}
+    ours = {record.record_id for run in client.workflows() for record in run.records}
     assert set(stored) == ours
     assert set(stored.values()) == {1}
     results = Counter(

@@ -52,7 +52,7 @@ def test_everything_at_once(client):
     chance = random.Random(2)
     workflow = submit(client, depth=[2, 3, 4])
     for kind in ("fork server", "keeper", "worker", "fork server"):
-        if not harm.until(lambda: bool(harm.victims(client)["fit"]) or workflow._run.is_over):
+        if not harm.until(lambda: bool(harm.victims(client)["fit"]) or workflow.is_over):
             break
         harm.strike(client, kind, chance)
     workflow.wait(90)
@@ -63,7 +63,7 @@ def test_a_worker_whose_fork_server_can_t_be_started_is_replaced(client):
     workflow = submit(client)
     assert harm.until(lambda: bool(harm.victims(client)["fit"]))
     worker = harm.victims(client)["fork server"][0].parent()
-    while worker.is_running() and not workflow._run.is_over:
+    while worker.is_running() and not workflow.is_over:
         for server in harm.victims(client)["fork server"]:
             with suppress(psutil.Error):
                 if server.ppid() == worker.pid:
@@ -71,7 +71,7 @@ def test_a_worker_whose_fork_server_can_t_be_started_is_replaced(client):
         time.sleep(0.02)
     workflow.wait(60)
     holding.check_whole(client, workflow, FITS)
-    told = [r.error_message for r in client._runs[workflow.id].records if r.error_message]
+    told = [r.error_message for r in workflow.records if r.error_message]
     assert set(workflow.fits["outcome"]) == {"succeeded"}, told
     assert not worker.is_running()
 
@@ -83,10 +83,10 @@ def test_a_lost_attempt_leaves_a_record_and_a_time_of_its_end(client):
     harm.strike_surely(client, "worker", random.Random(4))
     workflow.wait(60)
     holding.check_whole(client, workflow, FITS)
-    lost = [r for r in client._runs[workflow.id].records if r.outcome is Outcome.WORKER_LOST]
+    lost = [r for r in workflow.records if r.outcome is Outcome.WORKER_LOST]
     assert len(lost) >= 2
     assert all(record.error_message for record in lost)
     assert all(record.started_at <= record.ended_at for record in lost)
     assert client.flush()
-    saved = client._store.workflow(workflow.id).records
-    assert {r.record_id for r in saved} == {r.record_id for r in client._runs[workflow.id].records}
+    saved = client._engine._store.workflow(workflow.id).records
+    assert {r.record_id for r in saved} == {r.record_id for r in workflow.records}

@@ -28,14 +28,14 @@ ROOT = Path(__file__).parents[2]
 def test_a_nanny_that_is_gone_is_replaced(client):
     workflow = submit(client)
     assert harm.until(lambda: bool(harm.victims(client)["fit"]))
-    cluster = client._backend._cluster
+    cluster = client._engine._backend._cluster
     name, nanny = next(iter(cluster.workers.items()))
     cluster.sync(nanny.close)
     workflow.wait(60)
     holding.check_whole(client, workflow, FITS)
     assert set(workflow.fits["outcome"]) == {"succeeded"}
     assert harm.until(lambda: cluster.workers.get(name) not in (None, nanny))
-    assert harm.until(lambda: len(client._shared.decisions.workers) == 2)
+    assert harm.until(lambda: len(client._engine._shared.decisions.workers) == 2)
 
 
 def test_nothing_is_left_after_harm_of_every_kind(tmp_path, no_process_left):
@@ -50,7 +50,7 @@ def test_nothing_is_left_after_harm_of_every_kind(tmp_path, no_process_left):
         holding.check_whole(client, workflow, FITS)
         # Closing ends those too that are stopped, at work or while they start.
         stopped = harm.strike_surely(client, "worker", chance, sign=signal.SIGSTOP)
-        nannies = client._backend._cluster.workers.values()
+        nannies = client._engine._backend._cluster.workers.values()
         nanny = next(n for n in nannies if n.pid not in (None, stopped.pid))
         before_pid = nanny.pid
         os.kill(before_pid, signal.SIGKILL)

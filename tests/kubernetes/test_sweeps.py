@@ -75,7 +75,7 @@ def test_pods_that_are_taken_away_cost_nothing(cluster, client_of):
         cluster.preempt(pod)
     workflow.wait(90)
     assert set(workflow.fits["outcome"]) == {"succeeded"}
-    outcomes = [record.outcome.value for record in workflow._run.records]
+    outcomes = [record.outcome.value for record in workflow.records]
     assert outcomes.count("preempted") >= 1
     assert outcomes.count("succeeded") == 2
     assert set(outcomes) == {"preempted", "succeeded"}
@@ -108,7 +108,7 @@ def test_fits_whose_connection_breaks_are_run_again_and_what_runs_is_ended(clust
     cluster.cut_forwards()  # Dask's client is connected again before anybody looks
     workflow.wait(90)
     assert set(workflow.fits["outcome"]) == {"succeeded"}
-    outcomes = [record.outcome.value for record in workflow._run.records]
+    outcomes = [record.outcome.value for record in workflow.records]
     assert outcomes.count("preempted") >= 1
     assert set(outcomes) == {"preempted", "succeeded"}
 
@@ -126,7 +126,7 @@ def test_a_pool_without_room_is_told_and_done_without(cluster, client_of):
         name="dear", cpus=1, memory_bytes=400 * MIB, max_workers=1, price_per_hour=9.0
     )
     workflow = client_of(nowhere, dear).submit(sweep({"slow": Slow(sleep_s=0.2)}, cv=3))
-    cluster.wait(lambda: workflow.notes or workflow._run.is_over, 60, "the trouble to be told")
+    cluster.wait(lambda: workflow.notes or workflow.is_over, 60, "the trouble to be told")
     assert "didn't match Pod's node affinity" in " ".join(workflow.notes)
     workflow.wait(90)
     assert set(workflow.fits["pool"]) == {"dear"}
@@ -164,7 +164,7 @@ def test_a_node_that_is_lost_costs_nothing(cluster, client_of):
     cluster.add_node("three")
     workflow.wait(120)
     assert set(workflow.fits["outcome"]) == {"succeeded"}
-    assert {r.outcome.value for r in workflow._run.records} <= {"preempted", "succeeded"}
+    assert {r.outcome.value for r in workflow.records} <= {"preempted", "succeeded"}
 
 
 @pytest.mark.kubernetes
@@ -176,7 +176,7 @@ def test_a_container_that_is_ended_out_of_memory_proves_it_of_the_one_fit_there(
     workflow.wait(90)
     fits = workflow.fits.set_index("fit_id")
     assert set(fits["outcome"]) == {"succeeded"}
-    (failed,) = [r for r in workflow._run.records if r.outcome.value != "succeeded"]
+    (failed,) = [r for r in workflow.records if r.outcome.value != "succeeded"]
     assert failed.outcome.value == "out_of_memory"
     assert "OOMKilled" in failed.error_message
     again = fits.loc[f"c{failed.candidate_index:04d}-f{failed.fold}"]

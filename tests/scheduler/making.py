@@ -27,5 +27,5 @@ def submitted(*estimates, name="w", **kwargs):
     return Submitted(
         workflow_id=name,
         estimates=named,
-        **({"dataset_bytes": 0, "process_start_s": 0.03} | kwargs),
+        **({"dataset_bytes": 0, "process_start_s": 0.03, "sealed": True} | kwargs),
     )

@@ -31,7 +31,7 @@ from fitcast.scheduler.backends.kubernetes.groups import WorkerGroups
 from fitcast.scheduler.backends.kubernetes.pools import KubernetesPool
 from fitcast.scheduler.backends.kubernetes.scheduler_pod import COMPONENT, SchedulerPod
 from fitcast.scheduler.backends.kubernetes.start_up import HOPELESS_AFTER_S
-from fitcast.scheduler.backends.protocol import Limit, Listener, Loss
+from fitcast.scheduler.backends.protocol import Limit, Listener, WorkerLoss
 from fitcast.scheduler.plan.pools import WorkerSize, planned_workers
 from fitcast.trainer.sealing import SealedDataset
 
@@ -191,7 +191,10 @@ class WorkflowCluster:
         with self._lock:
             self._retiring += addresses
 
-    def why_lost(self, address: str) -> Loss:
+    def why_lost(self, addresses: Collection[str]) -> dict[str, WorkerLoss]:
+        return {address: self._why_lost(address) for address in addresses}
+
+    def _why_lost(self, address: str) -> WorkerLoss:
         """Tell why a worker is gone, by the status of its pod.
 
         That comes a moment after the worker's connections end, so it is waited for; not for long,
@@ -199,7 +202,7 @@ class WorkflowCluster:
         """
         name, life = self._pod_of.get(address, ("", ""))
         until_s = time.monotonic() + STATUS_WITHIN_S
-        loss = Loss()
+        loss = WorkerLoss()
         while name and not loss.reason and not self._stop.is_set():
             with suppress(ClusterError):
                 self._see()

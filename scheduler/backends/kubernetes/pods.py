@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from fitcast.history.records import Outcome
-from fitcast.scheduler.backends.protocol import Loss
+from fitcast.scheduler.backends.protocol import WorkerLoss
 
 Object = Mapping[str, Any]
 
@@ -55,24 +55,24 @@ def why_no_pod(deployment: Object) -> str:
     return ""
 
 
-def why_gone(pod: Object | None) -> Loss:
+def why_gone(pod: Object | None) -> WorkerLoss:
     """Return why the worker of a pod is gone; None stands for a pod that isn't there any more."""
     if pod is None:
-        return Loss(Outcome.PREEMPTED, "its pod was deleted")
+        return WorkerLoss(Outcome.PREEMPTED, "its pod was deleted")
     status = pod.get("status", {})
     if disruption := _condition(pod, "DisruptionTarget"):
-        return Loss(Outcome.PREEMPTED, _said(disruption))
+        return WorkerLoss(Outcome.PREEMPTED, _said(disruption))
     if status.get("reason") in _TAKEN_AWAY:
-        return Loss(Outcome.PREEMPTED, _said(status))
+        return WorkerLoss(Outcome.PREEMPTED, _said(status))
     for container in _containers(pod):
         for state in (container.get("state", {}), container.get("lastState", {})):
             ended = state.get("terminated", {})
             if ended.get("reason") == "OOMKilled":
                 said = "its container was ended out of memory (OOMKilled)"
-                return Loss(Outcome.OUT_OF_MEMORY, said)
+                return WorkerLoss(Outcome.OUT_OF_MEMORY, said)
     if pod["metadata"].get("deletionTimestamp"):
-        return Loss(Outcome.PREEMPTED, "its pod was deleted")
-    return Loss()
+        return WorkerLoss(Outcome.PREEMPTED, "its pod was deleted")
+    return WorkerLoss()
 
 
 def lasting_labels(pod: Object) -> dict[str, str]:

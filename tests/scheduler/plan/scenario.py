@@ -5,25 +5,32 @@ virtual time itself (:mod:`fitcast.scheduler.plan.simulator`).
 """
 
 import random
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
+from fitcast.errors import FitcastError
 from fitcast.history.records import Estimate, Outcome
 from fitcast.scheduler.plan.decisions import Decisions
 from fitcast.scheduler.plan.events import (
     Action,
+    ActionFailed,
+    AllWorkersLost,
     AttemptEnded,
     CancelRequested,
+    Close,
     Event,
+    ExplainLoss,
     FinalChosen,
     FitKey,
     Kill,
     Settle,
+    SlowAction,
     Start,
     Submitted,
     WorkerJoined,
     WorkerLeft,
+    WorkerLost,
 )
 from fitcast.scheduler.plan.pools import Pool, WorkerSize, planned_workers
 from fitcast.scheduler.plan.simulator import SimulatedBackend
@@ -64,7 +71,14 @@ class Cancelled:
     workflow_id: str
 
 
-Fault: TypeAlias = WorkerGone | FitPreempted | Cancelled
+@dataclass(frozen=True, slots=True)
+class AllGone:
+    """All workers are gone for good."""
+
+    at_s: float
+
+
+Fault: TypeAlias = WorkerGone | FitPreempted | Cancelled | AllGone
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,6 +95,8 @@ class Scenario:
     start_s: float = 0.0  # that a worker takes to be there
     replaced_in_s: float | None = 0.0  # after a worker is gone; None if it stays away
     overhead_s: float = 0.0  # of a process
+    slow_s: Sequence[float] = (0.0,)  # that slow actions take, in turn
+    failing: Collection[int] = ()  # the slow actions that fail, by their number
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +119,7 @@ class Played:
     attempts: list[Attempt] = field(default_factory=list)  # in the order of their ends
     settled: dict[FitKey, list[Settle]] = field(default_factory=dict)  # one each, if all is well
     finished_s: dict[str, float] = field(default_factory=dict)  # by workflow
+    closed: set[str] = field(default_factory=set)  # workflows of which nothing is left
 
     def outcome(self, key: FitKey) -> Outcome:
         """Return how a fit ended in the end."""
@@ -149,7 +166,7 @@ class _Play(SimulatedBackend):
         self, scenario: Scenario, watch: Callable[[float, Decisions], None] | None
     ) -> None:
         super().__init__(
-            Decisions(),
+            Decisions(checked=True),
             self._took_s,
             peak_memory_bytes=self._peak_bytes,
             choose_final=self._chosen,
@@ -162,6 +179,9 @@ class _Play(SimulatedBackend):
         self._there: dict[str, WorkerSize] = {}  # by planned name, under the present address
         self._left: dict[str, int] = {}  # how often, by planned name
         self._processes: dict[tuple[FitKey, int], _Process] = {}
+        self._preempted_workers: set[str] = set()
+        self._asked = 0  # slow actions
+        self._is_over = False  # no worker comes any more
 
     def played(self) -> Played:
         for size in planned_workers(self._scenario.pools):
@@ -240,14 +260,32 @@ class _Play(SimulatedBackend):
 
     def _kill(self, kill: Kill) -> None:
         process = self._processes.get((kill.key, kill.attempt))
-        if process is not None:
-            self._close(process, kill.key, kill.attempt, Outcome.CANCELLED)
-            process.over = all((e.key, e.attempt) not in self._processes for e in process.ended)
+        if process is None or process.over:
+            return
+        process.ended = [replace(one, outcome=Outcome.CANCELLED) for one in process.ended]
+        self.at(self.now_s, lambda: self._ending(process))
+
+    def _slow(self, action: SlowAction) -> list[Action]:
+        number, self._asked = self._asked, self._asked + 1
+        event = self._answer(action)
+        if number in self._scenario.failing:
+            event = ActionFailed(action, FitcastError(f"{type(action).__name__} failed"))
+        slow_s = self._scenario.slow_s
+        self.at(self.now_s + slow_s[number % len(slow_s)], event)
+        return []
+
+    def _answer(self, action: SlowAction) -> Event:
+        if isinstance(action, ExplainLoss):
+            preempted = action.address in self._preempted_workers
+            return WorkerLeft(action.address, preempted, returns=action.returns)
+        return super()._answer(action)
 
     # -- workers and faults --------------------------------------------------------------------
 
     def _joining(self, name: str, size: WorkerSize) -> Callable[[], Iterable[Event]]:
         def join() -> list[Event]:
+            if self._is_over:
+                return []
             self._there[name] = size
             return [WorkerJoined(size)]
 
@@ -268,7 +306,9 @@ class _Play(SimulatedBackend):
         if again_s is not None:
             replaced = replace(size, address=f"{name}.{self._left[name]}")
             self.at(self.now_s + again_s, self._joining(name, replaced))
-        yield WorkerLeft(size.address, preempted, returns=again_s is not None)
+        if preempted:
+            self._preempted_workers.add(size.address)
+        yield WorkerLost(size.address, returns=again_s is not None)
 
     def _striking(self, fault: Fault) -> Callable[[], Iterable[Event]]:
         match fault:
@@ -278,6 +318,17 @@ class _Play(SimulatedBackend):
                 return lambda: self._preempted(fault.key)
             case Cancelled():
                 return lambda: [CancelRequested(fault.workflow_id)]
+            case AllGone():
+                return self._all_gone
+
+    def _all_gone(self) -> Iterator[Event]:
+        for process in self._processes.values():
+            process.over = True
+        for key, attempt in list(self._processes):
+            self._close(self._processes[key, attempt], key, attempt, Outcome.PREEMPTED)
+        self._there.clear()
+        self._is_over = True
+        yield AllWorkersLost(FitcastError("all workers were lost"))
 
     def _preempted(self, key: FitKey) -> Iterator[Event]:
         for (running, _), process in self._processes.items():
@@ -292,6 +343,8 @@ class _Play(SimulatedBackend):
         for action in actions:
             if isinstance(action, Settle):
                 self._result.settled.setdefault(action.key, []).append(action)
+            elif isinstance(action, Close):
+                self._result.closed.add(action.workflow_id)
         if self._seen is not None:
             self._seen(now_s, self.decisions)
 

@@ -114,7 +114,7 @@ def test_a_lost_worker_costs_nothing_but_three_are_poison():
         (start,) = started(decisions.handle(WorkerJoined(ONE), 2.0))
         assert start.share_bytes == limit
     actions = decisions.handle(WorkerLeft("one"), 3.0)
-    assert [type(a) for a in actions] == [events.Settle, events.Close]
+    assert [type(a) for a in actions] == [events.Settle, events.Conclude, events.Record]
     assert actions[0].outcome is Outcome.WORKER_LOST
 
 
@@ -150,7 +150,7 @@ def test_a_users_error_is_not_tried_again():
     decisions = plan(ONE)
     (start,) = started(decisions.handle(submitted(estimate()), 0.0))
     actions = decisions.handle(ended(start, Outcome.FAILED), 1.0)
-    assert [type(a) for a in actions] == [events.Settle, events.Close]
+    assert [type(a) for a in actions] == [events.Settle, events.Conclude, events.Record]
 
 
 def test_fits_on_large_data_keep_their_folds_together():
@@ -194,8 +194,44 @@ def test_cancelling_kills_what_runs_and_settles_everything():
     kinds = [type(a) for a in actions]
     assert kinds.count(events.Kill) == 1
     assert kinds.count(events.Settle) == 2
-    assert kinds[-1] is events.Close
-    assert decisions.workers["one"].free_cpus == 1
+    assert decisions.workers["one"].free_cpus == 0  # until its worker says that it has ended
+    assert not started(decisions.handle(submitted(estimate(), name="v"), 1.5))
+    (kill,) = [a for a in actions if isinstance(a, events.Kill)]
+    killed = events.AttemptEnded(kill.key, kill.attempt, Outcome.CANCELLED, 0)
+    actions = decisions.handle(killed, 2.0)
+    assert [type(a) for a in actions] == [events.Conclude, events.Record, events.Start]
+
+
+def test_what_a_cancelled_fit_holds_is_free_once_its_worker_is_lost():
+    decisions = plan(ONE)
+    decisions.handle(submitted(estimate()), 0.0)
+    decisions.handle(events.CancelRequested("w"), 1.0)
+    (explain,) = decisions.handle(events.WorkerLost("one"), 2.0)
+    assert explain == events.ExplainLoss("one")
+    actions = decisions.handle(WorkerLeft("one"), 3.0)
+    assert [type(a) for a in actions] == [events.Conclude, events.Record]
+
+
+def test_a_lost_worker_takes_no_fits_and_blames_none_until_it_is_known_why():
+    decisions = plan(ONE, TWO)
+    (start,) = started(decisions.handle(submitted(estimate()), 0.0))
+    assert decisions.handle(events.WorkerLost(start.worker, returns=True), 1.0) == [
+        events.ExplainLoss(start.worker, returns=True)
+    ]
+    # Not even under the same address: whoever has it now is another worker.
+    assert not started(decisions.handle(WorkerJoined(ONE), 2.0))
+    again = started(decisions.handle(WorkerLeft(start.worker, preempted=True), 3.0))
+    assert [one.key for one in again] == [start.key]
+    assert decisions.state.fit(start.key).workers_lost == 0
+
+
+def test_a_result_that_comes_after_its_worker_went_counts():
+    decisions = plan(ONE)
+    (start,) = started(decisions.handle(submitted(estimate()), 0.0))
+    decisions.handle(events.WorkerLost("one"), 1.0)
+    actions = decisions.handle(ended(start), 2.0)
+    assert [type(a) for a in actions] == [events.Settle, events.Conclude, events.Record]
+    assert decisions.handle(WorkerLeft("one"), 3.0) == []
 
 
 def test_the_last_fit_waits_for_all_others():
@@ -205,7 +241,11 @@ def test_the_last_fit_waits_for_all_others():
     assert isinstance(actions[-1], events.ChooseFinal)
     (last,) = started(decisions.handle(events.FinalChosen("w", "refit", estimate()), 1.0))
     assert last.key == FitKey("w", "refit")
-    assert isinstance(decisions.handle(ended(last), 2.0)[-1], events.Close)
+    assert [type(a) for a in decisions.handle(ended(last), 2.0)] == [
+        events.Settle,
+        events.Conclude,
+        events.Record,
+    ]
 
 
 def test_workflows_share_the_workers():
@@ -309,7 +349,7 @@ def test_packing_never_exceeds_a_worker_and_every_fit_settles_once(
                 agenda.append(action)
             elif isinstance(action, events.Settle):
                 settled.append(action.key)
-            elif isinstance(action, events.Close):
+            elif isinstance(action, events.Conclude):
                 closed = True
         for worker in decisions.workers.values():
             single = len(worker.running) <= 1

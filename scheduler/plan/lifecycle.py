@@ -1,0 +1,219 @@
+"""A workflow's life: from its submission until nothing is left of it. Pure.
+
+    sealing → queued → opening → active → draining → recorded → closed
+
+Sealing comes first, so that whoever submits may change the data once that is done; opening is for
+workflows with workers of their own. Whatever goes wrong on the way, and a cancel, leads to
+draining: its fits are settled, what runs is ended, and everything that was asked for is answered
+before the end is recorded and the dataset removed. So nothing comes late, and nothing stays behind.
+
+Not in: fits and attempts (:mod:`fitcast.scheduler.plan.decisions`), who leaves the queue
+(:mod:`fitcast.scheduler.plan.admission`).
+"""
+
+from collections.abc import Iterator
+from typing import assert_never
+
+from fitcast.errors import FitcastError
+from fitcast.history.records import Outcome
+from fitcast.scheduler.plan import admission
+from fitcast.scheduler.plan.events import (
+    Action,
+    ChooseFinal,
+    Close,
+    CloseWorkers,
+    Conclude,
+    FitKey,
+    InterruptOpening,
+    Kill,
+    OfWorkflow,
+    OpenWorkers,
+    Record,
+    ReleaseDataset,
+    RemoveDataset,
+    Seal,
+    Settle,
+    Submitted,
+)
+from fitcast.scheduler.plan.fit_state import FitState
+from fitcast.scheduler.plan.plan_state import PlanState
+from fitcast.scheduler.plan.workflow_state import Phase, WorkflowState
+
+
+def begin(state: PlanState, event: Submitted) -> list[Action]:
+    """Take a workflow into the plan; one that is known already stays as it is."""
+    if event.workflow_id in state.workflows:
+        return []
+    fits = {
+        fit_id: FitState(
+            FitKey(event.workflow_id, fit_id),
+            estimate,
+            order,
+            event.folds.get(fit_id),
+            event.candidates.get(fit_id),
+            event.shared.get(fit_id),
+            event.process_start_s,
+        )
+        for order, (fit_id, estimate) in enumerate(event.estimates.items())
+    }
+    workflow = WorkflowState(
+        workflow_id=event.workflow_id,
+        fits=fits,
+        dataset_bytes=event.dataset_bytes,
+        memory_bytes=event.memory_bytes,
+        deadline_s=event.deadline_s,
+        final=event.final,
+        unsettled=len(fits),
+        own_workers=event.own_workers,
+    )
+    workflow.note_needs()
+    state.workflows[event.workflow_id] = workflow
+    state.note_room()
+    if state.failure is not None:
+        return give_up(state, workflow, state.failure)
+    if event.sealed:
+        workflow.phase = Phase.QUEUED
+        return []
+    return [_ask(workflow, Seal(event.workflow_id))]
+
+
+def sealed(workflow: WorkflowState) -> None:
+    """Note that its dataset is ready for workers."""
+    if workflow.phase is Phase.SEALING:
+        workflow.phase = Phase.QUEUED
+
+
+def activate(state: PlanState, workflow: WorkflowState) -> None:
+    """Let its fits be placed."""
+    if workflow.phase not in (Phase.QUEUED, Phase.OPENING):
+        return
+    workflow.phase = Phase.ACTIVE
+    admission.let_hold(state, workflow)
+    state.note_room()
+    state.let_wait(workflow)
+
+
+def give_up(
+    state: PlanState, workflow: WorkflowState, error: FitcastError | None = None
+) -> list[Action]:
+    """Settle what is left of a workflow, and end what runs; without an error it is cancelled."""
+    if workflow.is_ending:
+        return []
+    workflow.cancelled, workflow.error = error is None, error
+    workflow.final = False
+    workflow.waiting.clear()
+    actions: list[Action] = []
+    if any(isinstance(asked, OpenWorkers) for asked in workflow.pending):
+        actions.append(InterruptOpening(workflow.workflow_id))
+    reason = "cancelled" if error is None else f"cancelled: {error}"
+    for fit in workflow.fits.values():
+        if fit.outcome is not None:
+            continue
+        # Followers go with the leader of their process; those of lost workers are gone.
+        if fit.running_on is not None and fit.follows is None and not state.is_lost(fit):
+            actions.append(Kill(fit.key, fit.attempt, fit.running_on))
+        workflow.settle(fit, Outcome.CANCELLED)
+        actions.append(Settle(fit.key, fit.attempt, Outcome.CANCELLED, reason))
+    return actions
+
+
+def answered(state: PlanState, workflow: WorkflowState, action: OfWorkflow) -> None:
+    """Note that a slow action of a workflow was carried out."""
+    workflow.pending.discard(action)
+    match action:
+        case Seal():
+            sealed(workflow)
+        case OpenWorkers():
+            activate(state, workflow)
+        case ChooseFinal():
+            pass
+        case Record():
+            workflow.phase = Phase.RECORDED
+        case ReleaseDataset():
+            _release(state, workflow)
+        case RemoveDataset():
+            _release(state, workflow)
+            workflow.dataset_removed = True
+        case CloseWorkers():
+            workflow.workers_opened = False
+        case _:
+            assert_never(action)
+
+
+def failed(
+    state: PlanState, workflow: WorkflowState, action: OfWorkflow, error: FitcastError
+) -> list[Action]:
+    """Note that a slow action of a workflow failed."""
+    match action:
+        case Seal() | OpenWorkers():
+            workflow.pending.discard(action)
+            return give_up(state, workflow, error)
+        case ChooseFinal():
+            workflow.pending.discard(action)
+            workflow.final, workflow.error = False, error  # the folds' results stay
+        case Record() | ReleaseDataset() | RemoveDataset() | CloseWorkers():
+            # Said in the log; nothing else can be done, and the workflow goes on.
+            answered(state, workflow, action)
+        case _:
+            assert_never(action)
+    return []
+
+
+def advance(state: PlanState) -> Iterator[Action]:
+    """Move every workflow on as far as it goes without any new event."""
+    for workflow in list(state.workflows.values()):
+        yield from _end(state, workflow)
+    while (first := admission.next_admitted(state)) is not None:
+        if first.own_workers and not first.workers_opened:
+            first.phase, first.workers_opened = Phase.OPENING, True
+            yield _ask(first, OpenWorkers(first.workflow_id))
+        else:
+            activate(state, first)
+
+
+def make_room(state: PlanState) -> Iterator[Action]:
+    """Send a workflow back to the queue if nothing could go on otherwise."""
+    if (workflow := admission.blocking(state)) is not None:
+        workflow.phase = Phase.QUEUED
+        workflow.waiting.clear()
+        yield _ask(workflow, ReleaseDataset(workflow.workflow_id))
+
+
+def _end(state: PlanState, workflow: WorkflowState) -> Iterator[Action]:
+    """Bring a workflow whose fits are all settled nearer to its end."""
+    name = workflow.workflow_id
+    if workflow.unsettled:
+        return
+    if workflow.final:
+        if ChooseFinal(name) not in workflow.pending:
+            yield _ask(workflow, ChooseFinal(name))
+        return
+    if not workflow.is_ending:
+        workflow.phase = Phase.DRAINING
+    if not workflow.concluded and not workflow.occupying:
+        workflow.concluded = True
+        yield Conclude(name, workflow.error, workflow.cancelled)
+    if workflow.pending or not workflow.concluded:
+        return
+    if workflow.phase is Phase.DRAINING:
+        yield _ask(workflow, Record(name))
+    elif not workflow.dataset_removed:
+        yield _ask(workflow, RemoveDataset(name))
+    elif workflow.workers_opened:
+        yield _ask(workflow, CloseWorkers(name))
+    else:
+        del state.workflows[name]
+        state.note_room()
+        yield Close(name)
+
+
+def _ask(workflow: WorkflowState, action: OfWorkflow) -> OfWorkflow:
+    workflow.pending.add(action)
+    return action
+
+
+def _release(state: PlanState, workflow: WorkflowState) -> None:
+    if workflow.sizes:
+        state.hold(workflow, ())
+        workflow.home_bytes = 0
+        admission.hold_anew(state)

@@ -1,0 +1,306 @@
+"""What runs workflows: dispatchers, the history, what is learned from it, datasets and their keys.
+
+In: which dispatcher gets a workflow, and the steps of its life that are not fits. Not in: what
+users see (:mod:`fitcast.scheduler.session.client`), the order of these steps
+(:mod:`fitcast.scheduler.plan.lifecycle`).
+"""
+
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from concurrent.futures import Future
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from uuid import uuid4
+
+from fitcast.errors import FitcastError, HistoryError
+from fitcast.history.models import ModelRegistry
+from fitcast.history.records import Record
+from fitcast.history.store import AttemptLog, HistoryStore, WorkflowRun
+from fitcast.history.writer import HistoryWriter
+from fitcast.scheduler.backends.protocol import Backend, Workers
+from fitcast.scheduler.forecast.eta import Eta
+from fitcast.scheduler.forecast.sweep_forecast import SweepForecast
+from fitcast.scheduler.plan.pools import Pool, WorkerSize
+from fitcast.scheduler.run.dispatcher import Dispatcher
+from fitcast.scheduler.run.executor import Executor
+from fitcast.scheduler.run.runs import Run
+from fitcast.scheduler.session.learning import Learner
+from fitcast.scheduler.session.leases import Lease, memory_root
+from fitcast.sizing.learning.model import SizingModel
+from fitcast.trainer.attempt.spec import Measured
+from fitcast.trainer.machine_speed import machine_speed
+from fitcast.trainer.sealing import new_key, remove, seal
+
+END_WITHIN_S = 30.0
+"""So long `close` waits for what goes on beside workflows: reading, learning, writing."""
+
+
+class Engine:
+    """Runs workflows; implements :class:`fitcast.scheduler.run.steps.Steps`.
+
+    Parameters
+    ----------
+    backend : Backend
+        Where fits run.
+    home : Path
+        Folder for what is kept.
+    store : HistoryStore
+        The history.
+    source : str
+        Names the store; what is read from another is kept apart.
+    registry : ModelRegistry, optional
+        Where sizing models are kept.
+    is_new : bool
+        Whether the history is only being made: nobody waits for what it knows.
+    checked : bool
+        Whether plans are checked after every event, for tests.
+    """
+
+    def __init__(
+        self,
+        backend: Backend,
+        home: Path,
+        store: HistoryStore,
+        source: str,
+        registry: ModelRegistry | None,
+        *,
+        is_new: bool,
+        checked: bool,
+    ) -> None:
+        self.troubles: list[str] = []
+        self._backend = backend
+        self._home = home
+        self._store = store
+        self._checked = checked
+        self._lock = threading.Lock()
+        self._runs: dict[str, Run] = {}
+        self._keys = Lease(memory_root())
+        self._sealed = Lease(home / "datasets")
+        self._learner = Learner(store, home / "records", source, self._tell, registry)
+        if is_new:
+            self._learner.expect_nothing()
+        self._writer = HistoryWriter(store, home / "outbox", on_trouble=self._tell)
+        self._own: dict[str, Dispatcher] = {}  # by workflow, where each has its own workers
+        workers = backend.shared()
+        self._shared = None if workers is None else self._dispatcher(workers)
+        self._speed: Future[float] = Future()
+        self._background = Executor("fitcast-background", threads=3)
+        self._background.submit(self._measure_speed)
+        self._background.submit(self._load)
+
+    # -- workflows -------------------------------------------------------------------------------
+
+    def submit(self, cast: SweepForecast) -> Run:
+        """Take a forecast sweep in; return at once."""
+        now = datetime.now(UTC)
+        prepared = cast.prepared
+        run = Run(
+            workflow_id=f"{now:%Y%m%d-%H%M%S}-{uuid4().hex[:8]}",
+            prepared=prepared,
+            correction=cast.correction,
+            estimates=cast.estimates,
+            final_estimate=cast.final,
+            submitted_at=now,
+        )
+        self._writer.start_workflow(
+            WorkflowRun(
+                workflow_id=run.workflow_id,
+                name=prepared.name,
+                started_at=now,
+                tags={"fitcast.dataset": prepared.dataset},
+                params={
+                    "candidates": len(prepared.candidates),
+                    "splits": prepared.n_splits,
+                    "fits": len(prepared.fits),
+                },
+            )
+        )
+        with self._lock:
+            self._runs[run.workflow_id] = run
+            dispatcher = self._shared
+            if dispatcher is None:
+                dispatcher = self._own[run.workflow_id] = self._dispatcher(None)
+        own = self._shared is None
+        dispatcher.submit(run, cast.submission(run.workflow_id, own_workers=own))
+        return run
+
+    def cancel(self, workflow_id: str) -> None:
+        """Give a workflow up."""
+        dispatcher = self._shared or self._own.get(workflow_id)
+        if dispatcher is not None:
+            dispatcher.cancel(workflow_id)
+
+    def runs(self) -> list[Run]:
+        """Return all that was submitted, oldest first."""
+        with self._lock:
+            return list(self._runs.values())
+
+    def run(self, workflow_id: str) -> Run | None:
+        """Return what was submitted under this name."""
+        with self._lock:
+            return self._runs.get(workflow_id)
+
+    # -- what forecasts need -----------------------------------------------------------------------
+
+    @property
+    def pools(self) -> Sequence[Pool]:
+        """Kinds of workers."""
+        return self._backend.pools
+
+    def workers(self) -> list[WorkerSize]:
+        """Return the workers that a workflow may have, under made-up names."""
+        return self._backend.workers()
+
+    def ready_in_s(self) -> float:
+        """Return in about how many seconds a first worker is there."""
+        return self._backend.start_s if self._shared is None else self._shared.ready_in_s()
+
+    def model(self) -> SizingModel:
+        """Return the sizing model in use, for the machines that fits run on."""
+        here = self._speed.result(60)
+        speed = here if self._shared is not None else self._backend.machine_speed
+        return self._learner.model().for_machine(speed)
+
+    def eta(self, cast: SweepForecast) -> Eta:
+        """Return when a sweep would be done if it were submitted now, beside nothing else."""
+        return cast.plan(self.workers(), self.ready_in_s())[0]
+
+    def learn(self) -> int:
+        """Train on all that is known now; return how many records that is."""
+        self._learner.train()
+        return self._learner.model().record_count
+
+    # -- the history -------------------------------------------------------------------------------
+
+    def flush(self, timeout_s: float) -> bool:
+        """Wait until the history has everything; False if it hasn't after `timeout_s`."""
+        until_s = time.monotonic() + timeout_s
+        for run in self.runs():
+            if run.is_over:  # one that is over a moment ago may not have been handed on yet
+                run.recorded.wait(max(0.0, until_s - time.monotonic()))
+        return self._writer.flush(max(0.0, until_s - time.monotonic()))
+
+    def url(self, workflow_id: str) -> str | None:
+        """Return where a workflow is seen in the MLflow UI."""
+        self._writer.flush(END_WITHIN_S)
+        return self._writer.url(workflow_id)
+
+    def close(self) -> None:
+        """Cancel what runs, end every process, send the history what it lacks, clean up."""
+        with self._lock:
+            dispatchers = [*self._own.values(), *filter(None, (self._shared,))]
+        for dispatcher in dispatchers:
+            dispatcher.stop()
+        for dispatcher in dispatchers:
+            dispatcher.join()
+        self._backend.close()
+        for run in self.runs():
+            run.end("failed", FitcastError("the client was closed"))
+        self._background.close(END_WITHIN_S)
+        self._writer.close(END_WITHIN_S)
+        self._keys.close()
+        self._sealed.close()
+
+    # -- steps of a workflow's life ----------------------------------------------------------------
+
+    def seal(self, run: Run) -> None:
+        """Encrypt its dataset, with a key of its own."""
+        run.key = new_key()
+        root = self._backend.dataset_root or str(self._sealed.path)
+        uri = f"{root.rstrip('/')}/{run.workflow_id}.sealed"
+        sealed = seal(run.prepared.content, uri, run.key, workflow_id=run.workflow_id)
+        run.sealed = sealed
+        if self._shared is not None:
+            for ending, content in ((".key", run.key), (".uri", uri.encode())):
+                path = self._keys.path / f"{sealed.dataset_id}{ending}"
+                path.touch(mode=0o600)
+                path.write_bytes(content)
+
+    def workers_for(self, run: Run) -> Workers:
+        """Return workers for it alone."""
+        assert run.sealed is not None
+        return self._backend.for_workflow(run.sealed, run.key)
+
+    def note_attempt(self, run: Run, record: Record, measured: Measured) -> None:
+        """Hand an attempt to the history and to what learns from it."""
+        log = AttemptLog(
+            record_id=record.record_id,
+            stdout=measured.stdout,
+            stderr=measured.stderr,
+            warnings=measured.warnings,
+            traceback=measured.traceback,
+        )
+        self._writer.add(record, log)
+        self._learner.add([record])
+
+    def record(self, run: Run) -> None:
+        """Hand its end to the history."""
+        view = run.view()
+        ended_at = view.ended_at or datetime.now(UTC)
+        metrics = {
+            "makespan_s": (ended_at - view.submitted_at).total_seconds(),
+            "fits_runtime_s": sum(record.runtime_s for record in view.records),
+            "attempts": float(len(view.records)),
+        }
+        with suppress(Exception):  # whoever submitted it was interrupted before it was forecast
+            eta = run.forecast.result()
+            metrics |= {
+                "forecast_makespan_s_p10": eta.p10_s,
+                "forecast_makespan_s": eta.p50_s,
+                "forecast_makespan_s_p90": eta.p90_s,
+            }
+        self._writer.finish_workflow(
+            run.workflow_id, state=view.state, summary_metrics=metrics, ended_at=ended_at
+        )
+        run.recorded.set()
+
+    def remove_dataset(self, run: Run) -> None:
+        """Remove its sealed dataset and its key."""
+        run.key = b""
+        if run.sealed is None:
+            return
+        for ending in (".key", ".uri"):
+            (self._keys.path / f"{run.sealed.dataset_id}{ending}").unlink(missing_ok=True)
+        remove(run.sealed.uri)
+
+    def closed(self, run: Run) -> None:
+        """Let forecasts learn from a workflow of which nothing is left to do."""
+        run.recorded.set()
+        with self._lock:
+            self._own.pop(run.workflow_id, None)
+        self._background.submit(self._learner.train)
+
+    # -- behind the scenes -------------------------------------------------------------------------
+
+    def _dispatcher(self, workers: Workers | None) -> Dispatcher:
+        return Dispatcher(
+            self,
+            tuple(self._backend.pools),
+            self._keys.path,
+            self._home / "faults",
+            workers=workers,
+            checked=self._checked,
+        )
+
+    def _measure_speed(self) -> None:
+        speed = 0.0  # unknown
+        try:
+            speed = machine_speed(self._home / "machine_speed.json")
+            self._backend.note_machine_speed(speed)
+        finally:
+            self._speed.set_result(speed)
+
+    def _load(self) -> None:
+        try:
+            self._store.prepare()
+        except HistoryError as error:
+            self._tell(f"{error} Fits run all the same; their records are kept and sent later.")
+        with suppress(HistoryError):
+            self._learner.load()
+
+    def _tell(self, trouble: str) -> None:
+        self.troubles.append(trouble)
+        print(f"fitcast: {trouble}", file=sys.stderr)  # noqa: T201
