@@ -16,7 +16,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from fitcast.errors import FitcastError, SealError
-from fitcast.history.records import Outcome
+from fitcast.history.records import REFIT_FOLD, Outcome
 from fitcast.scheduler.backends.protocol import Loss
 from fitcast.scheduler.plan import events
 from fitcast.scheduler.plan.events import FitKey
@@ -189,7 +189,7 @@ def _spec(run: Run, start: events.Start, member: Member) -> AttemptSpec:
         fit_id=member.key.fit_id,
         attempt=member.attempt,
         dataset_id=run.sealed.dataset_id,
-        job=run.job(member.fit),
+        job=run.prepared.job(member.fit.candidate),
         fold=member.fit.fold,
         threads=start.threads,
         memory_limit_bytes=start.memory_limit_bytes,
@@ -197,6 +197,7 @@ def _spec(run: Run, start: events.Start, member: Member) -> AttemptSpec:
         share_bytes=start.share_bytes,
         begin_within_s=member.begin_within_s,
         shared_work=shared.name if shared is not None else "",
+        return_model=member.fit.fold == REFIT_FOLD,
     )
 
 

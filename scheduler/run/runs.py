@@ -12,7 +12,7 @@ from typing import Any
 from uuid import uuid4
 
 from fitcast.errors import FitcastError, WorkflowCancelledError, WorkflowFailedError
-from fitcast.history.records import REFIT_FOLD, Estimate, Outcome, Record
+from fitcast.history.records import Estimate, Outcome, Record
 from fitcast.scheduler.forecast.eta import Eta
 from fitcast.scheduler.forecast.tables import forecast_cells
 from fitcast.scheduler.plan.events import SharedWork, Start
@@ -82,7 +82,6 @@ class Run:
     model: bytes | None = None
     error: FitcastError | None = None
     notes: tuple[str, ...] = ()  # what keeps its workers away
-    jobs: dict[int, bytes] = field(default_factory=dict)
     shared_work: dict[str, SharedWork] = field(default_factory=dict)  # by fit_id, where there is
     process_start_s: float = 0.0  # that a fit is spared in the process of another
     ended_at: datetime | None = None
@@ -108,14 +107,6 @@ class Run:
     def measured(self) -> dict[str, Measured]:
         """Return what the successful and failed fits gave, by fit_id."""
         return {fit_id: row.measured for fit_id, row in self.rows.items() if row.measured}
-
-    def job(self, fit: Fit) -> bytes:
-        """Return the pickled job of a fit."""
-        if fit.fold == REFIT_FOLD:
-            return self.prepared.job(fit.candidate, return_model=True)
-        if fit.candidate.index not in self.jobs:
-            self.jobs[fit.candidate.index] = self.prepared.job(fit.candidate)
-        return self.jobs[fit.candidate.index]
 
     def note_start(self, fit_id: str, state: str, attempt: int, start: Start) -> None:
         """Note that an attempt was sent to a worker."""
