@@ -26,7 +26,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from fitcast.errors import SealError
-from fitcast.trainer.shared_memory import pack
+from fitcast.trainer.shared_memory import Packed, pack
 
 _MAGIC = b"FITCSEAL"
 _FORMAT = 1
@@ -97,9 +97,9 @@ def seal(
     Raises
     ------
     SealError
-        It can't be written there.
+        It can't be serialised, or not be written there. Nothing is left behind.
     """
-    packed = pack(content)
+    packed = _packed(content)
     header = _Header(
         workflow_id=workflow_id,
         dataset_id=secrets.token_hex(16),
@@ -126,12 +126,14 @@ def seal(
                 file.write(sealed)
                 digest.update(sealed)
                 size += len(sealed)
-    except Exception as error:
+    except BaseException as error:
         with suppress(SealError):
             remove(uri)
+        if not isinstance(error, Exception):  # Ctrl-C and the like
+            raise
         raise SealError(
-            f"the sealed dataset can't be written to {uri!r} ({error}): check the address, the "
-            "permissions and the free space"
+            f"the sealed dataset can't be written to {uri!r} ({_said(error)}): check the address, "
+            "the permissions and the free space"
         ) from error
     return SealedDataset(
         uri=uri,
@@ -181,6 +183,45 @@ def remove(uri: str) -> None:
             filesystem.rm_file(path)
     except Exception as error:
         raise SealError(f"the sealed dataset {uri!r} can't be removed ({error})") from error
+
+
+def _packed(content: object) -> Packed:
+    try:
+        return pack(content)
+    except MemoryError as error:
+        raise SealError(
+            "there isn't enough memory to serialise the dataset: objects in it, unlike arrays, "
+            "are copied for that. Turn them into numbers or text, or give fewer rows"
+        ) from error
+    except Exception as error:
+        raise SealError(
+            f"{_unserialisable(content)} can't be serialised ({_said(error)}): no worker can have "
+            "it. Turn it into numbers or text, or leave it out"
+        ) from error
+
+
+def _unserialisable(content: object) -> str:
+    """Say what of a dataset can't be serialised."""
+    for name, part in getattr(content, "__dict__", {}).items():
+        if _serialises(part):
+            continue
+        for column in getattr(part, "columns", ()):
+            if not _serialises(part[column]):
+                return f"column {column!r} of the dataset's {name}"
+        return f"the dataset's {name}"
+    return "the dataset"
+
+
+def _serialises(part: object) -> bool:
+    try:
+        pack(part)
+    except Exception:
+        return False
+    return True
+
+
+def _said(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}".removesuffix(": ")
 
 
 def _unseal(uri: str, key: bytes, dataset_id: str) -> Iterator[bytes]:

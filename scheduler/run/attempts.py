@@ -188,7 +188,7 @@ def _spec(run: Run, start: events.Start, member: Member) -> AttemptSpec:
         fit_id=member.key.fit_id,
         attempt=member.attempt,
         dataset_id=run.sealed.dataset_id,
-        job=run.prepared.job(member.fit.candidate, return_model=member.fit.fold == REFIT_FOLD),
+        job=run.prepared.job(member.fit.candidate),
         fold=member.fit.fold,
         threads=start.threads,
         memory_limit_bytes=start.memory_limit_bytes,
@@ -196,6 +196,7 @@ def _spec(run: Run, start: events.Start, member: Member) -> AttemptSpec:
         share_bytes=start.share_bytes,
         begin_within_s=member.begin_within_s,
         shared_work=shared.name if shared is not None else "",
+        return_model=member.fit.fold == REFIT_FOLD,
     )
 
 

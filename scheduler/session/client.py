@@ -144,7 +144,7 @@ class Client:
         """
         if self._closed:
             raise FitcastError("this client was closed: make a new one")
-        sweep.prepare()  # D
+        sweep.prepare(recheck=True)
         model = self._probed(sweep) if probe else self._engine.model()
         cast = forecast_sweep(model, sweep, self._engine.workers())
         run = self._engine.submit(cast)

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import cloudpickle
 import numpy as np
 import psutil
 from sklearn.base import BaseEstimator, ClassifierMixin
@@ -17,9 +16,11 @@ from sklearn.metrics import check_scoring
 from sklearn.model_selection import StratifiedKFold
 
 from fitcast.trainer.attempt.runner import AttemptRunner
-from fitcast.trainer.attempt.spec import AttemptSpec, Job
+from fitcast.trainer.attempt.spec import AttemptSpec, Job, JobBytes
 from fitcast.trainer.sealing import SealedDataset, new_key, seal
 from fitcast.trainer.sweep.datasets import DatasetContent
+from fitcast.trainer.sweep.jobs import JobPickler
+from fitcast.trainer.sweep.users_code import users_code_by_value
 
 
 class Does(ClassifierMixin, BaseEstimator):
@@ -60,6 +61,7 @@ class Opened:
         attempt: int = 1,
         share_bytes: int = 0,
         shared_work: str = "",
+        return_model: bool = False,
         **job: Any,
     ) -> AttemptSpec:
         self.numbers[0] += 1
@@ -74,7 +76,8 @@ class Opened:
             fit_id=f"c{self.numbers[0]:04}-f{fold}",
             attempt=attempt,
             dataset_id=self.sealed.dataset_id,
-            job=by_value(made),
+            job=job_bytes(made),
+            return_model=return_model,
             fold=fold,
             threads=threads,
             memory_limit_bytes=memory_limit_bytes,
@@ -84,29 +87,10 @@ class Opened:
         )
 
 
-def by_value(thing: Any) -> bytes:
-    """Pickle with this folder's test modules by value: the fork server can't import them."""
-    import sys
-
-    modules = [m for n, m in sys.modules.items() if n.split(".")[-1] in _TEST_MODULES and m]
-    for module in modules:
-        cloudpickle.register_pickle_by_value(module)
-    try:
-        data: bytes = cloudpickle.dumps(thing, protocol=5)
-        return data
-    finally:
-        for module in modules:
-            cloudpickle.unregister_pickle_by_value(module)
-
-
-_TEST_MODULES = {
-    "running",
-    "test_memory_guard",
-    "test_runner",
-    "test_runner_batches",
-    "test_runner_ends",
-    "test_runner_harm",
-}
+def job_bytes(job: Job) -> JobBytes:
+    """Pickle a job as a sweep does: this folder's modules by value."""
+    with users_code_by_value() as dumps:
+        return JobPickler(dumps).dump(job, "test")
 
 
 def small_content(rows: int = 400, columns: int = 6) -> DatasetContent:

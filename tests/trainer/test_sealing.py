@@ -1,10 +1,16 @@
 import io
 import json
+import os
+import signal
 import struct
+import subprocess
+import sys
+import threading
 from pathlib import Path
 
 import fsspec
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -12,6 +18,7 @@ from hypothesis import strategies as st
 from fitcast.errors import SealError
 from fitcast.trainer.sealing import new_key, remove, seal, unseal_into, verify
 from fitcast.trainer.shared_memory import map_object, new_block, write_all
+from fitcast.trainer.sweep.datasets import DatasetContent
 
 SEGMENT = 1024
 TAG = 16
@@ -217,7 +224,105 @@ def test_through_another_filesystem(key):
     assert not fsspec.filesystem("memory").exists("/fitcast-test/data.sealed")
 
 
-def test_what_cannot_be_pickled_leaves_no_file(tmp_path, key):
-    with pytest.raises(TypeError):
-        seal((i for i in range(3)), str(tmp_path / "b"), key, workflow_id="w")
+class Refuses:
+    """Raises what it is told when it is pickled."""
+
+    def __init__(self, error):
+        self.error = error
+
+    def __reduce__(self):
+        raise self.error
+
+
+def deep():
+    nested = []
+    for _ in range(100_000):
+        nested = [nested]
+    return nested
+
+
+@pytest.mark.parametrize(
+    ("odd", "said"),
+    [
+        (threading.Lock(), "TypeError: cannot pickle '_thread.lock' object"),
+        ((i for i in range(3)), "TypeError: cannot pickle 'generator' object"),
+        (Refuses(ValueError("I stay here")), "ValueError: I stay here"),
+        (Refuses(AssertionError()), r"\(AssertionError\)"),
+        (deep(), "recursion"),
+    ],
+)
+def test_what_cannot_be_pickled_leaves_no_file(tmp_path, key, odd, said):
+    frame = pd.DataFrame({"a": [1.0, 2.0], "b": pd.Series([odd, None], dtype=object)})
+    for content, what in (
+        (odd, "the dataset can't"),
+        (DatasetContent(frame, None), "column 'b' of the dataset's X can't"),
+        (DatasetContent(frame["a"], frame["b"]), "the dataset's y can't"),
+    ):
+        with pytest.raises(SealError, match=f"^{what} be serialised .*{said}"):
+            seal(content, str(tmp_path / "b"), key, workflow_id="w")
+        assert list(tmp_path.iterdir()) == []
+
+
+def test_too_little_memory_to_serialise(tmp_path, key):
+    with pytest.raises(SealError, match="isn't enough memory"):
+        seal([Refuses(MemoryError())], str(tmp_path / "b"), key, workflow_id="w")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_too_little_memory_for_real(tmp_path):
+    # In a process that may have little more than it has, since a limit can't be lifted for all.
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import resource, sys\n"
+        "from fitcast.errors import SealError\n"
+        "from fitcast.trainer.sealing import new_key, seal\n"
+        "content = ['x' * 2**20 + str(n) for n in range(64)]\n"
+        "pages = int(open('/proc/self/statm').read().split()[0])\n"
+        "most = pages * resource.getpagesize() + 32 * 2**20\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (most, most))\n"
+        "try:\n"
+        "    seal(content, sys.argv[1], new_key(), workflow_id='w')\n"
+        "except SealError as error:\n"
+        "    print(error)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, str(script), str(tmp_path / "b")],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "isn't enough memory" in done.stdout
+    assert list(tmp_path.iterdir()) == [script]
+
+
+class Stopped(BaseException):
+    """As Ctrl-C."""
+
+
+def test_a_stop_while_writing_leaves_no_file(tmp_path, key):
+    uri = str(tmp_path / "b")
+    os.mkfifo(uri)  # whose reader stops reading: then the writer is in the middle
+    writer = threading.get_ident()
+
+    def read_a_little():
+        fd = os.open(uri, os.O_RDONLY)
+        os.read(fd, 1)
+        signal.pthread_kill(writer, signal.SIGUSR1)
+        stopped.wait(60)
+        os.close(fd)
+
+    def stop(*_):
+        raise Stopped
+
+    stopped = threading.Event()
+    before = signal.signal(signal.SIGUSR1, stop)
+    reader = threading.Thread(target=read_a_little)
+    reader.start()
+    try:
+        with pytest.raises(Stopped):
+            seal(np.zeros(2**20), uri, key, workflow_id="w")
+    finally:
+        stopped.set()
+        reader.join()
+        signal.signal(signal.SIGUSR1, before)
     assert list(tmp_path.iterdir()) == []

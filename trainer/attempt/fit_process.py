@@ -141,14 +141,15 @@ class _Turns:
         # threads, not processes: joblib's would each hold a copy and cost a second to start
         with parallel_config(backend="threading"):
             try:
-                fitted = fit_split(job, estimator, rows, spec.fold, shared)
+                fitted = fit_split(job, estimator, rows, spec.fold, shared, spec.return_model)
                 self._shared = shared
                 return fitted
             except Exception:
                 if shared is None or not shared.gave_something:
                     raise
                 # perhaps because it wanted to write to what is shared
-                return fit_split(job, configured(job, spec.threads), rows, spec.fold)
+                estimator = configured(job, spec.threads)
+                return fit_split(job, estimator, rows, spec.fold, return_model=spec.return_model)
 
     def _common(self, turn: int, names: list[str], before: Shared | None) -> Shared | None:
         """Return what the fit shares with the one before it and the one after it."""
@@ -162,14 +163,12 @@ class _Turns:
         return Shared(names, keep, before)
 
     def _made(self, turn: int) -> tuple[Job, Any, list[str]]:
-        import cloudpickle
-
         spec = self._specs[turn]
-        job: Job = cloudpickle.loads(spec.job)
+        job = spec.job.load()
         estimator = configured(job, spec.threads)
         names: list[str] = []
         neighbour = self._shares(turn, turn - 1) or self._shares(turn, turn + 1)
-        if neighbour and not job.fit_params and not job.return_model:
+        if neighbour and not job.fit_params and not spec.return_model:
             names = work_names(estimator, spec.fold)
         return job, estimator, names
 

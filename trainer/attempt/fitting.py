@@ -97,7 +97,9 @@ def cut(content: Content, fold: int, estimator: Any = None) -> Split:
     )
 
 
-def fit_and_score(job: Job, content: Content, fold: int, *, threads: int = 1) -> Fitted:
+def fit_and_score(
+    job: Job, content: Content, fold: int, *, threads: int = 1, return_model: bool = False
+) -> Fitted:
     """Run one fit on a dataset in this process, as scikit-learn would.
 
     Parameters
@@ -110,6 +112,8 @@ def fit_and_score(job: Job, content: Content, fold: int, *, threads: int = 1) ->
         Number of the split, or ``REFIT_FOLD``: fit on all rows, no scores, no predictions.
     threads
         What the parameters named in ``job.thread_params`` are set to.
+    return_model
+        Whether the fitted estimator is wanted.
 
     Returns
     -------
@@ -122,7 +126,9 @@ def fit_and_score(job: Job, content: Content, fold: int, *, threads: int = 1) ->
         Whatever fitting, scoring or predicting raises.
     """
     estimator = configured(job, threads)
-    return fit_split(job, estimator, lambda: cut(content, fold, estimator), fold)
+    return fit_split(
+        job, estimator, lambda: cut(content, fold, estimator), fold, return_model=return_model
+    )
 
 
 def configured(job: Job, threads: int) -> Any:
@@ -142,14 +148,19 @@ def configured(job: Job, threads: int) -> Any:
 
 
 def fit_split(
-    job: Job, estimator: Any, split: Any, fold: int, shared: Shared | None = None
+    job: Job,
+    estimator: Any,
+    split: Callable[[], Split],
+    fold: int,
+    shared: Shared | None = None,
+    return_model: bool = False,
 ) -> Fitted:
     """Fit, score and predict; ``split`` is called for the rows when the clock runs.
 
     With ``shared``, work that the fit before had too is taken from it.
     """
     start = time.perf_counter()
-    rows: Split = split()
+    rows = split()
     fit_params = {keyword: rows.columns[column] for keyword, column in job.fit_params}
     with nullcontext() if shared is None else shared.given_to(estimator):
         if rows.y_train is None:
@@ -165,7 +176,7 @@ def fit_split(
     if shared is not None:
         shared.end(estimator)
         fitted.shared_s = shared.saved_s
-    if job.return_model:
+    if return_model:
         fitted.model = _model_bytes(job, estimator)
     return fitted
 

@@ -5,9 +5,10 @@ in :mod:`fitcast.trainer.attempt.runner`.
 """
 
 import math
+import pickle
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -27,7 +28,33 @@ class Job:
     fit_params: tuple[tuple[str, str], ...] = ()  # (keyword of fit, column kept in the dataset)
     score_params: tuple[tuple[str, str], ...] = ()  # (keyword of the scorer, column), same rows
     thread_params: tuple[str, ...] = ()  # parameters set to the number of threads given
-    return_model: bool = False  # send the fitted estimator back (the refit)
+
+
+@dataclass(frozen=True, slots=True)
+class LargeValue:
+    """Stands in a pickled job for a hyper-parameter's value that other candidates have too."""
+
+    number: int  # in JobBytes.values
+
+
+class JobBytes(NamedTuple):
+    """A pickled job. Candidates share the bytes of what they have in common."""
+
+    job: bytes  # a dict of Job's fields, but for estimator and scorer
+    estimator: bytes  # (estimator, scorer), as all candidates of a model have them
+    values: tuple[bytes, ...] = ()  # of large hyper-parameters
+
+    def load(self) -> Job:
+        """Put the job together: runs the user's code, so only in the fit's own process."""
+        fields: dict[str, Any] = pickle.loads(self.job)  # noqa: S301 - the workflow's own worker
+        estimator, scorer = pickle.loads(self.estimator)  # noqa: S301
+        params = {
+            name: pickle.loads(self.values[value.number])  # noqa: S301
+            if isinstance(value, LargeValue)
+            else value
+            for name, value in fields.pop("params").items()
+        }
+        return Job(estimator=estimator, scorer=scorer, params=params, **fields)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +65,7 @@ class AttemptSpec:
     fit_id: str
     attempt: int
     dataset_id: str
-    job: bytes  # cloudpickle of a Job
+    job: JobBytes
     fold: int
     threads: int
     memory_limit_bytes: int
@@ -46,6 +73,7 @@ class AttemptSpec:
     share_bytes: int = 0  # what the plan counts it with on its worker; 0 for the limit
     begin_within_s: float = math.inf  # of its process; a later turn is given back
     shared_work: str = ""  # equal for fits that begin with the same steps on the same rows
+    return_model: bool = False  # send the fitted estimator back (the refit)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,35 +1,34 @@
 """A candidate → the job that is sent to a worker, as bytes.
 
 In: which parameters take the plan's threads, which keyword of ``fit`` takes the weights, pickling
-code that workers can't import. Not in: running it (:mod:`fitcast.trainer.attempt.fitting`).
+jobs so that what candidates have in common is kept once. Not in: pickling code that workers can't
+import (:mod:`fitcast.trainer.sweep.users_code`), running it
+(:mod:`fitcast.trainer.attempt.fitting`).
 """
 
 import inspect
-import sys
-import sysconfig
-import threading
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
-from functools import lru_cache
-from pathlib import Path
-from types import ModuleType
+from collections.abc import Iterable
+from dataclasses import fields
 from typing import Any
 
-import cloudpickle
+import numpy as np
 from sklearn.model_selection._search import BaseSearchCV
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import has_fit_parameter
 
 from fitcast.errors import InvalidSweepError
-from fitcast.trainer.attempt.spec import Job
+from fitcast.trainer.attempt.spec import Job, JobBytes, LargeValue
 from fitcast.trainer.naming import public_path
 from fitcast.trainer.sweep.kinds import lacks
 from fitcast.trainer.sweep.models import Candidate, class_name
+from fitcast.trainer.sweep.users_code import Dumps
 
 THREAD_PARAMS = frozenset({"n_jobs", "nthread", "num_threads", "thread_count"})
 WEIGHTS = "sample_weight"
 
-_by_value_lock = threading.Lock()
+_LARGE_BYTES = 4_096  # of a hyper-parameter's value that isn't pickled anew for each candidate
+_SMALL = (bool, int, float, complex, np.number, np.bool_, type(None))
+_OWN = tuple(f.name for f in fields(Job) if f.name not in ("estimator", "scorer", "params"))
 
 
 def make_job(
@@ -40,7 +39,6 @@ def make_job(
     weighted: bool,
     predict_method: str | None,
     return_train_score: bool,
-    return_model: bool,
 ) -> Job:
     """Return the job of a candidate; ``configured`` is its estimator with its parameters set."""
     return Job(
@@ -54,7 +52,6 @@ def make_job(
         if weighted and _scored_weighted(configured, scorer)
         else (),
         thread_params=thread_params(configured, candidate.params),
-        return_model=return_model,
     )
 
 
@@ -118,75 +115,61 @@ def takes_weights(estimator: Any) -> bool:
     return any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
 
 
-def dump(job: Job, label: str) -> bytes:
-    """Pickle a job, and by value the user's own modules, which workers may not find.
+class JobPickler:
+    """Pickles the jobs of a sweep, and what several of them hold only once.
 
-    Raises
-    ------
-    InvalidSweepError
-        If something in it can't be pickled.
+    Parameters
+    ----------
+    dumps
+        How things are pickled: :func:`~fitcast.trainer.sweep.users_code.users_code_by_value`.
     """
-    with suppress(Exception), _users_modules_by_value():
-        return _dumps(job)
-    try:
-        # A module of theirs may hold what can't be pickled; the worker then has to import it.
-        return _dumps(job)
-    except Exception as error:
-        raise InvalidSweepError(
-            f"Candidate {label!r} ({class_name(job.estimator)}) can't be sent to a worker: "
-            f"{type(error).__name__}: {error}. Hold no open files, locks or connections in an "
-            "estimator, its hyper-parameters or its scorer; open them in fit."
-        ) from error
 
+    def __init__(self, dumps: Dumps) -> None:
+        self._dumps = dumps
+        # By identity; the things themselves are kept, so that no other one gets their identity.
+        self._models: dict[tuple[int, int], tuple[Job, bytes]] = {}
+        self._values: dict[int, tuple[Any, bytes]] = {}
 
-def _dumps(job: Job) -> bytes:
-    data: bytes = cloudpickle.dumps(job, protocol=5)
-    return data
+    def dump(self, job: Job, label: str) -> JobBytes:
+        """Pickle a job, and by value the user's own modules, which workers may not find.
 
-
-@contextmanager
-def _users_modules_by_value() -> Iterator[None]:
-    """Make cloudpickle send the code of modules that aren't installed, as it does for __main__."""
-    with _by_value_lock:  # cloudpickle's registry is global
-        known = cloudpickle.list_registry_pickle_by_value()
-        fresh = []
-        for name in _users_modules(frozenset(sys.modules)):
-            module = sys.modules.get(name)
-            if isinstance(module, ModuleType) and name not in known:
-                cloudpickle.register_pickle_by_value(module)
-                fresh.append(module)
+        Raises
+        ------
+        InvalidSweepError
+            If something in it can't be pickled.
+        """
         try:
-            yield
-        finally:
-            for module in fresh:
-                cloudpickle.unregister_pickle_by_value(module)
+            return self._dump(job)
+        except Exception as error:
+            raise InvalidSweepError(
+                f"Candidate {label!r} ({class_name(job.estimator)}) can't be sent to a worker: "
+                f"{type(error).__name__}: {error}. Hold no open files, locks or connections in an "
+                "estimator, its hyper-parameters or its scorer; open them in fit."
+            ) from error
+
+    def _dump(self, job: Job) -> JobBytes:
+        model = (id(job.estimator), id(job.scorer))
+        if model not in self._models:
+            self._models[model] = job, self._dumps((job.estimator, job.scorer))
+        params: dict[str, Any] = {}
+        large: list[bytes] = []
+        for name, value in job.params.items():
+            data = b"" if _is_small(value) else self._value(value)
+            params[name] = LargeValue(len(large)) if data else value
+            if data:
+                large.append(data)
+        own = {name: getattr(job, name) for name in _OWN} | {"params": params}
+        return JobBytes(self._dumps(own), self._models[model][1], tuple(large))
+
+    def _value(self, value: Any) -> bytes:
+        """Return the bytes of a value that is large; none for one that goes into each job."""
+        if id(value) not in self._values:
+            data = self._dumps(value)
+            self._values[id(value)] = value, data if len(data) > _LARGE_BYTES else b""
+        return self._values[id(value)][1]
 
 
-@lru_cache(maxsize=1)
-def _users_modules(loaded: frozenset[str]) -> tuple[str, ...]:
-    found = []
-    for name in loaded:
-        module = sys.modules.get(name)
-        file = getattr(module, "__file__", None) if isinstance(module, ModuleType) else None
-        if not isinstance(file, str) or name != getattr(module, "__name__", None):
-            continue
-        if _is_users(name, file):
-            found.append(name)
-    return tuple(found)
-
-
-@lru_cache(maxsize=10_000)
-def _is_users(name: str, file: str) -> bool:
-    if name.split(".")[0] in {"fitcast", "__main__", "__mp_main__"} or not file.endswith(".py"):
-        return False
-    path = Path(file).resolve()
-    if {"site-packages", "dist-packages"} & set(path.parts):
-        return False
-    return not any(path.is_relative_to(folder) for folder in _INSTALLED)
-
-
-_INSTALLED = tuple(
-    Path(folder).resolve()
-    for key in ("stdlib", "platstdlib", "purelib", "platlib")
-    if (folder := sysconfig.get_path(key))
-)
+def _is_small(value: Any) -> bool:
+    if isinstance(value, str | bytes):
+        return len(value) <= _LARGE_BYTES
+    return isinstance(value, _SMALL)

@@ -57,7 +57,7 @@ def candidates_from(models: Models) -> tuple[Candidate, ...]:
     """
     candidates: list[Candidate] = []
     labels: set[str] = set()
-    for name, estimator, settings, qualifier in _entries(models):
+    for name, estimator, settings, qualifier in entries(models):
         algorithm = algorithm_of(estimator)
         for params in settings:
             label = _unique(_label(name + qualifier, params), labels)
@@ -144,8 +144,8 @@ def class_name(estimator: Any) -> str:
     return type(final_estimator(estimator)).__name__
 
 
-def _entries(models: Models) -> Iterator[tuple[str, Any, list[dict[str, Any]], str]]:
-    """Yield name, estimator, settings, and what tells apart several of one name."""
+def entries(models: Models) -> Iterator[tuple[str, Any, list[dict[str, Any]], str]]:
+    """Yield name, estimator (a clone), settings, and what tells apart several of one name."""
     if isinstance(models, Mapping):
         if not models:
             raise InvalidSweepError("The sweep has no model. Give at least one estimator.")

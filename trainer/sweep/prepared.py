@@ -6,29 +6,38 @@ in: reading data (:mod:`fitcast.trainer.sweep.datasets`), refusing bad input
 (:mod:`fitcast.trainer.sweep.results`).
 """
 
-from collections.abc import Callable
+import copy
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from fitcast.history.records import REFIT_FOLD, ParamValue, Request
+from fitcast.history.records import REFIT_FOLD, Request
+from fitcast.trainer.attempt.spec import JobBytes
 from fitcast.trainer.sharing import may_share, work_names
 from fitcast.trainer.sweep import validation
 from fitcast.trainer.sweep.datasets import DatasetContent, bytes_of, fingerprint, load
-from fitcast.trainer.sweep.jobs import WEIGHTS, dump, make_job
+from fitcast.trainer.sweep.jobs import WEIGHTS, JobPickler, make_job
 from fitcast.trainer.sweep.kinds import is_classifier
 from fitcast.trainer.sweep.models import Candidate, Models, candidates_from
-from fitcast.trainer.sweep.requests import Shape, plain_params, request_for, shape_of
+from fitcast.trainer.sweep.reach import Reach, is_unchanged, reach_of
+from fitcast.trainer.sweep.requests import (
+    Shape,
+    on_all_rows,
+    plain_params,
+    request_for,
+    shape_of,
+)
 from fitcast.trainer.sweep.scorers import check_refit, scorer_for, scorer_names
 from fitcast.trainer.sweep.splits import make_splits
+from fitcast.trainer.sweep.unusual_objects import check_objects
+from fitcast.trainer.sweep.users_code import users_code_by_value
 
 __all__ = ["Candidate", "Fit", "PreparedSweep", "Sweep"]
 
-_KEPT_JOB_BYTES = 32_768  # of a candidate: made to see that it can be sent
 _NAME_LENGTH = 60
 
 
@@ -44,7 +53,10 @@ class Fit:
 
 @dataclass(frozen=True, eq=False)
 class PreparedSweep:
-    """A sweep that was found good, laid out as fits."""
+    """A sweep that was found good, laid out as fits.
+
+    All that is sent is pickled already, but for `content`, whose arrays may be the user's own.
+    """
 
     name: str
     candidates: tuple[Candidate, ...]
@@ -55,56 +67,21 @@ class PreparedSweep:
     content: DatasetContent
     scorer_names: tuple[str, ...]  # ("score",) for a single scorer
     refit: bool | str | Callable[..., Any]
-    sweep: "Sweep"
-    _params: tuple[dict[str, ParamValue], ...] = field(repr=False)  # of requests, per candidate
+    sweep: "Sweep"  # its settings, as they were
+    work_names: Mapping[int, list[str]] = field(repr=False)
+    """Names of the work that a fit begins with, by candidate: equal names, equal work."""
     _shape: Shape = field(repr=False)
-    _jobs: dict[int, bytes] = field(repr=False, default_factory=dict)
+    _jobs: tuple[JobBytes, ...] = field(repr=False)  # per candidate
+    _reach: Reach = field(repr=False)
 
-    def job(self, candidate: Candidate, *, return_model: bool = False) -> bytes:
-        """Return the pickled job of a candidate, for any of its folds.
-
-        Parameters
-        ----------
-        candidate
-            One of ``candidates``.
-        return_model
-            Whether the worker sends the fitted estimator back.
-        """
-        made = self._jobs.get(candidate.index)
-        if made is not None and not return_model:
-            return made
-        sweep = self.sweep
-        job = make_job(
-            candidate,
-            candidate.configured(),
-            scorer_for(candidate, sweep.scoring),
-            weighted=WEIGHTS in self.content.columns,
-            predict_method=sweep.predict_method,
-            return_train_score=sweep.return_train_score,
-            return_model=return_model,
-        )
-        data = dump(job, candidate.label)
-        if not return_model and len(data) <= _KEPT_JOB_BYTES:
-            self._jobs[candidate.index] = data
-        return data
-
-    @cached_property
-    def work_names(self) -> dict[int, list[str]]:
-        """Names of the work that a fit begins with, by candidate: equal names, equal work.
-
-        Made once: a sweep is forecast, and submitted, with the same ones.
-        """
-        return {
-            candidate.index: work_names(candidate.configured(), 0)
-            for candidate in self.candidates
-            if may_share(candidate.estimator)
-        }
+    def job(self, candidate: Candidate) -> JobBytes:
+        """Return the job of a candidate, for any of its folds and for its refit."""
+        return self._jobs[candidate.index]
 
     def refit_fit(self, candidate: Candidate) -> Fit:
         """Return the fit of a candidate on all rows."""
-        request = request_for(
-            candidate.configured(), self._params[candidate.index], self._shape, None, None
-        )
+        any_fold = self.fits[candidate.index * self.n_splits].request
+        request = on_all_rows(any_fold, self._shape)
         return Fit(f"c{candidate.index:04d}-refit", candidate, REFIT_FOLD, request)
 
 
@@ -194,19 +171,29 @@ class Sweep:
         self.memory_bytes = memory_bytes
         self._prepared: PreparedSweep | None = None
 
-    def prepare(self) -> PreparedSweep:
+    def prepare(self, *, recheck: bool = False) -> PreparedSweep:
         """Load the data, check everything, and lay out the fits; later calls return the same.
+
+        Parameters
+        ----------
+        recheck
+            Whether to see first that nothing was changed since: data, weights, groups, models and
+            settings. If anything was, the sweep is prepared anew. What was read from a file is
+            not read again. It takes as long as reading all data once and pickling the models:
+            about 0.3 s for 240 MB in an array, and 0.1 s for 30,000 candidates of a grid.
 
         Raises
         ------
         InvalidSweepError
             If models, grids, splits or scoring can't be used.
         InvalidDataError
-            If the data can't be read, or an estimator can't take it.
+            If the data can't be read, an estimator can't take it, or it can't be sent.
         """
-        if self._prepared is None:
-            self._prepared = _prepare(self)
-        return self._prepared
+        prepared = self._prepared
+        if prepared is None or (recheck and not is_unchanged(prepared._reach, self)):
+            self._prepared = None  # in case it can't be prepared any more
+            self._prepared = prepared = _prepare(self)
+        return prepared
 
     def __repr__(self) -> str:
         name = self.name or "unnamed"
@@ -235,10 +222,11 @@ def _prepare(sweep: Sweep) -> PreparedSweep:
     )
     X, y = loaded.X, loaded.y
     rows = validation.check_data(X, y, from_file=sweep.data is not None)
+    check_objects(X, y)
     weights = validation.check_weights(loaded.sample_weight, rows)
     groups = validation.check_groups(loaded.groups, rows)
     shape = shape_of(X, y)
-    scorers = [scorer_for(candidate, sweep.scoring) for candidate in candidates]
+    scorers = _scorers(candidates, sweep.scoring)
     validation.check_fitness(
         candidates, configured, scorers, X, y, shape, weighted=weights is not None, sweep=sweep
     )
@@ -254,23 +242,62 @@ def _prepare(sweep: Sweep) -> PreparedSweep:
         for fold, (train, test) in enumerate(splits):
             request = request_for(estimator, params[candidate.index], shape, train, test)
             fits.append(Fit(f"c{candidate.index:04d}-f{fold}", candidate, fold, request))
-    prepared = PreparedSweep(
+    dataset = fingerprint(X, y)
+    return PreparedSweep(
         name=sweep.name or _name(candidates),
         candidates=candidates,
         fits=tuple(fits),
         n_splits=len(splits),
-        dataset=fingerprint(X, y),
+        dataset=dataset,
         dataset_bytes=_held_bytes(content, splits),
         content=content,
         scorer_names=names,
         refit=sweep.refit,
-        sweep=sweep,
-        _params=params,
+        sweep=copy.copy(sweep),
+        work_names={
+            candidate.index: work_names(estimator, 0)
+            for candidate, estimator in zip(candidates, configured, strict=True)
+            if may_share(candidate.estimator)
+        },
         _shape=shape,
+        _jobs=_jobs(candidates, configured, scorers, sweep, weighted=weights is not None),
+        _reach=reach_of(sweep, loaded, dataset),  # last: a splitter's random state moves on
     )
+
+
+def _scorers(candidates: tuple[Candidate, ...], scoring: Any) -> list[Any]:
+    """Return a scorer per candidate: one for all that have their estimator in common."""
+    made: dict[int, Any] = {}
     for candidate in candidates:
-        prepared.job(candidate)  # raises for what can't be pickled
-    return prepared
+        if id(candidate.estimator) not in made:
+            made[id(candidate.estimator)] = scorer_for(candidate, scoring)
+    return [made[id(candidate.estimator)] for candidate in candidates]
+
+
+def _jobs(
+    candidates: tuple[Candidate, ...],
+    configured: list[Any],
+    scorers: list[Any],
+    sweep: Sweep,
+    *,
+    weighted: bool,
+) -> tuple[JobBytes, ...]:
+    with users_code_by_value() as dumps:
+        pickler = JobPickler(dumps)
+        return tuple(
+            pickler.dump(
+                make_job(
+                    candidate,
+                    estimator,
+                    scorer,
+                    weighted=weighted,
+                    predict_method=sweep.predict_method,
+                    return_train_score=sweep.return_train_score,
+                ),
+                candidate.label,
+            )
+            for candidate, estimator, scorer in zip(candidates, configured, scorers, strict=True)
+        )
 
 
 def _held_bytes(

@@ -6,7 +6,7 @@ what the request will cost (the sizing room).
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -60,10 +60,10 @@ def request_for(
     configured: Any,
     params: Mapping[str, ParamValue],
     shape: Shape,
-    train: npt.NDArray[np.intp] | None,
-    test: npt.NDArray[np.intp] | None,
+    train: npt.NDArray[np.intp],
+    test: npt.NDArray[np.intp],
 ) -> Request:
-    """Return the request of one fit; without rows, that of the refit on all of them.
+    """Return the request of a candidate's fit on one fold.
 
     Parameters
     ----------
@@ -76,19 +76,17 @@ def request_for(
     train, test
         Row numbers of the fold.
     """
-    rows_train = shape.rows if train is None else len(train)
     if shape.row_nonzeros is None:
-        nonzeros = rows_train * shape.columns
+        nonzeros = len(train) * shape.columns
     else:
-        counted = shape.row_nonzeros if train is None else shape.row_nonzeros[train]
-        nonzeros = int(counted.sum())
+        nonzeros = int(shape.row_nonzeros[train].sum())
     target = target_of(configured, shape)
     return Request(
         algorithm=algorithm_of(configured),
         steps=tuple(public_path(step) for step in steps_of(configured)),
         params=params,
-        rows_train=rows_train,
-        rows_test=0 if test is None else len(test),
+        rows_train=len(train),
+        rows_test=len(test),
         columns=shape.columns,
         nonzeros=nonzeros,
         data_bytes=shape.data_bytes,
@@ -105,6 +103,15 @@ def request_for(
         bases=bases_of(configured),
         library_version=library_version(configured),
     )
+
+
+def on_all_rows(request: Request, shape: Shape) -> Request:
+    """Return the request of the refit of a candidate, from that of any of its folds."""
+    if shape.row_nonzeros is None:
+        nonzeros = shape.rows * shape.columns
+    else:
+        nonzeros = int(shape.row_nonzeros.sum())
+    return replace(request, rows_train=shape.rows, rows_test=0, nonzeros=nonzeros)
 
 
 def target_of(configured: Any, shape: Shape) -> str:

@@ -60,7 +60,9 @@ def make_splits(cv: Any, X: Any, y: Any, groups: Any, *, classifier: bool, rows:
             raise InvalidSweepError(
                 f"Fold {fold} of cv is no pair of (train, test) rows: {pair!r}."
             ) from error
-        splits.append((_rows(train, rows, fold, "training"), _rows(test, rows, fold, "test")))
+        parts = _rows(train, rows, fold, "training"), _rows(test, rows, fold, "test")
+        # Rows that the user gave stay theirs: they may be changed while the sweep runs.
+        splits.append(parts if folds is not None else (parts[0].copy(), parts[1].copy()))
     return splits
 
 

@@ -45,8 +45,8 @@ def prepared(models=MODELS, X=X, y=Y, **options):
     return Sweep(models, X, y, **options).prepare()
 
 
-def job(candidates_of, index=0, **options):
-    return cloudpickle.loads(candidates_of.job(candidates_of.candidates[index], **options))
+def job(candidates_of, index=0):
+    return candidates_of.job(candidates_of.candidates[index]).load()
 
 
 def test_fits_are_candidates_times_splits():
@@ -200,10 +200,8 @@ def test_jobs():
     assert first.estimator.max_depth is None
     assert first.params == {"max_depth": 3}
     assert first.return_train_score
-    assert not first.return_model
     assert first.fit_params == ()
     assert set(first.scorer._scorers) == {"roc_auc", "accuracy"}
-    assert job(sweep, return_model=True).return_model
     assert sweep.scorer_names == ("roc_auc", "accuracy")
 
 
@@ -313,14 +311,14 @@ def test_code_beside_the_users_script_is_sent_by_value(tmp_path, monkeypatch):
     try:
         pipeline = make_pipeline(FunctionTransformer(module.scale), module.Own())
         sweep = prepared((pipeline, {"own__level": [1]}), scoring="accuracy")
-        (tmp_path / "job").write_bytes(sweep.job(sweep.candidates[0]))
+        (tmp_path / "job").write_bytes(sweep.job(sweep.candidates[0]).estimator)
         assert not cloudpickle.list_registry_pickle_by_value()
     finally:
         del sys.modules["beside_the_script"], sys.modules["a_helper_of_it"]
     code = (
         "import cloudpickle, sys, numpy as np;"
-        "job = cloudpickle.loads(open(sys.argv[1], 'rb').read());"
-        "print(job.estimator.fit(np.ones((4, 1)), np.array([1, 1, 2, 2])).predict(np.ones((1, 1))))"
+        "estimator, _ = cloudpickle.loads(open(sys.argv[1], 'rb').read());"
+        "print(estimator.fit(np.ones((4, 1)), np.array([1, 1, 2, 2])).predict(np.ones((1, 1))))"
     )
     done = subprocess.run(
         [sys.executable, "-c", code, str(tmp_path / "job")],
