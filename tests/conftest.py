@@ -1,11 +1,14 @@
 """What all tests share: state of their own, and a look for processes left behind."""
 
+import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pytest
+
+os.environ["FITCAST_CHECK_PLAN"] = "1"  # in every client of every test
 
 _END_WITHIN_S = 15.0  # ending processes are reaped a moment later on a busy machine
 
