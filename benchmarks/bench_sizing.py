@@ -19,7 +19,7 @@ import numpy as np
 from benchmarks.baselines import BASELINES, Array, like_autogluon, log_costs
 from benchmarks.judge_risk import brier_rows, events_of, plot, reliability_rows
 from benchmarks.judging import COLUMNS, Forecasts, Row, as_table, judged
-from benchmarks.parallel import mapped
+from benchmarks.parallel import Processes, processes
 from benchmarks.splits import (
     Split,
     is_held_out,
@@ -66,14 +66,21 @@ def main() -> None:
 
 def all_tables(records: Sequence[Record], picture: Path | None = None) -> dict[str, Table]:
     """Return the rows of every table, by its title; draw the reliability of risks if wanted."""
+    with processes() as several:
+        return _all_tables(records, picture, several)
+
+
+def _all_tables(
+    records: Sequence[Record], picture: Path | None, several: Processes
+) -> dict[str, Table]:
     ways = (leave_dataset_out, leave_algorithm_out, unknown_algorithm, larger_than_seen)
     known, unknown, generic, larger, threads = (
-        _learned(way(records)) for way in (*ways, other_threads)
+        _learned(several, way(records)) for way in (*ways, other_threads)
     )
     prior = Forecasts()
     held_out = [r for r in records if is_held_out(r)]
     prior.add(*forecast(SizingModel.prior().for_machine(1.0), held_out))
-    first, corrected = _after_one_fold(records)
+    first, corrected = _after_one_fold(several, records)
     models = sorted({model_of(r) for r in known.records})
     by_model = [
         judged(name, known.only(lambda r, name=name: model_of(r) == name))  # type: ignore[misc]
@@ -101,9 +108,9 @@ def all_tables(records: Sequence[Record], picture: Path | None = None) -> dict[s
         ],
         "Unseen dataset, by model": [*by_model, judged("all", known)],
         "Unseen dataset, by runtime": by_size,
-        "Unseen dataset, side by side": _side_by_side(records, leave_dataset_out, known),
+        "Unseen dataset, side by side": _side_by_side(several, records, leave_dataset_out, known),
         "Data 10 × larger than seen, side by side": _side_by_side(
-            records, larger_than_seen, larger
+            several, records, larger_than_seen, larger
         ),
         "Memory where AutoGluon has a formula": _beside_autogluon(known),
         "From fold to fold": [_noise(records)],
@@ -112,10 +119,10 @@ def all_tables(records: Sequence[Record], picture: Path | None = None) -> dict[s
     }
 
 
-def _learned(splits: Iterable[Split]) -> Forecasts:
+def _learned(several: Processes, splits: Iterable[Split]) -> Forecasts:
     """Forecast the test records of all splits, each in a process of its own."""
     together = Forecasts()
-    for told in mapped(learned, splits):
+    for told in several.mapped(learned, splits):
         together.add(*told)
     return together
 
@@ -141,9 +148,9 @@ def forecast(
     return asked, estimates, model.base_memory_bytes
 
 
-def _after_one_fold(records: Sequence[Record]) -> tuple[Forecasts, Forecasts]:
+def _after_one_fold(several: Processes, records: Sequence[Record]) -> tuple[Forecasts, Forecasts]:
     first, corrected = Forecasts(), Forecasts()
-    for told in mapped(_pairs, leave_dataset_out(records)):
+    for told in several.mapped(_pairs, leave_dataset_out(records)):
         for seen, asked, before, after, base in told:
             first.add([asked], [before], base)
             corrected.add([asked], [after], float(seen.base_memory_bytes))
@@ -171,18 +178,19 @@ def _pairs(split: Split) -> list[tuple[Record, Record, Estimate, Estimate, float
 
 
 def _side_by_side(
+    several: Processes,
     records: Sequence[Record],
     splits: Callable[[Sequence[Record]], Iterable[Split]],
     ours: Forecasts,
 ) -> Table:
     table = [judged("fitcast", ours)]
-    several = [
+    parts = [
         Split(split.train, [r for r in split.test if is_judged(r)]) for split in splits(records)
     ]
-    truth = log_costs([r for split in several for r in split.test])
+    truth = log_costs([r for part in parts for r in part.test])
     for name, baseline in BASELINES.items():
-        answers = mapped(baseline, [s.train for s in several], [s.test for s in several])
-        runtime, memory = (np.concatenate(parts) for parts in zip(*answers, strict=True))
+        answers = several.mapped(baseline, [p.train for p in parts], [p.test for p in parts])
+        runtime, memory = (np.concatenate(costs) for costs in zip(*answers, strict=True))
         table.append(_errors(name, runtime - truth[0], memory - truth[1]))
     return table
 

@@ -22,7 +22,7 @@ import numpy.typing as npt
 from scipy.optimize import least_squares
 
 from benchmarks.bench_sizing import DATA
-from benchmarks.parallel import mapped
+from benchmarks.parallel import processes
 from benchmarks.splits import FOLDS, fold_of, group_of, is_held_out, usable
 from fitcast.history.codec import read_parquet
 from fitcast.history.records import Outcome, Record, Request
@@ -55,7 +55,8 @@ def main() -> None:
         if r.outcome is Outcome.SUCCEEDED and (given.all or not is_held_out(r))
     ]
     apart = [[r for r in records if fold_of(group_of(r)) != fold] for fold in range(FOLDS)]
-    whole, *parts = mapped(fit_constants, [records, *apart], repeat(constants()))
+    with processes() as several:
+        whole, *parts = several.mapped(fit_constants, [records, *apart], repeat(constants()))
     whole["spreads"] = dict(whole["spreads"]) | spreads(records, parts)
     given.out.write_text(as_json(whole))
 

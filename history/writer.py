@@ -49,6 +49,8 @@ class HistoryWriter:
         per outage, not per record.
     save_every_s
         A running workflow is saved at most so often; its end at once.
+    clock
+        Gives seconds. By it saves and new tries come due and time-outs are over.
     """
 
     def __init__(
@@ -58,11 +60,13 @@ class HistoryWriter:
         *,
         on_trouble: Callable[[str], None],
         save_every_s: float = 5.0,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._store = store
         self._outbox = Outbox(Path(outbox_dir))
         self._on_trouble = on_trouble
         self._save_every_s = save_every_s
+        self._clock = clock
         self._changed = threading.Condition()
         self._entries: dict[str, Pending] = {}
         self._done: dict[str, tuple[WorkflowRun, WorkflowEnd]] = {}
@@ -144,7 +148,7 @@ class HistoryWriter:
         bool
             Whether all of it is stored. If not, it is still in the outbox.
         """
-        until = time.monotonic() + timeout_s
+        until = self._clock() + timeout_s
         with self._changed:
             self._hurry += 1
             self._retry_at = 0.0
@@ -168,7 +172,7 @@ class HistoryWriter:
 
     def _wait_for(self, condition: Callable[[], bool], until: float) -> bool:
         while not condition():
-            left = until - time.monotonic()
+            left = until - self._clock()
             if left <= 0 or not self._thread.is_alive():
                 return False
             self._changed.wait(min(left, 1.0))
@@ -176,14 +180,14 @@ class HistoryWriter:
 
     def close(self, timeout_s: float) -> None:
         """Store what can be stored within the time and stop; the rest stays in the outbox."""
-        until = time.monotonic() + timeout_s
+        until = self._clock() + timeout_s
         self.flush(timeout_s)
         with self._changed:
             if self._closed:
                 return
             self._closed = True
             self._changed.notify_all()
-        self._thread.join(max(0.5, until - time.monotonic()))
+        self._thread.join(max(0.5, until - self._clock()))
         # A thread that hangs in the network still owns its files: the lock goes with the process
         if not self._thread.is_alive():
             self._outbox.close()
@@ -291,7 +295,7 @@ class HistoryWriter:
                 )
 
     def _due(self) -> list[Pending]:
-        now = time.monotonic()
+        now = self._clock()
         if now < self._retry_at:
             return []
         return [
@@ -309,12 +313,12 @@ class HistoryWriter:
         """Save one workflow; return whether it makes sense to go on with the next."""
         with self._changed:
             changes, workflow = entry.changes, entry.history()
-        begun = time.monotonic()
+        begun = self._clock()
         url: list[str | None] = []
         if not self._attempt(lambda: url.append(self._store.save(workflow))):
             # One workflow that can't be saved must not hold up the others
             return self._reachable()
-        now = time.monotonic()
+        now = self._clock()
         with self._changed:
             key = entry.run.workflow_id
             self._urls[key] = url[0]
@@ -349,7 +353,7 @@ class HistoryWriter:
             return True
         with self._changed:
             told, self._store_trouble = self._store_trouble, True
-            self._retry_at = time.monotonic() + self._retry_s
+            self._retry_at = self._clock() + self._retry_s
             self._retry_s = min(_LAST_RETRY_S, 2 * self._retry_s)
         if not told:
             self._tell(

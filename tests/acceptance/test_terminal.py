@@ -15,6 +15,7 @@ import psutil
 import pytest
 
 from fitcast.scheduler.session.leases import Lease, memory_root
+from tests.polling import LONGEST_S, wait_for
 
 FITCAST = str(Path(sys.executable).with_name("fitcast"))
 SWEEP = """
@@ -35,8 +36,6 @@ class Slow(ClassifierMixin, BaseEstimator):
 
 sweep = Sweep({{"slow": (Slow(), {{"level": [1, 2, 3, 4]}})}}, *load_iris(return_X_y=True), cv=5)
 """
-
-pytestmark = pytest.mark.timeout(120)
 
 
 def _take_terminal() -> None:
@@ -61,8 +60,8 @@ class Terminal:
         os.close(theirs)
         self.shown = ""
 
-    def read_until(self, pattern: str, timeout_s: float = 60.0) -> str:
-        end = time.monotonic() + timeout_s
+    def read_until(self, pattern: str) -> str:
+        end = time.monotonic() + LONGEST_S
         while not re.search(pattern, self.shown):
             assert time.monotonic() < end, f"not shown: {pattern}\n{self.shown[-3000:]}"
             if not self._read(0.1) and self.process.poll() is not None:
@@ -72,8 +71,8 @@ class Terminal:
     def press(self, key: bytes) -> None:
         os.write(self._ours, key)
 
-    def end(self, timeout_s: float = 30.0) -> int:
-        end = time.monotonic() + timeout_s
+    def end(self) -> int:
+        end = time.monotonic() + LONGEST_S
         while self.process.poll() is None:
             assert time.monotonic() < end, self.shown[-3000:]
             self._read(0.1)
@@ -106,13 +105,10 @@ def sweep_file(tmp_path):
 def running_fits(terminal: Terminal) -> list[psutil.Process]:
     """Wait until fits run; return every process below the command."""
     terminal.read_until(r"[12] running")
-    end = time.monotonic() + 60
-    while True:
-        below = psutil.Process(terminal.process.pid).children(recursive=True)
-        if len(below) >= 5:  # Dask's worker and tracker, fork server, a keeper and its fit
-            return below
-        assert time.monotonic() < end, terminal.shown[-3000:]
-        time.sleep(0.1)
+    command = psutil.Process(terminal.process.pid)
+    # Dask's worker and tracker, fork server, a keeper and its fit
+    assert wait_for(lambda: len(command.children(recursive=True)) >= 5), terminal.shown[-3000:]
+    return command.children(recursive=True)
 
 
 def leases_of(terminal: Terminal) -> set[Path]:
@@ -120,8 +116,8 @@ def leases_of(terminal: Terminal) -> set[Path]:
     return set(memory_root().glob(f"{terminal.process.pid}-*"))
 
 
-def alive(processes: list[psutil.Process], within_s: float = 10.0) -> list[psutil.Process]:
-    _, left = psutil.wait_procs(processes, timeout=within_s)
+def alive(processes: list[psutil.Process]) -> list[psutil.Process]:
+    _, left = psutil.wait_procs(processes, timeout=LONGEST_S)
     return [p for p in left if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
 
 
@@ -137,13 +133,11 @@ def test_the_bar_shows_an_eta_that_moves_and_the_tables_fit(sweep_file, no_proce
     assert "whole workflow" in terminal.shown
 
 
-def test_ctrl_c_ends_everything_within_seconds(sweep_file, fitcast_home):
-    terminal = Terminal([FITCAST, "run", sweep_file(30)])
+def test_ctrl_c_ends_everything_and_waits_for_no_fit(sweep_file, fitcast_home):
+    terminal = Terminal([FITCAST, "run", sweep_file(10 * LONGEST_S)])
     started = running_fits(terminal)
-    pressed_s = time.monotonic()
     terminal.press(b"\x03")
     assert terminal.end() == 130
-    assert time.monotonic() - pressed_s < 20
     assert "interrupted" in terminal.shown, terminal.shown[-600:]
     assert "Traceback" not in terminal.shown
     assert not alive(started)
@@ -152,16 +146,15 @@ def test_ctrl_c_ends_everything_within_seconds(sweep_file, fitcast_home):
 
 
 def test_a_killed_client_leaves_no_process_and_the_next_removes_its_files(sweep_file, fitcast_home):
-    terminal = Terminal([FITCAST, "run", sweep_file(30)])
+    terminal = Terminal([FITCAST, "run", sweep_file(10 * LONGEST_S)])
     started = running_fits(terminal)
+    assert leases_of(terminal), "there should be a key for the next start to remove"
     os.kill(terminal.process.pid, signal.SIGKILL)
     terminal.end()
-    assert not alive(started, 30)
-    left = leases_of(terminal)
+    assert not alive(started)
     sealed = [file for file in (fitcast_home / "datasets").rglob("*") if file.is_file()]
-    assert left, "the crash should leave a key for the next start to remove"
     assert sealed
     for root in (memory_root(), fitcast_home / "datasets"):
-        Lease(root).close()  # what every client does first
+        Lease(root).close()  # what every client of this user does first, another's perhaps already
     assert not leases_of(terminal)
     assert not any(file.exists() for file in sealed)

@@ -9,7 +9,6 @@ leave; it goes with the process. Prints what happened as JSON.
 import json
 import subprocess
 import sys
-import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -17,6 +16,7 @@ import numpy as np
 
 from fitcast import Client, LocalBackend, Pool, Sweep, errors
 from tests.fault.estimators import Lingers
+from tests.polling import wait_for
 
 MIB = 2**20
 
@@ -85,8 +85,7 @@ def everything(folder: Path) -> dict[str, object]:
         running = client.submit(
             Sweep(Lingers(linger_s=0.3), *_data(), cv=4, refit=False, name="running")
         )
-        while running.counts()[1] == 0:
-            time.sleep(0.01)
+        assert wait_for(lambda: running.counts()[1])
         ballast = filled(home)
         running.wait(60)
         told["running"] = list(running.fits["outcome"])

@@ -5,13 +5,13 @@ Only finding and signalling them. What must hold afterwards is in :mod:`tests.fa
 
 import random
 import signal
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 
 import psutil
 
 from fitcast import Client
-from tests.trainer.running import wait_for
+from tests.polling import LONGEST_S, wait_for
 
 KINDS = ("fit", "keeper", "fork server", "worker")
 
@@ -70,6 +70,25 @@ def strike_surely(
     return found[0]
 
 
-def until(condition: Callable[[], bool], timeout_s: float = 30.0) -> bool:
+@contextmanager
+def patient(client: Client) -> Iterator[None]:
+    """Have this client's workers silent for as long as they may be, and none of them ended."""
+    watched = client._backend._upkeep._watched.values()
+    before = [one._silent_after_s for one in watched]
+    for one in watched:
+        one._silent_after_s = float("inf")
+    try:
+        yield
+    finally:
+        for one, silent_after_s in zip(watched, before, strict=True):
+            one._silent_after_s = silent_after_s
+
+
+def longest_silence_s(client: Client) -> float:
+    """Return for how long the quietest of this client's workers hasn't been heard of."""
+    return max(one._quiet_s for one in client._backend._upkeep._watched.values())
+
+
+def until(condition: Callable[[], bool], timeout_s: float = LONGEST_S) -> bool:
     """Wait until something holds; False if it doesn't."""
     return wait_for(condition, timeout_s)

@@ -1,7 +1,6 @@
 """SIGKILL of every kind of process, while a sweep runs on it."""
 
 import random
-import time
 import zlib
 from contextlib import suppress
 
@@ -12,6 +11,7 @@ from fitcast import Sweep
 from fitcast.history.records import Outcome
 from tests.fault import harm, holding
 from tests.fault.estimators import Lingers
+from tests.polling import LONGEST_S
 
 FITS = 2 * holding.SPLITS
 
@@ -32,7 +32,7 @@ def test_what_runs_fits_is_killed_and_every_fit_succeeds_all_the_same(client, ki
         assert harm.until(lambda: bool(harm.victims(client)["fit"]))
         harm.strike_surely(client, kind, chance)
         harm.until(lambda done=done: workflow.counts()[0] > done)
-    workflow.wait(90)
+    workflow.wait(LONGEST_S)
     holding.check_whole(client, workflow, FITS)
     assert set(workflow.fits["outcome"]) == {"succeeded"}
 
@@ -40,7 +40,7 @@ def test_what_runs_fits_is_killed_and_every_fit_succeeds_all_the_same(client, ki
 def test_a_killed_fit_is_said_to_be_killed_and_the_others_succeed(client):
     workflow = submit(client)
     harm.strike_surely(client, "fit", random.Random(1))
-    workflow.wait(60)
+    workflow.wait(LONGEST_S)
     holding.check_whole(client, workflow, FITS)
     fits = workflow.fits.set_index("fit_id")
     (killed,) = fits[fits["outcome"] != "succeeded"].index
@@ -55,7 +55,7 @@ def test_everything_at_once(client):
         if not harm.until(lambda: bool(harm.victims(client)["fit"]) or workflow.is_over):
             break
         harm.strike(client, kind, chance)
-    workflow.wait(90)
+    workflow.wait(LONGEST_S)
     holding.check_whole(client, workflow, 3 * holding.SPLITS)
 
 
@@ -63,13 +63,16 @@ def test_a_worker_whose_fork_server_can_t_be_started_is_replaced(client):
     workflow = submit(client)
     assert harm.until(lambda: bool(harm.victims(client)["fit"]))
     worker = harm.victims(client)["fork server"][0].parent()
-    while worker.is_running() and not workflow.is_over:
+
+    def is_given_up():
         for server in harm.victims(client)["fork server"]:
             with suppress(psutil.Error):
                 if server.ppid() == worker.pid:
                     server.kill()
-        time.sleep(0.02)
-    workflow.wait(60)
+        return not worker.is_running() or workflow.is_over
+
+    assert harm.until(is_given_up)
+    workflow.wait(LONGEST_S)
     holding.check_whole(client, workflow, FITS)
     told = [r.error_message for r in workflow.records if r.error_message]
     assert set(workflow.fits["outcome"]) == {"succeeded"}, told
@@ -81,7 +84,7 @@ def test_a_lost_attempt_leaves_a_record_and_a_time_of_its_end(client):
     harm.strike_surely(client, "keeper", random.Random(3))
     assert harm.until(lambda: bool(harm.victims(client)["fit"]))
     harm.strike_surely(client, "worker", random.Random(4))
-    workflow.wait(60)
+    workflow.wait(LONGEST_S)
     holding.check_whole(client, workflow, FITS)
     lost = [r for r in workflow.records if r.outcome is Outcome.WORKER_LOST]
     assert len(lost) >= 2

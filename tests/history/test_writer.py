@@ -2,7 +2,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 
 import pytest
@@ -13,16 +12,19 @@ from fitcast.history.records import Outcome
 from fitcast.history.store import MemoryHistory
 from fitcast.history.writer import HistoryWriter
 from tests.history import examples
+from tests.polling import LONGEST_S, wait_for
 
 
 class Interruptible(MemoryHistory):
-    """A store in memory whose server can go away, and that can take its time."""
+    """A store in memory whose server can go away, and that can hold a save up."""
 
     def __init__(self):
         super().__init__()
         self.down = False
-        self.save_takes_s = 0.0
         self.saves = 0
+        self.saving = threading.Event()
+        self.may_go_on = threading.Event()
+        self.may_go_on.set()
 
     def prepare(self):
         if self.down:
@@ -30,9 +32,21 @@ class Interruptible(MemoryHistory):
 
     def save(self, workflow):
         self.prepare()
-        time.sleep(self.save_takes_s)
+        self.saving.set()
+        assert self.may_go_on.wait(LONGEST_S)
+        self.saving.clear()
         self.saves += 1
         return super().save(workflow)
+
+
+class Clock:
+    """Time that goes by when it is told to."""
+
+    def __init__(self):
+        self.now_s = 1000.0
+
+    def __call__(self):
+        return self.now_s
 
 
 @pytest.fixture
@@ -55,7 +69,7 @@ def opened(tmp_path, told):
 
     yield opened
     for writer in writers:
-        writer.close(2)
+        writer.close(LONGEST_S)
 
 
 def write(writer, workflow_id="w1", ended=True, records=None):
@@ -84,48 +98,50 @@ def ids(records):
 def test_a_workflow_reaches_the_store_and_leaves_the_outbox(opened, store, told, tmp_path):
     writer = opened(store)
     write(writer)
-    assert writer.flush(10)
+    assert writer.flush(LONGEST_S)
     assert writer.url("w1") == "memory:w1"
     assert store.workflow("w1") == examples.workflow()
     assert left_in(tmp_path) == []
-    writer.close(5)
+    writer.close(LONGEST_S)
     assert list((tmp_path / "outbox").iterdir()) == []
     assert told == []
 
 
 def test_a_running_workflow_can_be_seen_but_not_too_often(opened, store):
-    writer = opened(store, save_every_s=0.2)
-    write(writer, ended=False, records=[])
-    for fold in range(100):
+    clock = Clock()
+    writer = opened(store, save_every_s=5.0, clock=clock)
+    write(writer, ended=False, records=[examples.record(fold=0)])
+    assert wait_for(lambda: writer.url("w1"))
+    for fold in range(1, 100):
         writer.add(examples.record(fold=fold))
-        time.sleep(0.005)
+    clock.now_s += 5.0
+    assert wait_for(lambda: len(store.workflow("w1").records) == 100)
     assert store.workflow("w1").end is None
-    assert store.saves <= 8
+    assert store.saves == 2
     finish(writer)
-    assert writer.flush(10)
+    assert writer.flush(LONGEST_S)
     assert len(store.workflow("w1").records) == 100
 
 
 def test_adding_does_not_wait_for_the_store(opened, store):
-    store.save_takes_s = 0.5
+    store.may_go_on.clear()
     writer = opened(store, save_every_s=0)
     write(writer, ended=False)
-    time.sleep(0.1)  # the thread is saving now
-    began = time.perf_counter()
+    assert store.saving.wait(LONGEST_S)
     for fold in range(100):
         writer.add(examples.record(fold=fold))
     finish(writer)
-    assert time.perf_counter() - began < 0.4
+    assert store.saving.is_set()
+    store.may_go_on.set()
 
 
 def test_a_server_that_is_down_and_comes_up(opened, store, told, tmp_path):
     store.down = True
-    writer = opened(store)
+    writer = opened(store, clock=Clock())
     for n in range(3):
         write(writer, f"w{n}")
-    began = time.perf_counter()
-    assert not writer.flush(30)
-    assert time.perf_counter() - began < 10  # tried, not waited out
+    # tried, not waited out: the time is never over
+    assert not writer.flush(LONGEST_S)
     assert not writer.flush(0.2)
     assert len(told) == 1
     assert "start the server" in told[0]
@@ -133,12 +149,12 @@ def test_a_server_that_is_down_and_comes_up(opened, store, told, tmp_path):
     assert writer.url("w1") is None
     assert left_in(tmp_path) == ["w0.jsonl", "w1.jsonl", "w2.jsonl"]
     store.down = False
-    assert writer.flush(10)
+    assert writer.flush(LONGEST_S)
     assert left_in(tmp_path) == []
     assert {r.workflow_id for r in store.read()[0]} == {"w0", "w1", "w2"}
     store.down = True
     write(writer, "w4")
-    writer.flush(5)
+    assert not writer.flush(LONGEST_S)
     assert len(told) == 2  # a new outage
 
 
@@ -147,17 +163,17 @@ def test_the_next_process_sends_what_was_left(opened, store, tmp_path):
     first = opened(store)
     write(first, "done")
     write(first, "running", ended=False)
-    first.close(1)
+    first.close(LONGEST_S)
     assert left_in(tmp_path) == ["done.jsonl", "running.jsonl"]
     store.down = False
     second = opened(store)
-    assert second.flush(10)
+    assert second.flush(LONGEST_S)
     assert store.workflow("done") == examples.workflow("done")
     interrupted = store.workflow("running")
     assert interrupted.end.state == "interrupted"
     assert interrupted.end.ended_at == max(r.ended_at for r in interrupted.records)
     assert ids(interrupted.records) == ids(examples.sweep("running"))
-    second.close(5)
+    second.close(LONGEST_S)
     assert list((tmp_path / "outbox").iterdir()) == []
 
 
@@ -165,10 +181,10 @@ def test_a_living_process_is_left_alone(opened, store, tmp_path):
     first, second_store = opened(store), MemoryHistory()
     write(first, ended=False)
     second = opened(second_store)
-    assert second.flush(5)
+    assert second.flush(LONGEST_S)
     assert second_store.workflow("w1") is None
     finish(first)
-    assert first.flush(10)
+    assert first.flush(LONGEST_S)
     assert store.workflow("w1").end.state == "succeeded"
 
 
@@ -186,7 +202,7 @@ write(writer, ended=False)
 os.kill(os.getpid(), signal.SIGKILL)
 """
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == -signal.SIGKILL
-    assert opened(store).flush(10)
+    assert opened(store).flush(LONGEST_S)
     assert ids(store.workflow("w1").records) == ids(examples.sweep())
 
 
@@ -194,11 +210,11 @@ def test_a_workflow_that_is_resumed_is_not_called_interrupted(opened, store):
     store.down = True
     first = opened(store)
     write(first, ended=False, records=examples.sweep()[:3])
-    first.close(1)
+    first.close(LONGEST_S)
     store.down = False
     second = opened(store)
     write(second, records=examples.sweep()[3:])
-    assert second.flush(10)
+    assert second.flush(LONGEST_S)
     kept = store.workflow("w1")
     assert kept.end.state == "succeeded"
     assert ids(kept.records) == ids(examples.sweep())
@@ -207,9 +223,9 @@ def test_a_workflow_that_is_resumed_is_not_called_interrupted(opened, store):
 def test_a_straggler_after_the_end(opened, store, tmp_path):
     writer = opened(store)
     write(writer)
-    assert writer.flush(10)
+    assert writer.flush(LONGEST_S)
     writer.add(examples.record(attempt=2, outcome=Outcome.CANCELLED, scores={}))
-    assert writer.flush(10)
+    assert writer.flush(LONGEST_S)
     assert len(store.workflow("w1").records) == 8
     assert store.workflow("w1").end is not None
     assert left_in(tmp_path) == []
@@ -232,8 +248,8 @@ def test_an_outbox_that_cannot_be_written_stops_nothing(opened, store, told, tmp
     (tmp_path / "outbox").unlink()
     for record in examples.sweep()[4:]:
         writer.add(record)
-    writer.close(1)
-    assert opened(Interruptible()).flush(5)
+    writer.close(LONGEST_S)
+    assert opened(Interruptible()).flush(LONGEST_S)
     assert left_in(tmp_path) == []
     assert sum("kept in memory" in message for message in told) == 1
 
@@ -242,7 +258,7 @@ def test_an_outbox_that_cannot_be_written_while_the_store_can(opened, store, tol
     (tmp_path / "outbox").write_text("in the way")
     writer = opened(store)
     write(writer)
-    assert writer.flush(10)
+    assert writer.flush(LONGEST_S)
     assert store.workflow("w1") == examples.workflow()
     assert len(told) == 1
 
@@ -258,7 +274,7 @@ def test_one_workflow_that_cannot_be_saved_does_not_hold_up_the_others(opened, t
     writer = opened(store)
     write(writer, "bad")
     write(writer, "good")
-    writer.flush(5)
+    writer.flush(LONGEST_S)
     assert ids(store.workflow("good").records) == ids(examples.sweep("good"))
 
 
@@ -277,10 +293,10 @@ def test_a_bug_in_the_store_or_in_the_callback_does_not_end_the_thread(tmp_path,
     store.down = True
     writer = HistoryWriter(store, tmp_path / "outbox", on_trouble=on_trouble)
     write(writer)
-    assert not writer.flush(5)
+    assert not writer.flush(LONGEST_S)
     store.down = False
-    assert writer.flush(10)
-    writer.close(5)
+    assert writer.flush(LONGEST_S)
+    writer.close(LONGEST_S)
 
 
 def test_only_logs_worth_keeping_are_kept(opened, store):
@@ -290,36 +306,36 @@ def test_only_logs_worth_keeping_are_kept(opened, store):
     writer.add(good, examples.failure_log(good))
     writer.add(bad, examples.failure_log(bad))
     finish(writer)
-    assert writer.flush(10)
+    assert writer.flush(LONGEST_S)
     logs = store.workflow("w1").logs
     assert logs[bad.record_id] == examples.failure_log(bad)
     assert logs[good.record_id].warnings
     assert logs[good.record_id].stdout == ""
 
 
-def test_flush_does_not_wait_for_what_comes_later(opened, store):
-    store.save_takes_s = 0.05
-    writer = opened(store)
+def test_flush_does_not_wait_for_what_comes_later(opened):
+    class Chased(MemoryHistory):
+        """While a workflow is saved, there is news of it again."""
+
+        chased = True
+        fold = 100
+
+        def save(self, workflow):
+            if workflow.run.workflow_id == "busy" and self.chased:
+                self.fold += 1
+                writer.add(examples.record("busy", fold=self.fold))
+            return super().save(workflow)
+
+    store = Chased()
+    writer = opened(store, clock=Clock())
     write(writer)
     write(writer, "busy", ended=False)
-    stop = threading.Event()
-
-    def work():
-        fold = 100
-        while not stop.is_set():
-            writer.add(examples.record("busy", fold=(fold := fold + 1)))
-            time.sleep(0.005)
-
-    worker = threading.Thread(target=work)
-    worker.start()
     try:
-        began = time.perf_counter()
-        assert writer.flush(20)
-        assert time.perf_counter() - began < 5
+        assert writer.flush(20)  # and the time is never over
     finally:
-        stop.set()
-        worker.join()
+        store.chased = False
     assert store.workflow("w1").end is not None
+    assert store.fold > 100
 
 
 def test_many_threads_at_once(opened, store):
@@ -333,21 +349,22 @@ def test_many_threads_at_once(opened, store):
         thread.start()
     for thread in threads:
         thread.join()
-    assert writer.flush(20)
+    assert writer.flush(LONGEST_S)
     assert len(store.read()[0]) == 200
 
 
 def test_close_returns_though_the_store_hangs(opened, store, tmp_path):
-    store.save_takes_s = 4
+    store.may_go_on.clear()
     writer = opened(store)
     write(writer)
-    began = time.perf_counter()
+    assert store.saving.wait(LONGEST_S)
     writer.close(0.5)
-    assert time.perf_counter() - began < 2.5
+    assert store.saving.is_set()
     # Its files are still its own, so that no other process sends them too
     second = MemoryHistory()
-    assert opened(second).flush(1)
+    assert opened(second).flush(LONGEST_S)
     assert second.workflow("w1") is None
+    store.may_go_on.set()
 
 
 def test_mlflow_whose_folder_comes_back(opened, told, tmp_path):
@@ -356,10 +373,10 @@ def test_mlflow_whose_folder_comes_back(opened, told, tmp_path):
     place.write_text("in the way")
     writer = opened(MlflowHistory(f"sqlite:///{place}/mlflow.db"))
     write(writer)
-    assert not writer.flush(30)
+    assert not writer.flush(LONGEST_S)
     assert len(told) == 1
     assert "can't be made" in told[0]
     place.unlink()
-    assert writer.flush(60)
+    assert writer.flush(LONGEST_S)
     assert ids(MlflowHistory(f"sqlite:///{place}/mlflow.db").read()[0]) == ids(examples.sweep())
     assert left_in(tmp_path) == []

@@ -1,12 +1,13 @@
 """What the runner's tests share: a sealed dataset, jobs, and a look for processes left behind."""
 
 import os
-import time
+import threading
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
+from uuid import uuid4
 
 import numpy as np
 import psutil
@@ -21,6 +22,13 @@ from fitcast.trainer.sealing import SealedDataset, new_key, seal
 from fitcast.trainer.sweep.datasets import DatasetContent
 from fitcast.trainer.sweep.jobs import JobPickler
 from fitcast.trainer.sweep.users_code import users_code_by_value
+from tests.polling import LONGEST_S, wait_for
+
+FIT_DEADLINE_S = 2 * LONGEST_S
+"""No fit that waits for its test comes to it; it ends those whose test has failed."""
+
+CPU_CLOCK_S = 0.02
+"""How far two of the kernel's accounts of the same CPU time may lie apart: two of its ticks."""
 
 
 class Does(ClassifierMixin, BaseEstimator):
@@ -56,7 +64,7 @@ class Opened:
         fold: int = 0,
         threads: int = 1,
         memory_limit_bytes: int = 4 * 2**30,
-        deadline_s: float | None = 60.0,
+        deadline_s: float | None = FIT_DEADLINE_S,
         scoring: Any = None,
         attempt: int = 1,
         share_bytes: int = 0,
@@ -112,8 +120,20 @@ def below(runner: AttemptRunner) -> list[psutil.Process]:
     return psutil.Process(runner.server_pid).children(recursive=True)
 
 
-def nothing_below(runner: AttemptRunner, timeout_s: float = 3.0) -> bool:
-    return wait_for(lambda: not below(runner), timeout_s)
+def nothing_below(runner: AttemptRunner) -> bool:
+    """Wait until no process is left under the fork server; False if one stays."""
+    return wait_for(lambda: not below(runner))
+
+
+def hang() -> NoReturn:
+    """Do nothing, for ever."""
+    while True:
+        threading.Event().wait()
+
+
+def new_mark() -> str:
+    """Return a number of seconds for ``sleep`` that no other process was given."""
+    return f"86400.{uuid4().int}"
 
 
 def marked(mark: str) -> list[int]:
@@ -124,12 +144,3 @@ def marked(mark: str) -> list[int]:
             if mark in " ".join(process.cmdline()) and process.pid != os.getpid():
                 found.append(process.pid)
     return found
-
-
-def wait_for(condition: Callable[[], Any], timeout_s: float = 10.0) -> bool:
-    end = time.monotonic() + timeout_s
-    while not condition():
-        if time.monotonic() > end:
-            return False
-        time.sleep(0.01)
-    return True

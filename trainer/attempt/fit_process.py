@@ -48,6 +48,7 @@ class Descriptors:
     folds: Mapping[int, int]  # blocks with the rows of these folds
     stdout: int
     stderr: int
+    go: int  # an eventfd: they begin when it says so
 
     def data(self) -> set[int]:
         """Those that the process keeps."""
@@ -62,6 +63,7 @@ def run_fits(start: Start, keeper_pid: int, fds: Descriptors, began_s: float) ->
         die_with(keeper_pid)
         os.dup2(fds.stdout, 1)
         os.dup2(fds.stderr, 2)
+        os.eventfd_read(fds.go)
         close_other_descriptors(fds.data())
         become_ordinary(start.sys_path, start.specs[0].threads)
         _Turns(start.specs, fds).run(began_s)

@@ -72,6 +72,14 @@ def keep(connection: socket.socket, fds: Sequence[int]) -> NoReturn:
         os._exit(0)
 
 
+def pause_s(room_bytes: float) -> float:
+    """Return how long to wait for the next look at fits that may grow by so much.
+
+    Looks cost a core's time: none is needed before a limit can have been reached.
+    """
+    return min(max(room_bytes / _FASTEST_BYTES_PER_S, _SHORTEST_TICK_S), _LONGEST_TICK_S)
+
+
 class _Watch:
     """A process of fits from fork to ending."""
 
@@ -92,13 +100,17 @@ class _Watch:
         self._started_at = datetime.now(UTC)
         self._start_s = time.monotonic()
         keeper_pid = os.getpid()
+        go = os.eventfd(0)
         self._fit = os.fork()
         if self._fit == 0:
             folds = dict(zip(start.block_folds, fold_fds, strict=True))
-            theirs = Descriptors(result_fd, dataset_fd, folds, out_fd, err_fd)
+            theirs = Descriptors(result_fd, dataset_fd, folds, out_fd, err_fd, go)
             run_fits(start, keeper_pid, theirs, self._start_s)
+        # it waits for that: on a busy machine it could hold much before it was looked at
         self._base = resident_bytes(self._fit)
         self._ledger.enter(self._fit)
+        os.eventfd_write(go, 1)
+        os.close(go)
         for fd in (dataset_fd, *fold_fds):
             os.close(fd)
         # our own child, not reaped yet: its number can't belong to another process
@@ -154,9 +166,7 @@ class _Watch:
         elif deadline_s is not None and now - turn.began_s > deadline_s:
             self._kill("deadline", turn.number)
         self._shorten(turn)
-        # Looks cost a core's time: none is needed before a limit can have been reached.
-        soonest_s = min(self._limit - used, room) / _FASTEST_BYTES_PER_S
-        return min(max(soonest_s, _SHORTEST_TICK_S), _LONGEST_TICK_S)
+        return pause_s(min(self._limit - used, room))
 
     def _turn(self) -> Turn:
         turn = current_turn(self._result_fd)

@@ -1,18 +1,18 @@
 """When the fits of a worker hold too much together, the right one goes and no other is harmed."""
 
 import os
-import time
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from running import Does, nothing_below, opened, small_content
+from running import FIT_DEADLINE_S, Does, hang, nothing_below, opened, small_content
 
 from fitcast.history.records import Outcome
 from fitcast.trainer.attempt.memory_ledger import LedgerView, MemoryLedger
 from fitcast.trainer.attempt.runner import AttemptRunner
+from tests.polling import LONGEST_S, wait_for
 
 MIB = 2**20
 
@@ -100,42 +100,71 @@ def runner(tmp_path):
     runner.close()
 
 
-def hold(mebibytes, seconds):
+@pytest.fixture
+def data(runner, tmp_path):
+    return opened(runner, small_content(), tmp_path)
+
+
+@pytest.fixture
+def released(tmp_path):
+    """The file that lets go the fits that hold memory."""
+    return tmp_path / "released"
+
+
+def hold(mebibytes, released):
+    """Return what holds so much until it is released; its file says that it does."""
+
     def deed():
         kept = np.ones(mebibytes * 2**17)
-        time.sleep(seconds)
+        released.with_name(f"held-{os.getpid()}").touch()
+        assert wait_for(released.exists, FIT_DEADLINE_S)
         return float(kept[0])
 
     return deed
 
 
-def grow():
-    kept = []
-    while True:
-        kept.append(np.ones(4 * 2**17))
+def holding(released):
+    return len([*released.parent.glob("held-*")])
 
 
-def test_two_within_their_limits_but_too_much_together(runner, tmp_path):
-    data = opened(runner, small_content(), tmp_path)
-    fair = data.spec(Does(hold(500, 2.0)), share_bytes=800 * MIB, memory_limit_bytes=1100 * MIB)
-    over = data.spec(Does(hold(900, 2.0)), share_bytes=500 * MIB, memory_limit_bytes=1100 * MIB)
-    with ThreadPoolExecutor(2) as pool:
-        fair_end, over_end = pool.map(runner.run_one, [fair, over])
+def grow_to(mebibytes):
+    """Return what takes more and more, and only at so much no more."""
+
+    def deed():
+        kept = [np.ones(4 * 2**17) for _ in range(mebibytes // 4)]
+        hang()
+        return kept
+
+    return deed
+
+
+def test_two_within_their_limits_but_too_much_together(data, released):
+    limit = {"memory_limit_bytes": 1100 * MIB}
+    fair = data.spec(Does(hold(500, released)), share_bytes=800 * MIB, **limit)
+    over = data.spec(Does(hold(900, released)), share_bytes=500 * MIB, **limit)
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(data.runner.run_one, fair)
+        assert wait_for(lambda: holding(released) == 1)
+        over_end = data.runner.run_one(over)
+        released.touch()
+        fair_end = running.result(LONGEST_S)
     assert fair_end.outcome is Outcome.SUCCEEDED, fair_end.error_message
     assert over_end.outcome is Outcome.OUT_OF_MEMORY
     assert "furthest above what was planned" in over_end.error_message
     assert over_end.peak_memory_bytes > 500 * MIB
 
 
-def test_a_runaway_among_others_harms_none_of_them(runner, tmp_path):
-    data = opened(runner, small_content(), tmp_path)
+def test_a_runaway_among_others_harms_none_of_them(data, released):
     limit = {"share_bytes": 350 * MIB, "memory_limit_bytes": 1200 * MIB}
-    for _ in range(2):
-        specs = [data.spec(Does(hold(200, 5.0)), **limit) for _ in range(3)]
-        specs.append(data.spec(Does(grow), **limit))
-        with ThreadPoolExecutor(4) as pool:
-            *others, runaway = pool.map(runner.run_one, specs)
-        assert [one.outcome for one in others] == [Outcome.SUCCEEDED] * 3
+    specs = [data.spec(Does(hold(200, released)), **limit) for _ in range(3)]
+    with ThreadPoolExecutor(3) as pool:
+        running = pool.map(data.runner.run_one, specs)
+        assert wait_for(lambda: holding(released) == 3)
+        # what it comes to is below its own limit, but the others' 600 are there too
+        runaways = [data.runner.run_one(data.spec(Does(grow_to(1000)), **limit)) for _ in range(2)]
+        released.touch()
+        assert [one.outcome for one in running] == [Outcome.SUCCEEDED] * 3
+    for runaway in runaways:
         assert runaway.outcome is Outcome.OUT_OF_MEMORY
-        assert runaway.peak_memory_bytes < 1000 * MIB  # the others' 600 were there too
-    assert nothing_below(runner)
+        assert "furthest above what was planned" in runaway.error_message
+    assert nothing_below(data.runner)
