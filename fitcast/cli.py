@@ -127,7 +127,7 @@ def train(
         typer.echo(f"back to version {rollback(models).version} of the sizing model")
         return
     folder = settings.ensure_home() / "records"
-    learner = Learner(store, folder, settings.tracking_uri, typer.echo, models)
+    learner = Learner(store, folder, typer.echo, models)
     verdict = learner.load()
     typer.echo(f"{verdict} ({learner.model().record_count:,} records in use)")
 

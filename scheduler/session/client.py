@@ -91,7 +91,7 @@ class Client:
         self._sealed = Lease(folder / "datasets")
         self._store = store
         models = MlflowModels(store) if isinstance(store, MlflowHistory) else None
-        self._learner = Learner(store, folder / "records", self.tracking_uri, self._tell, models)
+        self._learner = Learner(store, folder / "records", self._tell, models)
         self._trainings: list[threading.Thread] = []
         database = sqlite_path(self.tracking_uri) if history is None else None
         if database is not None and not database.exists():

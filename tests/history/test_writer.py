@@ -18,6 +18,8 @@ from tests.history import examples
 class Interruptible(MemoryHistory):
     """A store in memory whose server can go away, and that can take its time."""
 
+    source = "memory:interruptible"
+
     def __init__(self):
         super().__init__()
         self.down = False
