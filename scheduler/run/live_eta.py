@@ -10,9 +10,9 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 
+from fitcast.scheduler.forecast.common_work import corrected
 from fitcast.scheduler.forecast.draws import Groups
 from fitcast.scheduler.forecast.eta import forecast
-from fitcast.scheduler.forecast.shared_work import corrected
 from fitcast.scheduler.forecast.sweep_forecast import groups_of
 from fitcast.scheduler.plan.decisions import Decisions
 from fitcast.scheduler.plan.events import Event, FitKey, Reforecast

@@ -17,7 +17,7 @@ from fitcast.history.models import ModelRegistry
 from fitcast.history.record_cache import RecordCache
 from fitcast.history.records import Record
 from fitcast.history.store import HistoryStore
-from fitcast.sizing.judging import Loss, held_out, is_poisoned, loss, may_take_over
+from fitcast.sizing.judging import ForecastLoss, held_out, is_poisoned, loss, may_take_over
 from fitcast.sizing.learning.model import SizingModel
 from fitcast.sizing.learning.model_files import evidence, from_files, to_files
 from fitcast.version import __version__
@@ -32,8 +32,8 @@ class Verdict:
 
     new_records: int
     promoted: bool
-    challenger: Loss
-    champion: Loss
+    challenger: ForecastLoss
+    champion: ForecastLoss
     version: int | None = None  # in the registry, if it was promoted and could be kept
 
     def __str__(self) -> str:
@@ -125,7 +125,7 @@ class Learner:
                 known = list(self._records.values())
                 new = [r for r in known if self._is_new(r)]
             if not new:
-                nothing = Loss(0, 0.0, 0.0)
+                nothing = ForecastLoss(0, 0.0, 0.0)
                 return Verdict(new_records=0, promoted=False, challenger=nothing, champion=nothing)
             records = evidence(known)
             _, held = held_out(new)
@@ -181,7 +181,9 @@ class Learner:
         self._judged_until = max((record.ended_at for record in records), default=None)
         return True
 
-    def _keep(self, records: list[Record], challenger: Loss, champion: Loss) -> int | None:
+    def _keep(
+        self, records: list[Record], challenger: ForecastLoss, champion: ForecastLoss
+    ) -> int | None:
         if self._registry is None:
             return None
         metrics = {
