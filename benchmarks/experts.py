@@ -27,7 +27,7 @@ _MOST_LEVERAGE = 0.95  # a task that alone determines a line still tells a littl
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Seen:
+class TaskHistory:
     """What was seen of one task type, oldest first. All arrays have shape (tasks,)."""
 
     input_bytes: Array = field(default_factory=lambda: np.empty(0))
@@ -46,9 +46,9 @@ class Seen:
         peak_memory_bytes: float,
         runtime_s: float,
         most: int,
-    ) -> "Seen":
+    ) -> "TaskHistory":
         """Return this and one more task; of more than `most` the oldest are forgotten."""
-        return Seen(
+        return TaskHistory(
             np.append(self.input_bytes, input_bytes)[-most:],
             np.append(self.requested_bytes, requested_bytes)[-most:],
             np.append(self.peak_memory_bytes, peak_memory_bytes)[-most:],
@@ -65,7 +65,7 @@ class Forecasts:
     nearness: Places  # (tasks,): 0 for the task seen that is most like the one to come, 1, 2, …
 
 
-def forecasts(seen: Seen, input_bytes: float, requested_bytes: float) -> Forecasts:
+def forecasts(seen: TaskHistory, input_bytes: float, requested_bytes: float) -> Forecasts:
     """Ask every expert.
 
     Parameters

@@ -28,7 +28,7 @@ from fitcast.history.codec import read_parquet
 from fitcast.history.records import Outcome, Record, Request
 from fitcast.sizing.laws.families import FAMILIES
 from fitcast.sizing.laws.features import Described, describe
-from fitcast.sizing.laws.prior import Cost, constants, cost_of, law_name
+from fitcast.sizing.laws.prior import FitCost, constants, cost_of, law_name
 from fitcast.sizing.learning.quantities import Quantity, chance_variance, law_of
 
 Array = npt.NDArray[np.float64]
@@ -191,7 +191,7 @@ def _fit_law(law: str, fits: list[tuple[Described, Record]], found: dict[str, An
     found[law] = _filled(found[law], names, is_power, best.x)
 
 
-def _laws(fits: Sequence[tuple[Described, Record]], costs: Sequence[Cost]) -> Array:
+def _laws(fits: Sequence[tuple[Described, Record]], costs: Sequence[FitCost]) -> Array:
     pairs = list(zip(fits, costs, strict=True))
     runtime = [law_of(Quantity.RUNTIME, fit, cost).log_mean for (fit, _), cost in pairs]
     return np.array(runtime + [math.log(cost.memory_bytes) for cost in costs])

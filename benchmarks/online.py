@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from benchmarks.experts import Seen, forecasts
+from benchmarks.experts import TaskHistory, forecasts
 from fitcast.errors import InvalidInputError
 from fitcast.sizing.allocation import (
     Array,
@@ -75,7 +75,7 @@ class OnlineForecaster:
     """
 
     def __init__(self) -> None:
-        self._seen: dict[str, Seen] = {}
+        self._seen: dict[str, TaskHistory] = {}
         self._waste: dict[str, Array] = {}  # (half-lives,)
         self._requests_hold = True
         self._last: dict[Task, list[Scenarios]] = {}  # of tasks to come, until one ends
@@ -126,7 +126,7 @@ class OnlineForecaster:
             )
         if not (math.isfinite(runtime_s) and runtime_s >= 0.0):
             raise InvalidInputError(f"runtime_s is {runtime_s}; give one that isn't negative")
-        seen = self._seen.get(task.kind, Seen())
+        seen = self._seen.get(task.kind, TaskHistory())
         if len(seen) >= _LEAST_JUDGED:
             self._judge(task, seen, peak_memory_bytes, runtime_s)
         if task.requested_bytes is not None and peak_memory_bytes > task.requested_bytes:
@@ -146,7 +146,9 @@ class OnlineForecaster:
             return math.inf
         return task.requested_bytes
 
-    def _judge(self, task: Task, seen: Seen, peak_memory_bytes: float, runtime_s: float) -> None:
+    def _judge(
+        self, task: Task, seen: TaskHistory, peak_memory_bytes: float, runtime_s: float
+    ) -> None:
         """Score the half-lives by what each alone would have wasted on a task, as told before."""
         waste = np.zeros(len(HALF_LIVES))
         for place, view in enumerate(self._views(task)):
@@ -167,14 +169,14 @@ class OnlineForecaster:
 
     def _views(self, task: Task) -> list[Scenarios]:
         if task not in self._last:
-            seen = self._seen.get(task.kind, Seen())
+            seen = self._seen.get(task.kind, TaskHistory())
             if len(seen) < LEAST_SEEN:
                 self._last[task] = [self._borrowed(task, seen)]
             else:
                 self._last[task] = _views(seen, task, self._limit(task))
         return self._last[task]
 
-    def _borrowed(self, task: Task, own: Seen) -> Scenarios:
+    def _borrowed(self, task: Task, own: TaskHistory) -> Scenarios:
         """Ask the tasks of all types, as shares of what was requested for them."""
         requested = task.requested_bytes or 1.0
         others = [seen for kind, seen in self._seen.items() if kind != task.kind]
@@ -211,7 +213,7 @@ def _shares(waste: Array) -> Array:
     return result
 
 
-def _views(seen: Seen, task: Task, limit_bytes: float) -> list[Scenarios]:
+def _views(seen: TaskHistory, task: Task, limit_bytes: float) -> list[Scenarios]:
     n = len(seen)
     said = forecasts(seen, task.input_bytes, task.requested_bytes or 1.0)
     errors = np.log(seen.peak_memory_bytes) - said.left_out

@@ -86,7 +86,7 @@ class Score:
 
 
 @dataclass(frozen=True, slots=True)
-class Cost:
+class Wastage:
     """What one task cost."""
 
     wastage_byte_s: float
@@ -99,7 +99,7 @@ class Game:
     def __init__(self, known: Sequence[Play], played: Sequence[Play]) -> None:
         self._known, self._played = known, played
 
-    def play(self, forecaster: Forecaster) -> Iterator[Cost]:
+    def play(self, forecaster: Forecaster) -> Iterator[Wastage]:
         """Reveal what is known, then play task by task."""
         for play in self._known:
             _reveal(forecaster, play)
@@ -130,12 +130,12 @@ def _attempts(forecaster: Forecaster, task: Task) -> Iterator[float]:
             yield step
 
 
-def _cost(attempts: Iterable[float], truth: Truth) -> Cost:
+def _cost(attempts: Iterable[float], truth: Truth) -> Wastage:
     wasted = 0.0
     for failures, memory_bytes in enumerate(attempts):
         if memory_bytes >= truth.peak_memory_bytes:
             wasted += memory_bytes - truth.peak_memory_bytes
-            return Cost(wasted * truth.runtime_s, failures)
+            return Wastage(wasted * truth.runtime_s, failures)
         wasted += memory_bytes
     raise InvalidDataError("the attempts ended before the task was held")
 
@@ -207,16 +207,16 @@ def _plays(frame: pd.DataFrame) -> Iterator[Play]:
         )
 
 
-def play_trace(path: Path, order: str, seed: int) -> tuple[Score, dict[str, Cost]]:
+def play_trace(path: Path, order: str, seed: int) -> tuple[Score, dict[str, Wastage]]:
     """Play one trace; return its score, and the cost of every task type."""
     known, played = split(read_trace(path), order, seed)
-    costs: dict[str, list[Cost]] = defaultdict(list)
+    costs: dict[str, list[Wastage]] = defaultdict(list)
     start = time.perf_counter()
     for play, cost in zip(played, Game(known, played).play(OnlineForecaster()), strict=True):
         costs[play.task.kind].append(cost)
     taken_s = time.perf_counter() - start
     by_kind = {
-        kind: Cost(sum(c.wastage_byte_s for c in of_kind), sum(c.failures for c in of_kind))
+        kind: Wastage(sum(c.wastage_byte_s for c in of_kind), sum(c.failures for c in of_kind))
         for kind, of_kind in costs.items()
     }
     score = Score(

@@ -6,12 +6,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fitcast.errors import FitcastError, InvalidPoolError, InvalidSweepError
+from fitcast.errors import FitcastError, InvalidPoolError
 from fitcast.version import __version__
 
 if TYPE_CHECKING:
     from fitcast.scheduler.plan.pools import Pool
-    from fitcast.trainer.sweep.prepared import Sweep
 
 app = typer.Typer(
     help="Forecasts what every machine-learning fit needs, then runs the fits on Dask.",
@@ -62,9 +61,10 @@ def run(file: File) -> None:
 
     from fitcast.reports import print_accuracy, print_estimate, print_result
     from fitcast.scheduler.session.client import Client
+    from fitcast.sweep_file import read_sweep
 
     console = Console()
-    sweep = _sweep_of(file)
+    sweep = read_sweep(file)
     with Client() as client:
         print_estimate(console, client.estimate(sweep))
         workflow = client.submit(sweep)
@@ -95,9 +95,10 @@ def estimate(
 
     from fitcast.reports import print_estimate, print_what_if
     from fitcast.scheduler.session.client import Client
+    from fitcast.sweep_file import read_sweep
 
     pools = [_pool_of(one) for one in pool] if pool else None
-    sweep = _sweep_of(file)
+    sweep = read_sweep(file)
     console = Console()
     with Client() as client:
         forecast = client.estimate(sweep, pools=pools, probe=probe)
@@ -127,7 +128,7 @@ def train(
         typer.echo(f"back to version {rollback(models).version} of the sizing model")
         return
     folder = settings.ensure_home() / "records"
-    learner = Learner(store, folder, settings.tracking_uri, typer.echo, models)
+    learner = Learner(store, folder, typer.echo, models)
     verdict = learner.load()
     typer.echo(f"{verdict} ({learner.model().record_count:,} records in use)")
 
@@ -229,19 +230,6 @@ def _pool_of(written: str) -> "Pool":
             f"--pool {written!r} can't be read; write NAME:CPUS:GIB[:WORKERS[:PRICE_PER_HOUR]], "
             "for example big:8:32:4:0.40"
         ) from error
-
-
-def _sweep_of(file: Path) -> "Sweep":
-    import runpy
-
-    from fitcast.trainer.sweep.prepared import Sweep
-
-    if not file.is_file():
-        raise InvalidSweepError(f"there is no file {file}; give a Python file that defines `sweep`")
-    sweep = runpy.run_path(str(file), run_name="__fitcast__").get("sweep")
-    if not isinstance(sweep, Sweep):
-        raise InvalidSweepError(f"{file} doesn't define `sweep = fitcast.Sweep(...)`; add it")
-    return sweep
 
 
 def main() -> None:

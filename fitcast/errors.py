@@ -13,6 +13,7 @@ also ``ValueError``, so code written for scikit-learn catches them.
     │       └── FitTooLargeError    a fit that no pool can hold
     ├── SealError                   a sealed dataset that is damaged, swapped or not ours
     ├── HistoryError                the MLflow store can't be read or written
+    │   └── InvalidCursorError      a position to read on from that isn't one of this store
     ├── ModelError                  a stored sizing model can't be used
     ├── BackendError                workers can't be started or were lost for good
     │   ├── WorkerBrokenError       a worker that can run no fit any more; it is replaced
@@ -60,6 +61,10 @@ class SealError(FitcastError):
 
 class HistoryError(FitcastError):
     """The history can't be read or written."""
+
+
+class InvalidCursorError(HistoryError):
+    """A cursor isn't one of the store it was handed to; None reads everything."""
 
 
 class ModelError(FitcastError):

@@ -10,7 +10,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from fitcast.errors import HistoryError
+from fitcast.errors import InvalidCursorError
 
 OVERLAP_MS: Final = 15 * 60 * 1000
 """Clocks of machines may differ, and a save may take, so long without a workflow being missed."""
@@ -55,7 +55,7 @@ class Cursor:
 
         Raises
         ------
-        HistoryError
+        InvalidCursorError
             The text is no cursor, or one of another experiment.
         """
         if text is None:
@@ -69,11 +69,11 @@ class Cursor:
                 overlap_ms,
             )
         except (ValueError, KeyError, TypeError) as error:
-            raise HistoryError(
+            raise InvalidCursorError(
                 f"{text[:80]!r} is no cursor of an MLflow history; pass None to read everything"
             ) from error
         if cursor.experiment != experiment:
-            raise HistoryError(
+            raise InvalidCursorError(
                 f"The cursor belongs to the experiment {cursor.experiment!r}, not to "
                 f"{experiment!r}; pass None to read everything"
             )

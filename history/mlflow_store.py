@@ -13,6 +13,7 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -97,6 +98,13 @@ class MlflowHistory:
         self._experiment_id = ""
         self._runs: dict[str, _Runs] = {}  # of running workflows
         self._parents: dict[str, str] = {}  # workflow_id → run id, for addresses
+
+    @property
+    def source(self) -> str | None:
+        """The tracking URI and the experiment; see :attr:`HistoryStore.source`."""
+        with suppress(HistoryError):  # `prepare` says what is wrong with a URI
+            return f"{checked_uri(self.tracking_uri)} {self.experiment}"
+        return f"{self.tracking_uri} {self.experiment}"
 
     # -- getting ready ---------------------------------------------------------------------
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Protocol, runtime_checkable
 
-from fitcast.errors import HistoryError
+from fitcast.errors import InvalidCursorError
 from fitcast.history.records import ParamValue, Record
 
 
@@ -60,6 +60,14 @@ class WorkflowHistory:
 class HistoryStore(Protocol):
     """Keeps what workflows cost, and gives it back. Methods may be called from several threads."""
 
+    @property
+    def source(self) -> str | None:
+        """The store's identity: equal for two objects that read and write the same history.
+
+        It names what is kept on this machine on the store's behalf. None for a store that ends
+        with its process: then no cache of its records is kept, and no outbox.
+        """
+
     def prepare(self) -> None:
         """Make the store usable (schema, experiment); cheap when it already is.
 
@@ -100,7 +108,7 @@ class HistoryStore(Protocol):
         Raises
         ------
         HistoryError
-            The store can't be read, or the cursor isn't one of this store.
+            The store can't be read; `InvalidCursorError` if the cursor isn't one of this store.
         """
 
     def url(self, workflow_id: str) -> str | None:
@@ -123,6 +131,11 @@ class MemoryHistory:
         self._workflows: dict[str, WorkflowHistory] = {}
         self._ended: dict[str, int] = {}  # workflow_id → number of the save that ended it
         self._saves = 0
+
+    @property
+    def source(self) -> str | None:
+        """None: it ends with its process, so nothing is kept on disk for it."""
+        return None
 
     def prepare(self) -> None:
         """Do nothing: memory is always ready."""
@@ -150,8 +163,8 @@ class MemoryHistory:
         """Return what is new since ``cursor``; see :meth:`HistoryStore.read`."""
         try:
             seen = int(cursor or 0)
-        except ValueError as error:
-            raise HistoryError(
+        except (TypeError, ValueError) as error:
+            raise InvalidCursorError(
                 f"{cursor!r} is no cursor of this history; pass None to read everything"
             ) from error
         with self._lock:

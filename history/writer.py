@@ -43,7 +43,8 @@ class HistoryWriter:
     store
         Where the history is kept.
     outbox_dir
-        Folder of the outbox; shared by all processes of a user.
+        Folder of the outbox; shared by all processes of a user. Unused for a store without a
+        ``source``.
     on_trouble
         Called, from any thread, with a message for the user when something can't be stored: once
         per outage, not per record.
@@ -63,7 +64,8 @@ class HistoryWriter:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._store = store
-        self._outbox = Outbox(Path(outbox_dir))
+        # What a store that ends with the process hasn't got yet needs no place on disk
+        self._outbox = None if store.source is None else Outbox(Path(outbox_dir))
         self._on_trouble = on_trouble
         self._save_every_s = save_every_s
         self._clock = clock
@@ -189,7 +191,7 @@ class HistoryWriter:
             self._changed.notify_all()
         self._thread.join(max(0.5, until - self._clock()))
         # A thread that hangs in the network still owns its files: the lock goes with the process
-        if not self._thread.is_alive():
+        if self._outbox is not None and not self._thread.is_alive():
             self._outbox.close()
 
     # -- within the lock -------------------------------------------------------------------
@@ -214,6 +216,8 @@ class HistoryWriter:
         return entry
 
     def _to_disk(self, entry: Pending, line: bytes) -> None:
+        if self._outbox is None:
+            return
         try:
             if entry.file is None:
                 entry.write_whole(self._outbox.open_file(entry.run.workflow_id))
@@ -223,7 +227,7 @@ class HistoryWriter:
             self._disk_is_in_trouble(error)
 
     def _disk_is_in_trouble(self, error: OSError) -> None:
-        if not self._disk_trouble:
+        if self._outbox is not None and not self._disk_trouble:
             self._disk_trouble = True
             self._tell(
                 f"The outbox {self._outbox.folder} can't be written ({error.strerror or error}). "
@@ -263,10 +267,13 @@ class HistoryWriter:
                 if not self._save(entry):
                     break
             self._sync_files()
-            self._outbox.tidy()
+            if self._outbox is not None:
+                self._outbox.tidy()
 
     def _take_over(self) -> None:
         """Bring in what an earlier process could not store."""
+        if self._outbox is None:
+            return
         for file, workflow in self._outbox.left_behind():
             end = workflow.end
             if end is None:
@@ -356,13 +363,16 @@ class HistoryWriter:
             self._retry_at = self._clock() + self._retry_s
             self._retry_s = min(_LAST_RETRY_S, 2 * self._retry_s)
         if not told:
+            place = "memory" if self._outbox is None else self._outbox.folder
             self._tell(
-                f"{message.rstrip('.')}. The sweep goes on; its records are kept in "
-                f"{self._outbox.folder} and sent later."
+                f"{message.rstrip('.')}. The sweep goes on; its records are kept in {place} and "
+                "sent later."
             )
         return False
 
     def _sync_files(self) -> None:
+        if self._outbox is None:
+            return
         with self._changed:
             entries = list(self._entries.values())
         try:

@@ -22,7 +22,7 @@ _POISONED = 0.7  # how much worse than the laws alone a stored model may be, in 
 
 
 @dataclass(frozen=True, slots=True)
-class Loss:
+class ForecastLoss:
     """How far a model's quantiles are off, in natural logarithms; smaller is better.
 
     The pinball loss, averaged over fits and quantiles: it is least for the true quantiles, so it
@@ -47,7 +47,7 @@ def held_out(new: Sequence[Record]) -> tuple[list[Record], list[Record]]:
     return in_order[:-count], in_order[-count:]
 
 
-def loss(model: SizingModel, records: Sequence[Record]) -> Loss:
+def loss(model: SizingModel, records: Sequence[Record]) -> ForecastLoss:
     """Return a model's loss on fits that succeeded; zero fits, zero loss.
 
     Parameters
@@ -71,10 +71,10 @@ def loss(model: SizingModel, records: Sequence[Record]) -> Loss:
             runtime, memory = runtime + of_runtime, memory + of_memory
             each.append(of_runtime + of_memory)
     count = max(1, len(done))
-    return Loss(len(done), runtime / count, memory / count, tuple(each))
+    return ForecastLoss(len(done), runtime / count, memory / count, tuple(each))
 
 
-def may_take_over(challenger: Loss, champion: Loss) -> bool:
+def may_take_over(challenger: ForecastLoss, champion: ForecastLoss) -> bool:
     """Tell whether a challenger should take over: unless it is worse by more than chance.
 
     It knows more than the champion, so where the two can't be told apart it goes on. They can if

@@ -14,11 +14,19 @@ import pandas as pd
 
 from fitcast.errors import FitTooLargeError
 from fitcast.history.records import Estimate
+from fitcast.scheduler.forecast.common_work import common_work
 from fitcast.scheduler.forecast.draws import Groups
 from fitcast.scheduler.forecast.eta import Eta, forecast, plan_for
-from fitcast.scheduler.forecast.shared_work import shared_work
 from fitcast.scheduler.forecast.tables import forecast_cells
-from fitcast.scheduler.forecast.what_if import MANY_FITS, Asked, Choice, Cost, Wish, curve, table
+from fitcast.scheduler.forecast.what_if import (
+    MANY_FITS,
+    Asked,
+    Choice,
+    SweepCost,
+    Wish,
+    curve,
+    table,
+)
 from fitcast.scheduler.plan.events import FitKey, Submitted
 from fitcast.scheduler.plan.pools import Pool, WorkerSize, planned_workers
 from fitcast.scheduler.plan.simulator import SimulatedBackend
@@ -54,7 +62,7 @@ class SweepEstimate:
         When it would be done, submitted now to idle workers.
     sequential_s : float
         How long the fits would take one after the other, in seconds.
-    cost : Cost or None
+    cost : SweepCost or None
         What the workers cost from now to the end of the workflow, and which share of that its
         fits use; None unless every pool has a price.
     pools : tuple of Pool
@@ -64,7 +72,7 @@ class SweepEstimate:
     fits: pd.DataFrame
     eta: Eta
     sequential_s: float
-    cost: Cost | None
+    cost: SweepCost | None
     pools: tuple[Pool, ...]
     _forecast: "SweepForecast" = field(repr=False)
     _ready_in_s: float = field(default=0.0, repr=False)
@@ -198,7 +206,7 @@ class SweepForecast:
             dataset_bytes=prepared.dataset_bytes,
             folds={fit.fit_id: fit.fold for fit in prepared.fits},
             candidates={fit.fit_id: fit.candidate.index for fit in prepared.fits},
-            shared=shared_work(prepared, self.estimates),
+            shared=common_work(prepared, self.estimates),
             process_start_s=self.process_start_s,
             memory_bytes=prepared.sweep.memory_bytes,
             deadline_s=prepared.sweep.deadline_s,
@@ -283,7 +291,7 @@ class SweepForecast:
             )
         fits = pd.DataFrame(rows)
         final_s = 0.0 if self.final is None else self.final.runtime_s_p50
-        cost = Cost.of(pools, eta)
+        cost = SweepCost.of(pools, eta)
         if cost is not None:
             cost = replace(cost, used_p50=self._used(pools, placed))
         sequential_s = float(fits["runtime_s_p50"].sum()) + final_s

@@ -35,7 +35,7 @@ do is idle."""
 
 
 @dataclass(frozen=True, slots=True)
-class Cost:
+class SweepCost:
     """What a sweep costs, in the currency of its pools' prices.
 
     Attributes
@@ -53,7 +53,7 @@ class Cost:
     used_p50: float = math.nan
 
     @classmethod
-    def of(cls, pools: Iterable[Pool], eta: Eta) -> "Cost | None":
+    def of(cls, pools: Iterable[Pool], eta: Eta) -> "SweepCost | None":
         """Return what pools cost until then; None unless every pool has a price."""
         price = price_per_hour(pools)
         if price is None:
@@ -67,7 +67,7 @@ class Choice:
 
     pools: tuple[Pool, ...]
     eta: Eta
-    cost: Cost | None
+    cost: SweepCost | None
     busy_share: float  # of the cores' time
     given: bool = False  # they are those of the estimate
 
@@ -238,7 +238,7 @@ def _grown(
         eta = asked.eta if times == given else eta_on(planned_workers(pools))
         cpus = sum(pool.cpus * pool.workers for pool in pools)
         busy = min(1.0, asked.work_s / max(cpus * eta.p50_s, 1e-9))
-        yield Choice(pools, eta, Cost.of(pools, eta), busy, times == given)
+        yield Choice(pools, eta, SweepCost.of(pools, eta), busy, times == given)
         ends[times] = eta.p50_s
         half = max((n for n in ends if n <= times / 2), default=0)
         helped = not half or eta.p50_s <= (1.0 - LEAST_HELP) * ends[half]
@@ -268,7 +268,7 @@ def table(choices: Sequence[Choice], wish: Wish) -> pd.DataFrame:
     best = wish.best(choices)
     rows = []
     for one in choices:
-        cost = one.cost or Cost(math.nan, math.nan, math.nan)
+        cost = one.cost or SweepCost(math.nan, math.nan, math.nan)
         rows.append(
             {
                 "choice": str(one),

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from fitcast.history.records import Record
 from fitcast.scheduler.forecast.draws import Groups
 from fitcast.scheduler.forecast.eta import Eta, forecast
-from fitcast.scheduler.forecast.shared_work import corrected
+from fitcast.scheduler.forecast.common_work import corrected
 from fitcast.scheduler.forecast.sweep_forecast import groups_of
 from fitcast.scheduler.plan.decisions import Decisions
 from fitcast.scheduler.plan.events import FitKey, Reforecast

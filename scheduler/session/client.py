@@ -73,7 +73,6 @@ class Client:
             backend or backend_of_settings(),
             folder,
             store,
-            self.tracking_uri,
             MlflowModels(store) if isinstance(store, MlflowHistory) else None,
             is_new=database is not None and not database.exists(),
             checked=settings.check_plan,

@@ -49,8 +49,6 @@ class Engine:
         Folder for what is kept.
     store : HistoryStore
         The history.
-    source : str
-        Names the store; what is read from another is kept apart.
     registry : ModelRegistry, optional
         Where sizing models are kept.
     is_new : bool
@@ -64,7 +62,6 @@ class Engine:
         backend: Backend,
         home: Path,
         store: HistoryStore,
-        source: str,
         registry: ModelRegistry | None,
         *,
         is_new: bool,
@@ -79,7 +76,7 @@ class Engine:
         self._runs: dict[str, Run] = {}
         self._keys = Lease(memory_root())
         self._sealed = Lease(home / "datasets")
-        self._learner = Learner(store, home / "records", source, self._tell, registry)
+        self._learner = Learner(store, home / "records", self._tell, registry)
         if is_new:
             self._learner.expect_nothing()
         self._writer = HistoryWriter(store, home / "outbox", on_trouble=self._tell)

@@ -5,8 +5,6 @@ Records of this session count at once, before they have reached the store. A new
 unless it forecasts the newest records, held out from it, worse than the one in use does.
 """
 
-import hashlib
-import json
 import threading
 import warnings
 from collections.abc import Callable, Iterable
@@ -15,11 +13,11 @@ from datetime import datetime
 from pathlib import Path
 
 from fitcast.errors import HistoryError, ModelError
-from fitcast.history.codec import read_parquet, write_parquet
 from fitcast.history.models import ModelRegistry
+from fitcast.history.record_cache import RecordCache
 from fitcast.history.records import Record
 from fitcast.history.store import HistoryStore
-from fitcast.sizing.judging import Loss, held_out, is_poisoned, loss, may_take_over
+from fitcast.sizing.judging import ForecastLoss, held_out, is_poisoned, loss, may_take_over
 from fitcast.sizing.learning.model import SizingModel
 from fitcast.sizing.learning.model_files import evidence, from_files, to_files
 from fitcast.version import __version__
@@ -34,8 +32,8 @@ class Verdict:
 
     new_records: int
     promoted: bool
-    challenger: Loss
-    champion: Loss
+    challenger: ForecastLoss
+    champion: ForecastLoss
     version: int | None = None  # in the registry, if it was promoted and could be kept
 
     def __str__(self) -> str:
@@ -61,11 +59,9 @@ class Learner:
     store : HistoryStore
         Where earlier records come from.
     cache_dir : Path
-        Where they are kept between sessions.
-    source : str
-        Names the store; another store has another cache.
+        Where they are kept between sessions, per store.
     on_trouble : callable
-        Told, once, when the history can't be read.
+        Called once with a message for the user when the history can't be read.
     registry : ModelRegistry, optional
         Where models are kept; None to keep none.
     """
@@ -74,15 +70,11 @@ class Learner:
         self,
         store: HistoryStore,
         cache_dir: Path,
-        source: str,
         on_trouble: Callable[[str], None],
         registry: ModelRegistry | None = None,
     ) -> None:
-        digest = hashlib.blake2b(source.encode(), digest_size=8).hexdigest()
-        self._store = store
+        self._cache = RecordCache(cache_dir, store)
         self._registry = registry
-        self._parquet = cache_dir / f"{digest}.parquet"
-        self._cursor_file = cache_dir / f"{digest}.json"
         self._cursor: str | None = None
         self._on_trouble = on_trouble
         self._lock = threading.Lock()
@@ -105,16 +97,15 @@ class Learner:
         try:
             if self._take_champion():
                 self._ready.set()
-            self._cursor = self._load_cache()
-            try:
-                new, after = self._store.read(self._cursor)
-            except HistoryError as error:
-                self._on_trouble(f"the history can't be read, forecasts use what is kept: {error}")
-                new, after = [], self._cursor or ""
-            self.add(new)
-            if new:
-                self._cursor = after
-                self._save_cache(after)
+            reading = self._cache.read()
+            self._cursor = reading.cursor
+            if reading.error is not None:
+                self._on_trouble(
+                    f"the history can't be read, forecasts use what is kept: {reading.error}"
+                )
+            self.add([*reading.kept, *reading.new])
+            if reading.new and self._cursor is not None:
+                self._save_cache(self._cursor)
             return self.train()
         finally:
             self._ready.set()
@@ -134,7 +125,7 @@ class Learner:
                 known = list(self._records.values())
                 new = [r for r in known if self._is_new(r)]
             if not new:
-                nothing = Loss(0, 0.0, 0.0)
+                nothing = ForecastLoss(0, 0.0, 0.0)
                 return Verdict(new_records=0, promoted=False, challenger=nothing, champion=nothing)
             records = evidence(known)
             _, held = held_out(new)
@@ -190,7 +181,9 @@ class Learner:
         self._judged_until = max((record.ended_at for record in records), default=None)
         return True
 
-    def _keep(self, records: list[Record], challenger: Loss, champion: Loss) -> int | None:
+    def _keep(
+        self, records: list[Record], challenger: ForecastLoss, champion: ForecastLoss
+    ) -> int | None:
         if self._registry is None:
             return None
         metrics = {
@@ -216,25 +209,10 @@ class Learner:
 
     # -- the cache -------------------------------------------------------------------------------
 
-    def _load_cache(self) -> str | None:
-        if not (self._parquet.exists() and self._cursor_file.exists()):
-            return None
-        try:
-            cursor: str = json.loads(self._cursor_file.read_text(encoding="utf-8"))["cursor"]
-            self.add(read_parquet(self._parquet))
-        except Exception as error:  # whatever is wrong with a cache, the store has it all
-            warnings.warn(f"the kept history is unreadable and is read anew: {error}", stacklevel=2)
-            return None
-        return cursor
-
     def _save_cache(self, cursor: str) -> None:
         with self._lock:
             records = list(self._records.values())
         try:
-            self._parquet.parent.mkdir(parents=True, exist_ok=True)
-            partial = self._parquet.with_suffix(".partial")
-            write_parquet(records, partial)
-            partial.replace(self._parquet)
-            self._cursor_file.write_text(json.dumps({"cursor": cursor}), encoding="utf-8")
+            self._cache.save(records, cursor)
         except OSError as error:
             self._on_trouble(f"the history read can't be kept for the next session: {error}")

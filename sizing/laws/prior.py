@@ -37,7 +37,7 @@ _KNOWN_STEPS = frozenset(
 
 
 @dataclass(frozen=True, slots=True)
-class Cost:
+class FitCost:
     """What the law of a family says of one fit."""
 
     work_s: float  # at one thread, without starting the process
@@ -116,7 +116,7 @@ def law_name(fit: Described) -> str:
     return fit.family.name
 
 
-def cost_of(fit: Described, given: Mapping[str, Any] | None = None) -> Cost:
+def cost_of(fit: Described, given: Mapping[str, Any] | None = None) -> FitCost:
     """Return what the law of its family says of a fit.
 
     Parameters
@@ -142,7 +142,7 @@ def cost_of(fit: Described, given: Mapping[str, Any] | None = None) -> Cost:
     own_share = own["threads_share"] if fit.threads > 1 else 1.0
     # Touched pages of the mapped data count as the process's own.
     memory = work.memory_bytes + steps_bytes + process["own_bytes"] * own_share + fit.data_bytes
-    return Cost(
+    return FitCost(
         work_s=between(total_s, 1e-5, math.exp(MAX_LOG_S)),
         process_s=process["start_s"],
         memory_bytes=between(memory, 1e5, math.exp(MAX_LOG)),

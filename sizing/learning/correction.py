@@ -13,12 +13,12 @@ import numpy as np
 
 from fitcast.history.records import Estimate, Outcome, Record, Request
 from fitcast.sizing.laws.features import Described, describe
-from fitcast.sizing.laws.prior import Cost, cost_of
+from fitcast.sizing.laws.prior import FitCost, cost_of
 from fitcast.sizing.learning.failing import Failures
 from fitcast.sizing.learning.forecast import Normal, estimate_of
 from fitcast.sizing.learning.gaussian_process import at_least, posterior
-from fitcast.sizing.learning.groups import Seen, seen_in
-from fitcast.sizing.learning.model import LaidOut, SizingModel, dataset_code
+from fitcast.sizing.learning.groups import Observation, observation_of
+from fitcast.sizing.learning.model import ModelInputs, SizingModel, dataset_code
 from fitcast.sizing.learning.points import Array
 from fitcast.sizing.learning.quantities import Quantity, chance_variance
 
@@ -63,7 +63,7 @@ class _Block:
     """Places that learn from each other."""
 
     fits: list[Described]
-    costs: list[Cost]
+    costs: list[FitCost]
     runtime: _Joint
     memory: _Joint
     algorithms: list[str]
@@ -126,27 +126,29 @@ class SweepCorrection:
         place = self._place.get(fit_id)
         if place is None:
             return
-        seen = seen_in(record)
+        observed = observation_of(record)
         if record.outcome in (Outcome.SUCCEEDED, Outcome.FAILED):
             self._waiting.pop(fit_id, None)
-        if seen == Seen():
+        if observed == Observation():
             return
         number, row = self._where[place]
         block = self._blocks[number]
-        if seen.failed is not None:
-            self._failures_of(place[0], own=True).see(block.fits[row].params, failed=seen.failed)
-        if not seen.failed:
+        if observed.failed is not None:
+            self._failures_of(place[0], own=True).see(
+                block.fits[row].params, failed=observed.failed
+            )
+        if not observed.failed:
             self._records[place[0]] += 1
-        if seen.log_runtime is not None:
-            block.runtime.see(row, seen.log_runtime)
-        if seen.log_memory is not None:
-            block.memory.see(row, seen.log_memory)
-        if seen.log_runtime_least is not None:
-            block.runtime.see(row, seen.log_runtime_least, at_least_only=True)
-        if seen.log_memory_least is not None:
-            block.memory.see(row, seen.log_memory_least, at_least_only=True)
-        if seen.base_memory_bytes is not None and len(self._bases) < 256:
-            self._bases.append(seen.base_memory_bytes)
+        if observed.log_runtime is not None:
+            block.runtime.see(row, observed.log_runtime)
+        if observed.log_memory is not None:
+            block.memory.see(row, observed.log_memory)
+        if observed.log_runtime_least is not None:
+            block.runtime.see(row, observed.log_runtime_least, at_least_only=True)
+        if observed.log_memory_least is not None:
+            block.memory.see(row, observed.log_memory_least, at_least_only=True)
+        if observed.base_memory_bytes is not None and len(self._bases) < 256:
+            self._bases.append(observed.base_memory_bytes)
         self._made.pop(number, None)
 
     def estimates(self) -> dict[str, Estimate]:
@@ -214,34 +216,37 @@ def _block(model: SizingModel, fits: list[Described], dataset: int) -> _Block:
     rows_of: dict[str, list[int]] = {}
     for row, fit in enumerate(fits):
         rows_of.setdefault(fit.kind, []).append(row)
-    laid = [
-        (rows, model.laid_out([fits[row] for row in rows], [costs[row] for row in rows], dataset))
+    inputs = [
+        (
+            rows,
+            model.model_inputs([fits[row] for row in rows], [costs[row] for row in rows], dataset),
+        )
         for rows in rows_of.values()
     ]
     runtime, memory = (
-        _joint(quantity, algorithms, [(rows, each[quantity]) for rows, each in laid])
+        _joint(quantity, algorithms, [(rows, each[quantity]) for rows, each in inputs])
         for quantity in Quantity
     )
     return _Block(fits, costs, runtime, memory, algorithms)
 
 
 def _joint(
-    quantity: Quantity, algorithms: list[str], several: list[tuple[list[int], LaidOut]]
+    quantity: Quantity, algorithms: list[str], several: list[tuple[list[int], ModelInputs]]
 ) -> _Joint:
     n = len(algorithms)
     mean, covariance = np.zeros(n), np.zeros((n, n))
     fit_sd = [0.0] * n
     run, unseen, machine = math.inf, np.zeros(n, dtype=bool), math.inf
-    for rows, laid in several:
+    for rows, inputs in several:
         mean[rows], covariance[np.ix_(rows, rows)] = posterior(
-            laid.learned, laid.points, laid.scales
+            inputs.learned, inputs.points, inputs.scales
         )
-        stretch = 1.0 if laid.learned is None else laid.learned.stretch
-        run = min(run, (laid.scales.run * stretch) ** 2)
-        machine = min(machine, laid.scales.machine**2)
-        unseen[rows] = laid.learned is None
+        stretch = 1.0 if inputs.learned is None else inputs.learned.stretch
+        run = min(run, (inputs.scales.run * stretch) ** 2)
+        machine = min(machine, inputs.scales.machine**2)
+        unseen[rows] = inputs.learned is None
         for row in rows:
-            fit_sd[row] = laid.fit_sd
+            fit_sd[row] = inputs.fit_sd
     # The run is shared by all algorithms; the machine by those that weren't seen on it.
     algorithm = np.array([hash(kind) for kind in algorithms])
     apart = algorithm[:, None] != algorithm[None, :]

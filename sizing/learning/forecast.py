@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from fitcast.history.records import Estimate
 from fitcast.sizing.laws.features import Described
-from fitcast.sizing.laws.prior import MAX_LOG, MAX_LOG_S, Cost
+from fitcast.sizing.laws.prior import MAX_LOG, MAX_LOG_S, FitCost
 
 Z90 = 1.2815515655446004
 Z95 = 1.6448536269514722
@@ -38,7 +38,7 @@ def estimate_of(
     base_memory_bytes: float,
     failure: float,
     like_records: int,
-    cost: Cost,
+    cost: FitCost,
 ) -> Estimate:
     """Put the forecast for one fit together."""
     mean = min(max(runtime.mean, -12.0), MAX_LOG_S)

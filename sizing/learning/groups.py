@@ -20,7 +20,7 @@ _OUTLIER = 0.7  # of a logarithm, beyond which a fold was disturbed
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class Observation:
     """What one attempt tells; logarithms of bytes and of seconds on the reference machine."""
 
     log_runtime: float | None = None
@@ -49,18 +49,18 @@ class Group:
         """Variance of the logarithm of runtime that all values of the group share."""
         return IMPORTED_SD**2 if self.imported else 0.0
 
-    def having(self, seen: Seen) -> "Group":
+    def having(self, observed: Observation) -> "Group":
         """Return the group with one more attempt."""
         return replace(
             self,
-            log_runtimes=_appended(self.log_runtimes, seen.log_runtime),
-            log_memories=_appended(self.log_memories, seen.log_memory),
-            log_runtime_least=_larger(self.log_runtime_least, seen.log_runtime_least),
-            log_memory_least=_larger(self.log_memory_least, seen.log_memory_least),
+            log_runtimes=_appended(self.log_runtimes, observed.log_runtime),
+            log_memories=_appended(self.log_memories, observed.log_memory),
+            log_runtime_least=_larger(self.log_runtime_least, observed.log_runtime_least),
+            log_memory_least=_larger(self.log_memory_least, observed.log_memory_least),
         )
 
 
-def seen_in(record: Record) -> Seen:
+def observation_of(record: Record) -> Observation:
     """Return what a record tells.
 
     A lost worker and a cancelled attempt tell nothing. One killed at its memory limit or its
@@ -72,7 +72,7 @@ def seen_in(record: Record) -> Seen:
     base_known = float(base) if base > 0 else None
     if record.outcome is Outcome.SUCCEEDED:
         above = record.peak_memory_bytes - max(base, 0)
-        return Seen(
+        return Observation(
             log_runtime=_log(record.runtime_alone_s, log_speed),
             log_memory=_log(max(above, 1e5)) if record.peak_memory_bytes > 0 else None,
             base_memory_bytes=base_known,
@@ -80,13 +80,15 @@ def seen_in(record: Record) -> Seen:
         )
     if record.outcome is Outcome.OUT_OF_MEMORY:
         reached = (record.peak_memory_bytes or record.memory_limit_bytes) - max(base, 0)
-        return Seen(log_memory_least=_log(reached), base_memory_bytes=base_known)
+        return Observation(log_memory_least=_log(reached), base_memory_bytes=base_known)
     if record.outcome is Outcome.OUT_OF_TIME:
         reached_s = max(record.runtime_s, record.deadline_s or 0.0)
-        return Seen(log_runtime_least=_log(reached_s, log_speed), base_memory_bytes=base_known)
+        return Observation(
+            log_runtime_least=_log(reached_s, log_speed), base_memory_bytes=base_known
+        )
     if record.outcome is Outcome.FAILED:
-        return Seen(base_memory_bytes=base_known, failed=True)
-    return Seen()
+        return Observation(base_memory_bytes=base_known, failed=True)
+    return Observation()
 
 
 def log_speed_of(machine_speed: float) -> float:

@@ -13,7 +13,7 @@ import numpy as np
 
 from fitcast.history.records import Estimate, Record, Request
 from fitcast.sizing.laws.features import Described, code_of, describe
-from fitcast.sizing.laws.prior import Cost, base_memory_bytes, cost_of
+from fitcast.sizing.laws.prior import FitCost, base_memory_bytes, cost_of
 from fitcast.sizing.learning.failing import Failures
 from fitcast.sizing.learning.forecast import Normal, estimate_of
 from fitcast.sizing.learning.gaussian_process import (
@@ -23,7 +23,7 @@ from fitcast.sizing.learning.gaussian_process import (
     learn,
     posterior_shared,
 )
-from fitcast.sizing.learning.groups import Group, Seen, log_speed_of, seen_in, typical
+from fitcast.sizing.learning.groups import Group, Observation, log_speed_of, observation_of, typical
 from fitcast.sizing.learning.points import (
     FRESH,
     Array,
@@ -74,7 +74,7 @@ class AlgorithmModel:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class LaidOut:
+class ModelInputs:
     """Fits of one algorithm beside what was learned of it."""
 
     learned: Learned | None
@@ -172,15 +172,15 @@ class SizingModel:
         new = {r.record_id: r for r in records if r.record_id not in self._record_ids}
         if not new:
             return self
-        by_kind: dict[str, list[tuple[Record, Described, Seen]]] = {}
+        by_kind: dict[str, list[tuple[Record, Described, Observation]]] = {}
         bases = list(self._bases)
         for record in sorted(new.values(), key=lambda r: (r.ended_at.timestamp(), r.record_id)):
-            seen = seen_in(record)
-            if seen.base_memory_bytes is not None:
-                bases.append(seen.base_memory_bytes)
-            if seen != Seen():
+            observed = observation_of(record)
+            if observed.base_memory_bytes is not None:
+                bases.append(observed.base_memory_bytes)
+            if observed != Observation():
                 fit = describe(record.request)
-                by_kind.setdefault(fit.kind, []).append((record, fit, seen))
+                by_kind.setdefault(fit.kind, []).append((record, fit, observed))
         algorithms = dict(self._algorithms)
         for name, told_of in by_kind.items():
             algorithms[name] = _trained(self.algorithm(name), told_of)
@@ -219,9 +219,9 @@ class SizingModel:
                 made[fit.kind, fit.key] = estimate
         return [made[fit.kind, fit.key] for fit in fits]
 
-    def laid_out(
-        self, fits: Sequence[Described], costs: Sequence[Cost], dataset: int
-    ) -> dict[Quantity, LaidOut]:
+    def model_inputs(
+        self, fits: Sequence[Described], costs: Sequence[FitCost], dataset: int
+    ) -> dict[Quantity, ModelInputs]:
         """Lay fits of one algorithm out beside what was learned of it."""
         vocabulary = self.algorithm(fits[0].kind).vocabulary.extended(fits)
         n = len(fits)
@@ -232,18 +232,18 @@ class SizingModel:
             run=np.full(n, FRESH, dtype=np.int64),
         )
         return {
-            quantity: self._laid_out(quantity, fits, costs, places, vocabulary)
+            quantity: self._model_inputs(quantity, fits, costs, places, vocabulary)
             for quantity in Quantity
         }
 
-    def _laid_out(
+    def _model_inputs(
         self,
         quantity: Quantity,
         fits: Sequence[Described],
-        costs: Sequence[Cost],
+        costs: Sequence[FitCost],
         places: Places,
         vocabulary: Vocabulary,
-    ) -> LaidOut:
+    ) -> ModelInputs:
         known = self.algorithm(fits[0].kind).quantity(quantity)
         points = points_at(
             quantity, fits, costs, places, shift=self.shift_for(quantity, fits[0].kind)
@@ -255,21 +255,21 @@ class SizingModel:
         if learned is None and self.machine_speed > 0.0 and quantity is Quantity.RUNTIME:
             scales = replace(scales, machine=min(scales.machine, KNOWN_MACHINE_SD))
         fit_sd = scales.fit if known.fit_sd is None else known.fit_sd
-        return LaidOut(learned, points, scales, fit_sd)
+        return ModelInputs(learned, points, scales, fit_sd)
 
     def _estimate(self, fits: Sequence[Described], dataset: int) -> list[Estimate]:
         model = self.algorithm(fits[0].kind)
         costs = [cost_of(fit) for fit in fits]
         normals: dict[Quantity, list[Normal]] = {}
-        for quantity, laid in self.laid_out(fits, costs, dataset).items():
+        for quantity, inputs in self.model_inputs(fits, costs, dataset).items():
             faster = self.log_speed if quantity is Quantity.RUNTIME else 0.0
-            mean, variance, shared = posterior_shared(laid.learned, laid.points, laid.scales)
+            mean, variance, shared = posterior_shared(inputs.learned, inputs.points, inputs.scales)
             normals[quantity] = [
                 Normal(
                     mean=m - faster,
                     shared=s,
                     own=v - s,
-                    chance=chance_variance(quantity, laid.fit_sd, m),
+                    chance=chance_variance(quantity, inputs.fit_sd, m),
                 )
                 for m, v, s in zip(mean.tolist(), variance.tolist(), shared.tolist(), strict=True)
             ]
@@ -296,15 +296,15 @@ def dataset_code(dataset: str | None) -> int:
 
 
 def _trained(
-    before: AlgorithmModel, told: Sequence[tuple[Record, Described, Seen]]
+    before: AlgorithmModel, told: Sequence[tuple[Record, Described, Observation]]
 ) -> AlgorithmModel:
     groups = dict(before.groups)
     failures = before.failures.copy()
     records = before.records
-    for record, fit, seen in told:
-        if seen.failed is not None:
-            failures.see(fit.params, failed=seen.failed)
-        if seen.failed:
+    for record, fit, observed in told:
+        if observed.failed is not None:
+            failures.see(fit.params, failed=observed.failed)
+        if observed.failed:
             continue
         records += 1
         dataset, run = dataset_code(record.dataset), code_of(record.workflow_id) or 1
@@ -312,7 +312,7 @@ def _trained(
         group = groups.pop(key, None) or Group(
             fit=fit, dataset=dataset, run=run, imported=record.imported
         )
-        groups[key] = group.having(seen)  # popped first: the newest stand last
+        groups[key] = group.having(observed)  # popped first: the newest stand last
     groups = dict(list(groups.items())[-_MAX_KEPT:])
     chosen = _chosen(list(groups.values()))
     vocabulary = Vocabulary().extended([group.fit for group in chosen])

@@ -171,10 +171,10 @@ def places_of(
     words = np.zeros((n, len(vocabulary.word_columns)))
     rows: dict[int, tuple[Array, Array]] = {}
     for i, fit in enumerate(fits):
-        laid = rows.get(fit.params.key)
-        if laid is None:
-            laid = rows[fit.params.key] = _lay_out(fit, vocabulary)
-        numbers[i], words[i] = laid
+        encoded = rows.get(fit.params.key)
+        if encoded is None:
+            encoded = rows[fit.params.key] = _encoded(fit, vocabulary)
+        numbers[i], words[i] = encoded
         shape[i] = _shape_of(fit)
     candidate = np.array([fit.key for fit in fits], dtype=np.int64)
     return Places(shape, numbers, words, dataset, candidate, run)
@@ -203,7 +203,7 @@ def _shape_of(fit: Described) -> tuple[float, ...]:
     )
 
 
-def _lay_out(fit: Described, vocabulary: Vocabulary) -> tuple[Array, Array]:
+def _encoded(fit: Described, vocabulary: Vocabulary) -> tuple[Array, Array]:
     numbers = np.zeros(len(vocabulary.number_columns))
     words = np.zeros(len(vocabulary.word_columns))
     for name, column in vocabulary.number_columns.items():

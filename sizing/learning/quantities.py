@@ -12,7 +12,7 @@ from enum import StrEnum
 import numpy as np
 
 from fitcast.sizing.laws.features import Described
-from fitcast.sizing.laws.prior import Cost, own_memory_bytes, spread_of
+from fitcast.sizing.laws.prior import FitCost, own_memory_bytes, spread_of
 from fitcast.sizing.learning.gaussian_process import Scales
 from fitcast.sizing.learning.points import Array, Places, Points
 
@@ -38,7 +38,7 @@ class Law:
     share: float
 
 
-def law_of(quantity: Quantity, fit: Described, cost: Cost) -> Law:
+def law_of(quantity: Quantity, fit: Described, cost: FitCost) -> Law:
     """Return the logarithm of what the law says, in seconds or bytes, and the work's share."""
     if quantity is Quantity.RUNTIME:
         total = cost.runtime_s(fit.threads)
@@ -96,7 +96,7 @@ def chance_variance(quantity: Quantity, fit_sd: float, log_mean: float) -> float
 def points_at(
     quantity: Quantity,
     fits: Sequence[Described],
-    costs: Sequence[Cost],
+    costs: Sequence[FitCost],
     places: Places,
     *,
     shift: float = 0.0,

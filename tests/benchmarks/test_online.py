@@ -5,7 +5,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from benchmarks.experts import Seen, forecasts
+from benchmarks.experts import TaskHistory, forecasts
 from benchmarks.online import OnlineForecaster, Task
 from fitcast.errors import InvalidInputError
 
@@ -22,7 +22,7 @@ def taught(pairs, *, kind="align", requested_bytes=64 * GB):
 
 def seen_of(inputs, peaks):
     n = len(inputs)
-    return Seen(np.array(inputs), np.full(n, 64 * GB), np.array(peaks), np.ones(n))
+    return TaskHistory(np.array(inputs), np.full(n, 64 * GB), np.array(peaks), np.ones(n))
 
 
 def test_leaving_out_needs_no_second_fit_and_is_the_same():

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from fitcast.errors import HistoryError
+from fitcast.errors import InvalidCursorError
 from fitcast.history.mlflow_store import MlflowHistory
 from fitcast.history.records import Outcome
 from fitcast.history.store import HistoryStore, MemoryHistory
@@ -28,6 +28,18 @@ def test_it_is_a_history_store(store):
     assert isinstance(store, HistoryStore)
     store.prepare()
     store.prepare()
+
+
+def test_its_identity_tells_stores_apart_and_outlives_the_object(store, tmp_path):
+    if store.source is None:  # it ends with its process: nothing is kept on disk for it
+        assert isinstance(store, MemoryHistory)
+        return
+    uri = store.tracking_uri
+    before = store.source
+    store.prepare()
+    assert store.source == before == MlflowHistory(uri).source
+    assert MlflowHistory(uri, experiment="another").source != before
+    assert MlflowHistory(f"sqlite:///{tmp_path}/another.db").source != before
 
 
 def test_an_empty_history(store):
@@ -115,7 +127,7 @@ def test_a_workflow_without_records(store):
 
 @pytest.mark.parametrize("cursor", ["nonsense", "{}", '{"experiment": 3}'])
 def test_a_bad_cursor_is_refused(store, cursor):
-    with pytest.raises(HistoryError, match="None to read everything"):
+    with pytest.raises(InvalidCursorError, match="None to read everything"):
         store.read(cursor)
 
 

@@ -73,7 +73,7 @@ def strike_surely(
 @contextmanager
 def patient(client: Client) -> Iterator[None]:
     """Have this client's workers silent for as long as they may be, and none of them ended."""
-    watched = client._backend._upkeep._watched.values()
+    watched = client._engine._backend._upkeep._watched.values()
     before = [one._silent_after_s for one in watched]
     for one in watched:
         one._silent_after_s = float("inf")
@@ -86,7 +86,7 @@ def patient(client: Client) -> Iterator[None]:
 
 def longest_silence_s(client: Client) -> float:
     """Return for how long the quietest of this client's workers hasn't been heard of."""
-    return max(one._quiet_s for one in client._backend._upkeep._watched.values())
+    return max(one._quiet_s for one in client._engine._backend._upkeep._watched.values())
 
 
 def until(condition: Callable[[], bool], timeout_s: float = LONGEST_S) -> bool:

@@ -18,6 +18,8 @@ from tests.polling import LONGEST_S, wait_for
 class Interruptible(MemoryHistory):
     """A store in memory whose server can go away, and that can hold a save up."""
 
+    source = "memory:interruptible"
+
     def __init__(self):
         super().__init__()
         self.down = False

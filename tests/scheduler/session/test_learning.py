@@ -4,12 +4,16 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from sklearn.datasets import load_iris
+from sklearn.linear_model import LogisticRegression
 
 from fitcast.errors import HistoryError
 from fitcast.history.models import MemoryModels, rollback
 from fitcast.history.store import MemoryHistory, WorkflowEnd, WorkflowHistory, WorkflowRun
+from fitcast.scheduler.session.client import Client
 from fitcast.scheduler.session.learning import Learner
 from fitcast.sizing.learning.model import SizingModel
+from fitcast.trainer.sweep.prepared import Sweep
 from tests.sizing.sizing_making import cost_s, record, request
 
 ASKED = [request(params={"n_estimators": 100, "max_depth": 7})]
@@ -30,6 +34,18 @@ def saved(store, records, name):
     store.save(WorkflowHistory(run=run, records=tuple(records), end=end))
 
 
+class Kept(MemoryHistory):
+    """A store in memory that is cached as one that outlives its process."""
+
+    def __init__(self, source):
+        super().__init__()
+        self._source = source
+
+    @property
+    def source(self):
+        return self._source
+
+
 @pytest.fixture
 def store():
     return MemoryHistory()
@@ -43,7 +59,7 @@ def registry():
 @pytest.fixture
 def learner(store, registry, tmp_path):
     def made():
-        return Learner(store, tmp_path, "memory", lambda said: None, registry)
+        return Learner(store, tmp_path, lambda said: None, registry)
 
     return made
 
@@ -124,7 +140,7 @@ def test_a_registry_that_is_away_costs_the_version_not_the_model(store, tmp_path
             raise HistoryError("the disk is full")
 
     said = []
-    one = Learner(store, tmp_path, "memory", said.append, Away())
+    one = Learner(store, tmp_path, said.append, Away())
     one.load()
     one.add(told())
     verdict = one.train()
@@ -144,3 +160,70 @@ def test_late_records_of_old_fits_are_learned_with_the_next(learner, store):
     two.add(told(count=60, factor=8.0))
     assert two.train().new_records == 60
     assert two.model().record_count == 83
+
+
+def cached(tmp_path):
+    return sorted(path.name for path in tmp_path.iterdir())
+
+
+def test_a_store_that_ends_with_its_process_leaves_no_cache(learner, store, tmp_path):
+    saved(store, told(), "a")
+    learner().load()
+    assert cached(tmp_path) == []
+
+
+def test_each_store_has_its_own_cache(tmp_path):
+    stores = Kept("first"), Kept("second")
+    for store, count in zip(stores, (12, 15), strict=True):
+        saved(store, told(count=count), "a")
+        Learner(store, tmp_path, pytest.fail).load()
+    assert len(cached(tmp_path)) == 4
+    for store, count in zip(stores, (12, 15), strict=True):
+        again = Learner(store, tmp_path, pytest.fail)
+        assert again.load().new_records == count
+        _, cursor = store.read()
+        assert store.read(cursor)[0] == []
+
+
+@pytest.mark.parametrize("kept", ['{"cursor": "one of MLflow\'s"}', '{"cursor": 1}', "{", "[]"])
+def test_a_cursor_that_cannot_be_read_means_reading_anew(tmp_path, kept):
+    store = Kept("first")
+    saved(store, told(), "a")
+    Learner(store, tmp_path, pytest.fail).load()
+    (cursor_file,) = tmp_path.glob("*.json")
+    good = cursor_file.read_text()
+    cursor_file.write_text(kept)
+    one = Learner(store, tmp_path, pytest.fail)
+    with pytest.warns(UserWarning, match="read anew"):
+        assert one.load().new_records == 20
+    assert cursor_file.read_text() == good  # mended
+
+
+def test_a_store_that_is_away_leaves_what_is_kept(tmp_path):
+    class Away(Kept):
+        def read(self, cursor=None, limit=None):
+            raise HistoryError("nobody answers")
+
+    store = Kept("first")
+    saved(store, told(), "a")
+    Learner(store, tmp_path, pytest.fail).load()
+    said = []
+    one = Learner(Away("first"), tmp_path, said.append)
+    assert one.load().new_records == 20
+    assert "nobody answers" in said[0]
+
+
+def test_a_client_with_its_own_history_leaves_the_default_stores_cache_alone(tmp_path):
+    """Two clients on one history in memory: its cursor got into the cache of the MLflow store."""
+    history = MemoryHistory()
+    sweep = Sweep({"lr": LogisticRegression()}, *load_iris(return_X_y=True), cv=2, refit=False)
+    with Client(home=tmp_path, history=history) as client:
+        client.submit(sweep).wait()
+        assert client.flush()
+    for _ in range(2):
+        with Client(home=tmp_path, history=history) as client:
+            client.estimate(sweep)  # waits for the history
+            assert client.learn() == 2
+            assert client.troubles == ()
+    assert not (tmp_path / "records").exists()
+    assert not (tmp_path / "outbox").exists()

@@ -7,7 +7,7 @@ from sizing_making import FOREST, XGB, cost_s, record, request
 
 from fitcast.errors import ModelError
 from fitcast.history.records import Outcome
-from fitcast.sizing.judging import Loss, held_out, is_poisoned, loss, may_take_over
+from fitcast.sizing.judging import ForecastLoss, held_out, is_poisoned, loss, may_take_over
 from fitcast.sizing.learning import model_files
 from fitcast.sizing.learning.model import SizingModel
 from fitcast.sizing.learning.model_files import evidence, from_files, to_files
@@ -79,13 +79,13 @@ def test_where_nothing_can_be_judged_the_challenger_may():
 
 
 def test_a_challenger_that_is_worse_by_chance_may_take_over():
-    champion = Loss(4, 0.2, 0.0, (0.1, 0.2, 0.2, 0.3))
-    by_chance = Loss(4, 0.21, 0.0, (0.3, 0.1, 0.24, 0.2))
-    for_certain = Loss(4, 0.5, 0.0, (0.4, 0.5, 0.5, 0.6))
+    champion = ForecastLoss(4, 0.2, 0.0, (0.1, 0.2, 0.2, 0.3))
+    by_chance = ForecastLoss(4, 0.21, 0.0, (0.3, 0.1, 0.24, 0.2))
+    for_certain = ForecastLoss(4, 0.5, 0.0, (0.4, 0.5, 0.5, 0.6))
     assert may_take_over(champion, champion)
     assert may_take_over(by_chance, champion)
     assert not may_take_over(for_certain, champion)
-    assert not may_take_over(Loss(1, 0.5, 0.0, (0.5,)), Loss(1, 0.2, 0.0, (0.2,)))
+    assert not may_take_over(ForecastLoss(1, 0.5, 0.0, (0.5,)), ForecastLoss(1, 0.2, 0.0, (0.2,)))
 
 
 def test_a_model_of_absurd_records_is_poisoned():

@@ -24,7 +24,7 @@ ENOUGH_SEEN = 3
 _FOLD = " fold "
 
 
-def shared_work(
+def common_work(
     prepared: PreparedSweep, estimates: Mapping[str, Estimate]
 ) -> dict[str, SharedWork]:
     """Return the work that fits have in common with others, by fit_id, where there is any.

@@ -9,7 +9,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from xgboost import XGBClassifier
 
-from fitcast.scheduler.forecast.shared_work import shared_work
+from fitcast.scheduler.forecast.common_work import common_work
 from fitcast.trainer.sweep.prepared import Sweep
 from tests.scheduler.making import estimate
 
@@ -22,7 +22,7 @@ CELLS_TRAIN = 250 * 4
 def found(models, *, runtime_s=0.001, **more):
     prepared = Sweep(models, X, Y, cv=2, **more).prepare()
     estimates = {fit.fit_id: estimate(runtime_s) for fit in prepared.fits}
-    shared = shared_work(prepared, estimates)
+    shared = common_work(prepared, estimates)
     return [
         (fit.candidate.params, fit.fold, shared[fit.fit_id])
         for fit in prepared.fits
