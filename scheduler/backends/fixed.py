@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping
 from typing import Self
 
-from fitcast.scheduler.backends.protocol import Limit, Loss
+from fitcast.scheduler.backends.protocol import Limit, WorkerLoss
 from fitcast.scheduler.plan.pools import Pool, WorkerSize, planned_workers
 from fitcast.trainer.sealing import SealedDataset
 
@@ -46,9 +46,9 @@ class FixedWorkers:
     def retire(self, addresses: Collection[str]) -> None:
         """Do nothing: workers stay as they are."""
 
-    def why_lost(self, address: str) -> Loss:
+    def why_lost(self, address: str) -> WorkerLoss:
         """Return that nothing is known: a process is gone, and says no more."""
-        return Loss()
+        return WorkerLoss()
 
     def interrupt(self) -> None:
         """Do nothing: starting takes a moment."""

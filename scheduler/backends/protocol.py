@@ -32,7 +32,7 @@ class Listener(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Loss:
+class WorkerLoss:
     """Why a worker is gone, as far as it can be told."""
 
     outcome: Outcome = Outcome.WORKER_LOST  # or PREEMPTED, or OUT_OF_MEMORY if that is proven
@@ -80,7 +80,7 @@ class Workers(Protocol):
     def retire(self, addresses: Collection[str]) -> None:
         """End these workers, on which nothing runs."""
 
-    def why_lost(self, address: str) -> Loss:
+    def why_lost(self, address: str) -> WorkerLoss:
         """Tell why a worker is gone."""
 
     def interrupt(self) -> None:

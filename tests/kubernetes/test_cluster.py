@@ -9,6 +9,7 @@ from fitcast.scheduler.backends.kubernetes.groups import GROUP_LABEL, WorkerGrou
 from fitcast.scheduler.backends.kubernetes.objects import Named
 from fitcast.trainer.sealing import new_key, seal
 from fitcast.trainer.sweep.datasets import DatasetContent
+from tests.emulated_cluster.in_memory_api import InMemoryApi
 from tests.kubernetes.conftest import LARGE, SMALL
 
 
@@ -54,7 +55,7 @@ def test_news_of_workers_that_arrives_late_is_old_news():
 
 
 def test_a_worker_that_comes_back_says_nothing_of_how_long_a_start_takes():
-    groups = WorkerGroups(None, Named(workflow_id="w"), [SMALL], None)
+    groups = WorkerGroups(InMemoryApi(), Named(workflow_id="w"), [SMALL], None)
     assert groups.start_of("first", "small") is None  # nobody asked for it
     groups._asked_s["small"] = 0.0
     assert groups.start_of("first", "small") > 0.0

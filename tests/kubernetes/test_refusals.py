@@ -9,7 +9,7 @@ from sklearn.linear_model import LogisticRegression
 
 from fitcast import Client, KubernetesBackend, KubernetesPool, Pool, Sweep, errors
 from fitcast.history.store import MemoryHistory
-from fitcast.scheduler.backends.kubernetes.start_up import OPERATOR_WITHIN_S
+from fitcast.scheduler.backends.kubernetes.pod_status import OPERATOR_WITHIN_S
 from tests.emulated_cluster.cluster import EmulatedCluster, Node
 from tests.kubernetes.conftest import MIB, SMALL
 

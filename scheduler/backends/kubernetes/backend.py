@@ -13,8 +13,7 @@ from fitcast.errors import (
     InvalidInputError,
     OperatorMissingError,
 )
-from fitcast.scheduler.backends.kubernetes import objects
-from fitcast.scheduler.backends.kubernetes import pods as pod_status
+from fitcast.scheduler.backends.kubernetes import objects, pod_status
 from fitcast.scheduler.backends.kubernetes.api import KubernetesApi, namespace_of_this_pod
 from fitcast.scheduler.backends.kubernetes.cluster import WorkflowCluster, median_speed
 from fitcast.scheduler.backends.kubernetes.pools import (

@@ -23,15 +23,15 @@ from fitcast.errors import (
     ClusterRejectedError,
     ClusterUnreachableError,
 )
-from fitcast.scheduler.backends.kubernetes import objects, pods
+from fitcast.scheduler.backends.kubernetes import objects, pod_status
 from fitcast.scheduler.backends.kubernetes.api import KubernetesApi, Object
 from fitcast.scheduler.backends.kubernetes.certificates import identities
 from fitcast.scheduler.backends.kubernetes.connection import SchedulerLink, Told
 from fitcast.scheduler.backends.kubernetes.groups import WorkerGroups
+from fitcast.scheduler.backends.kubernetes.pod_status import HOPELESS_AFTER_S
 from fitcast.scheduler.backends.kubernetes.pools import KubernetesPool
 from fitcast.scheduler.backends.kubernetes.scheduler_pod import COMPONENT, SchedulerPod
-from fitcast.scheduler.backends.kubernetes.start_up import HOPELESS_AFTER_S
-from fitcast.scheduler.backends.protocol import Limit, Listener, Loss
+from fitcast.scheduler.backends.protocol import Limit, Listener, WorkerLoss
 from fitcast.scheduler.plan.pools import WorkerSize, planned_workers
 from fitcast.trainer.sealing import SealedDataset
 
@@ -191,7 +191,7 @@ class WorkflowCluster:
         with self._lock:
             self._retiring += addresses
 
-    def why_lost(self, address: str) -> Loss:
+    def why_lost(self, address: str) -> WorkerLoss:
         """Tell why a worker is gone, by the status of its pod.
 
         That comes a moment after the worker's connections end, so it is waited for; not for long,
@@ -199,13 +199,13 @@ class WorkflowCluster:
         """
         name, life = self._pod_of.get(address, ("", ""))
         until_s = time.monotonic() + STATUS_WITHIN_S
-        loss = Loss()
+        loss = WorkerLoss()
         while name and not loss.reason and not self._stop.is_set():
             with suppress(ClusterError):
                 self._see()
             pod = self._seen.get(name)
-            loss = pods.why_gone(pod)
-            restarted = pod is not None and pods.life_of(pod) != life
+            loss = pod_status.why_gone(pod)
+            restarted = pod is not None and pod_status.life_of(pod) != life
             if restarted or time.monotonic() >= until_s:
                 break
             self._stop.wait(0.2)
@@ -313,7 +313,7 @@ class WorkflowCluster:
             for address, told in self._link.ready().items():
                 name = by_ip.get(address.rpartition(":")[0].removeprefix("tls://"))
                 if name is not None and name.startswith(told["name"]):
-                    self._pod_of.setdefault(address, (name, pods.life_of(seen[name])))
+                    self._pod_of.setdefault(address, (name, pod_status.life_of(seen[name])))
 
     def _note_limits(self) -> None:
         """Take in what keeps pools from growing."""

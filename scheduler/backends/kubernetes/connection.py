@@ -13,7 +13,7 @@ from typing import Any
 
 from fitcast.errors import BackendError
 from fitcast.scheduler.backends.dask_config import dask_config
-from fitcast.scheduler.backends.kubernetes import objects, pods
+from fitcast.scheduler.backends.kubernetes import objects, pod_status
 from fitcast.scheduler.backends.kubernetes.api import KubernetesApi, Object
 from fitcast.scheduler.backends.kubernetes.certificates import Identity
 from fitcast.trainer.sealing import SealedDataset
@@ -79,7 +79,7 @@ class SchedulerLink:
         A client of Dask that lost its connection makes another by itself, but nobody tells it any
         more of what it had sent: that counts as lost.
         """
-        same = any(pods.life_of(pod) == self._life for pod in schedulers)
+        same = any(pod_status.life_of(pod) == self._life for pod in schedulers)
         client = self.dask
         return (
             same
@@ -137,7 +137,7 @@ class SchedulerLink:
             raise BackendError(
                 f"the workflow's scheduler can't be reached at {address}: {why}"
             ) from error
-        self._life = pods.life_of(scheduler)
+        self._life = pod_status.life_of(scheduler)
         self._note(client, known)
 
     def disconnect(self) -> None:

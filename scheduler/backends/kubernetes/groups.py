@@ -8,10 +8,10 @@ group's number of replicas follows: the operator counts Deployments, and finds n
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 
-from fitcast.scheduler.backends.kubernetes import objects, pods
+from fitcast.scheduler.backends.kubernetes import objects
 from fitcast.scheduler.backends.kubernetes.api import KubernetesApi, Object
+from fitcast.scheduler.backends.kubernetes.pod_status import StartObstacles, why_no_pod
 from fitcast.scheduler.backends.kubernetes.pools import KubernetesPool
-from fitcast.scheduler.backends.kubernetes.starting import Starting
 from fitcast.scheduler.backends.protocol import Limit
 
 GROUP_LABEL = "dask.org/workergroup-name"
@@ -42,7 +42,7 @@ class WorkerGroups:
         self._api, self._named = api, named
         self._pools = kubernetes_pools
         self._make = make
-        self._starting = Starting(api)
+        self._obstacles = StartObstacles(api.warnings_of)
         self._limits: Mapping[str, Limit] = {}  # of pools that can't have all that they want
         self._asked_s: dict[str, float] = {}  # by pool, when it was last let grow
         self._started: set[str] = set()  # workers that were ready once
@@ -61,10 +61,10 @@ class WorkerGroups:
         deployments = self._deployments()
         for pool in self._pools:
             there = deployments[pool.name]
-            stuck = [why for pod in self._of(pool, seen) if (why := self._starting.why_not(pod))]
+            stuck = [why for pod in self._of(pool, seen) if (why := self._why_not(pod))]
             said = f"{len(stuck)} of its workers can't start"
             if not stuck:
-                stuck = [why for one in there if (why := pods.why_no_pod(one))]
+                stuck = [why for one in there if (why := why_no_pod(one))]
                 said = "no pod could be made"
             if stuck:
                 notes.append(f"pool {pool.name!r}: {said}: {stuck[0]}")
@@ -128,13 +128,14 @@ class WorkerGroups:
         self, pool: KubernetesPool, waiting: Sequence[str], most: int, seen: Collection[Object]
     ) -> int:
         """Delete workers that can't start, of those that never did; return how many."""
-        stuck = [
-            pod["metadata"]["name"] for pod in self._of(pool, seen) if self._starting.why_not(pod)
-        ]
+        stuck = [pod["metadata"]["name"] for pod in self._of(pool, seen) if self._why_not(pod)]
         going = [name for name in waiting if any(pod.startswith(f"{name}-") for pod in stuck)]
         for name in going[:most]:
             self._api.delete("deployments", name)
         return len(going[:most])
+
+    def _why_not(self, pod: Object) -> str:
+        return self._obstacles.why_not(pod, time.monotonic())
 
     def _of(self, pool: KubernetesPool, seen: Collection[Object]) -> list[Object]:
         group = self._named.group(pool.name)
