@@ -24,7 +24,7 @@ class WorkerGroups:
     ----------
     api : KubernetesApi
         Where they are.
-    named : Named
+    names : ResourceNames
         Whose they are.
     kubernetes_pools : sequence of KubernetesPool
         What may be needed.
@@ -35,11 +35,11 @@ class WorkerGroups:
     def __init__(
         self,
         api: KubernetesApi,
-        named: objects.Named,
+        names: objects.ResourceNames,
         kubernetes_pools: Sequence[KubernetesPool],
         make: Callable[[KubernetesPool, int], Object],
     ) -> None:
-        self._api, self._named = api, named
+        self._api, self._names = api, names
         self._pools = kubernetes_pools
         self._make = make
         self._obstacles = StartObstacles(api.warnings_of)
@@ -90,7 +90,7 @@ class WorkerGroups:
         deployments = self._deployments()
         for pool in self._pools:
             count = wanted.get(pool.name, 0)
-            group = self._api.get("daskworkergroups", self._named.group(pool.name))
+            group = self._api.get("daskworkergroups", self._names.group(pool.name))
             if group is None:
                 if count:
                     self._asked_s[pool.name] = time.monotonic()
@@ -122,7 +122,7 @@ class WorkerGroups:
     def scale(self, pool: str, replicas: int) -> None:
         """Set a group's number of workers."""
         change = {"spec": {"worker": {"replicas": replicas}}}
-        self._api.patch("daskworkergroups", self._named.group(pool), change)
+        self._api.patch("daskworkergroups", self._names.group(pool), change)
 
     def _dropped(
         self, pool: KubernetesPool, waiting: Sequence[str], most: int, seen: Collection[Object]
@@ -138,14 +138,14 @@ class WorkerGroups:
         return self._obstacles.why_not(pod, time.monotonic())
 
     def _of(self, pool: KubernetesPool, seen: Collection[Object]) -> list[Object]:
-        group = self._named.group(pool.name)
+        group = self._names.group(pool.name)
         return [pod for pod in seen if pod["metadata"].get("labels", {}).get(GROUP_LABEL) == group]
 
     def _deployments(self) -> dict[str, list[Object]]:
         """Return what the operator made of the groups, by pool."""
-        pool_of = {self._named.group(pool.name): pool.name for pool in self._pools}
+        pool_of = {self._names.group(pool.name): pool.name for pool in self._pools}
         found: dict[str, list[Object]] = {pool.name: [] for pool in self._pools}
-        for one in self._api.find("deployments", self._named.labels):
+        for one in self._api.find("deployments", self._names.labels):
             pool = pool_of.get(one["metadata"]["labels"].get(GROUP_LABEL, ""))
             if pool is not None:
                 found[pool].append(one)

@@ -127,7 +127,7 @@ class StartObstacles:
     Parameters
     ----------
     warnings_of : callable
-        ``warnings_of(pod)`` returns what the cluster warned of about a pod, the latest last.
+        ``warnings_of(pod)`` returns the cluster's warnings about a pod, the latest last.
     """
 
     def __init__(self, warnings_of: Callable[[str], Sequence[str]]) -> None:

@@ -12,7 +12,7 @@ from typing import Final
 from fitcast.errors import BackendError, ClusterError, ClusterUnreachableError
 from fitcast.scheduler.backends.kubernetes import pod_status
 from fitcast.scheduler.backends.kubernetes.api import KubernetesApi, Object
-from fitcast.scheduler.backends.kubernetes.objects import Named
+from fitcast.scheduler.backends.kubernetes.objects import ResourceNames
 from fitcast.scheduler.backends.kubernetes.pod_status import (
     FaultKind,
     StartFault,
@@ -33,26 +33,26 @@ class SchedulerPod:
     ----------
     api : KubernetesApi
         Where it is.
-    named : Named
+    names : ResourceNames
         Whose it is.
     within_s : float
         How long it may take to be there.
     stop : threading.Event
         Once set, nobody waits any more.
     say : callable
-        Is told what keeps it away, nothing if nothing does.
+        Called with what keeps it away; with nothing if nothing does.
     """
 
     def __init__(
         self,
         api: KubernetesApi,
-        named: Named,
+        names: ResourceNames,
         *,
         within_s: float,
         stop: threading.Event,
         say: Callable[[list[str]], None],
     ) -> None:
-        self._api, self._named = api, named
+        self._api, self._names = api, names
         self._within_s = within_s
         self._stop = stop
         self._say = say
@@ -70,7 +70,7 @@ class SchedulerPod:
         while not self._stop.wait(_OBSERVE_EVERY_S):
             warnings: list[str] = []
             try:
-                found = self._api.find("pods", self._named.labels | COMPONENT)
+                found = self._api.find("pods", self._names.labels | COMPONENT)
                 living = [pod for pod in found if not pod["metadata"].get("deletionTimestamp")]
                 for pod in living:
                     if pod_status.is_ready(pod):
@@ -83,12 +83,12 @@ class SchedulerPod:
                 for pod in living:
                     with suppress(ClusterError):
                         warnings += self._api.warnings_of(pod["metadata"]["name"])[-3:]
-                raise BackendError(patience.message(self._named.scheduler, fault, warnings))
+                raise BackendError(patience.message(self._names.scheduler, fault, warnings))
         raise BackendError("the cluster was closed while it was made")
 
     def _fault(self, living: list[Object]) -> StartFault:
-        cluster = self._api.get("daskclusters", self._named.cluster) or {}
-        deployment = self._api.get("deployments", self._named.scheduler)
+        cluster = self._api.get("daskclusters", self._names.cluster) or {}
+        deployment = self._api.get("deployments", self._names.scheduler)
         now_s = time.monotonic()
         return pod_status.start_fault(
             cluster, deployment, living, lambda pod: self._obstacles.why_not(pod, now_s)
