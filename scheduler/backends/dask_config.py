@@ -17,7 +17,7 @@ _CONFIG: Final[dict[str, Any]] = {
     # Nobody is shown names of tasks, logs and call stacks over plain HTTP.
     "distributed.scheduler.http.routes": [],
     "distributed.worker.http.routes": [],
-    # Cores are for fits: Dask looks at itself 50 times a second otherwise, in every server.
+    # Cores are for fits: Dask measures itself 50 times a second otherwise, in every server.
     "distributed.admin.tick.interval": "500ms",
     "distributed.admin.system-monitor.interval": "10s",
     "distributed.scheduler.active-memory-manager.start": False,

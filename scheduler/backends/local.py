@@ -1,4 +1,4 @@
-"""The backend of one machine: a Dask scheduler here, a worker process per pool worker.
+"""The backend of one machine: a Dask scheduler here, a worker process per worker.
 
 Only the life of the cluster: sizes, processes, TLS, and who is there. What runs on it is decided in
 :mod:`fitcast.scheduler.plan.decisions` and carried out by :mod:`fitcast.scheduler.run.dispatcher`;
@@ -91,7 +91,7 @@ class LocalBackend(FixedWorkers):
         key_dir : Path
             Directory from which workers read dataset keys.
         listener : Listener
-            Is told of them.
+            Is notified about them.
         """
         import dask
         from distributed import Client, Nanny, Scheduler, Security
@@ -195,7 +195,7 @@ def _watcher(on_change: Callable[[], None]) -> Any:
     from distributed.diagnostics.plugin import SchedulerPlugin
 
     class Watch(SchedulerPlugin):  # type: ignore[misc]
-        """Tells the dispatcher that a worker came or went."""
+        """Notifies the dispatcher that a worker came or went."""
 
         name = "fitcast-watch"
 

@@ -1,4 +1,4 @@
-"""What a backend is to a dispatcher: something that gives Dask workers, and tells of them.
+"""What a backend is to a dispatcher: something that gives Dask workers, and reports on them.
 
 This machine (:mod:`fitcast.scheduler.backends.local`) has one Dask cluster for all workflows;
 Kubernetes (:mod:`fitcast.scheduler.backends.kubernetes.backend`) one for each.
@@ -16,7 +16,7 @@ from fitcast.trainer.sealing import SealedDataset
 
 
 class Listener(Protocol):
-    """Who is told of workers; called from any thread, returns at once."""
+    """Who is notified about workers; called from any thread, returns at once."""
 
     def workers_changed(self) -> None:
         """Note that a worker came or went."""

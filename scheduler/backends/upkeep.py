@@ -1,7 +1,7 @@
 """What keeps local workers there: one that no longer answers is ended, one that is gone comes back.
 
-Two parts: the rules, pure, a :class:`Watched` per worker; and the look at a running Dask cluster
-that feeds them. Not in: starting and ending the cluster (:mod:`fitcast.scheduler.backends.local`),
+Two parts: the rules, pure, a :class:`Watched` per worker; and what observes a running Dask cluster
+for them. Not in: starting and ending the cluster (:mod:`fitcast.scheduler.backends.local`),
 what the loss of a worker means for its fits (:mod:`fitcast.scheduler.plan.decisions`).
 
 A worker answers as long as its heartbeats come. Fits run in processes of their own, so a healthy
@@ -9,7 +9,7 @@ worker always has a moment for one; a stopped one (SIGSTOP, a debugger, a frozen
 It is killed rather than cut off: what is dead reports nothing late, its nanny starts another, and
 the way from there is that of every lost worker.
 
-Silence counts only while this process looks. If this process itself was stopped, or the whole
+Silence counts only while this process observes. If this process itself was stopped, or the whole
 machine slept, then nobody was heard for a while and all of them are well.
 """
 
@@ -25,8 +25,8 @@ from fitcast.errors import BackendError
 
 log = logging.getLogger(__name__)
 
-LOOK_EVERY_S = 0.5
-"""How often the workers are looked at."""
+OBSERVE_EVERY_S = 0.5
+"""How often the workers are observed."""
 
 START_WITHIN_S = 120.0
 """A worker's process that hasn't joined after this time is started anew."""
@@ -39,15 +39,15 @@ _LONGEST_PAUSE_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
-    """What is seen of a worker."""
+class Observation:
+    """What is seen of a worker at one moment."""
 
     nanny: bool  # whether there is a nanny that cares for its process
     pid: int | None  # its process
     heard_s: float | None  # when it was last heard of, on any clock; None unless it has joined
 
 
-class Deed(Enum):
+class RepairAction(Enum):
     """What is to be done about a worker."""
 
     KILL = "kill its process"
@@ -67,8 +67,8 @@ class Watched:
         self.failed_starts = 0  # in a row, the latest of them
         self.joined = False
         self._silent_after_s = silent_after_s
-        self._last: Look | None = None
-        self._looked_s = 0.0
+        self._last: Observation | None = None
+        self._observed_s = 0.0
         self._quiet_s = 0.0  # since it was heard, or since its process began
         self._pause_s = 0.0  # until its nanny is replaced
 
@@ -77,32 +77,32 @@ class Watched:
         """Whether nothing suggests that it will come back."""
         return not self.joined and self.failed_starts >= MOST_FAILED_STARTS
 
-    def look(self, look: Look, now_s: float) -> Deed | None:
-        """Take in what is seen now and say what is to be done."""
-        last, self._last = self._last, look
-        step_s = min(now_s - self._looked_s, 2 * LOOK_EVERY_S) if last is not None else 0.0
-        self._looked_s = now_s
-        self.joined = look.heard_s is not None
+    def observe(self, seen: Observation, now_s: float) -> RepairAction | None:
+        """Note what is seen now and return what is to be done."""
+        last, self._last = self._last, seen
+        step_s = min(now_s - self._observed_s, 2 * OBSERVE_EVERY_S) if last is not None else 0.0
+        self._observed_s = now_s
+        self.joined = seen.heard_s is not None
         if self.joined:
             self.failed_starts = 0
-        elif last is not None and last.heard_s is None and _began_anew(last, look):
+        elif last is not None and last.heard_s is None and _began_anew(last, seen):
             self.failed_starts += 1
-        if not look.nanny:
+        if not seen.nanny:
             return self._without_nanny(step_s)
         self._pause_s = self._next_pause_s()
-        unchanged = last is not None and (last.pid, last.heard_s) == (look.pid, look.heard_s)
+        unchanged = last is not None and (last.pid, last.heard_s) == (seen.pid, seen.heard_s)
         self._quiet_s = self._quiet_s + step_s if unchanged else 0.0
-        if look.pid is None or self._quiet_s < self._patience_s():
+        if seen.pid is None or self._quiet_s < self._patience_s():
             return None
         self._quiet_s = 0.0
-        return Deed.KILL
+        return RepairAction.KILL
 
-    def _without_nanny(self, step_s: float) -> Deed | None:
+    def _without_nanny(self, step_s: float) -> RepairAction | None:
         self._pause_s -= step_s
         if self._pause_s > 0:
             return None
         self._pause_s = self._next_pause_s()
-        return Deed.REPLACE_NANNY
+        return RepairAction.REPLACE_NANNY
 
     def _patience_s(self) -> float:
         return self._silent_after_s if self.joined else max(START_WITHIN_S, self._silent_after_s)
@@ -113,11 +113,11 @@ class Watched:
         return min(_FIRST_PAUSE_S * 2.0**self.failed_starts, _LONGEST_PAUSE_S)
 
 
-def _began_anew(last: Look, look: Look) -> bool:
+def _began_anew(last: Observation, seen: Observation) -> bool:
     """Tell whether a process that never joined was given up."""
-    if last.nanny and not look.nanny:
+    if last.nanny and not seen.nanny:
         return True
-    return last.pid is not None and look.pid is not None and last.pid != look.pid
+    return last.pid is not None and seen.pid is not None and last.pid != seen.pid
 
 
 class Upkeep:
@@ -150,12 +150,12 @@ class Upkeep:
         cluster.sync(self._begin)
 
     def stop(self) -> None:
-        """Look no more; end processes that haven't joined: their nannies would wait for them."""
+        """Observe no more; end processes that haven't joined: their nannies would wait for them."""
         with suppress(Exception):  # the loop may be over
             self._cluster.sync(self._end, callback_timeout=5)
 
     async def _begin(self) -> None:
-        self._task = asyncio.create_task(self._keep_looking())
+        self._task = asyncio.create_task(self._keep_observing())
 
     async def _end(self) -> None:
         from distributed.core import Status
@@ -168,13 +168,13 @@ class Upkeep:
                 nanny.close_gracefully()  # it starts no other
                 await nanny.process.process.kill()
 
-    async def _keep_looking(self) -> None:
+    async def _keep_observing(self) -> None:
         while not all(watched.is_lost for watched in self._watched.values()):
             try:
-                await self._look_once()
-            except Exception:  # it must not be the last look
-                log.exception("workers could not be looked after")
-            await asyncio.sleep(LOOK_EVERY_S)
+                await self._observe_once()
+            except Exception:  # the next time may do better
+                log.exception("the workers could not be observed")
+            await asyncio.sleep(OBSERVE_EVERY_S)
         self._cluster.scale(0)  # else nannies go on starting what ends at once
         self._on_lost(
             BackendError(
@@ -184,16 +184,16 @@ class Upkeep:
             )
         )
 
-    async def _look_once(self) -> None:
+    async def _observe_once(self) -> None:
         now_s = asyncio.get_running_loop().time()
         joined = {str(w.name): w for w in self._cluster.scheduler.workers.values()}
         for name, watched in self._watched.items():
             nanny = self._cluster.workers.get(name)
-            deed = watched.look(_look(nanny, joined.get(name)), now_s)
-            if deed is Deed.KILL:
+            action = watched.observe(_observation(nanny, joined.get(name)), now_s)
+            if action is RepairAction.KILL:
                 with suppress(ValueError, AttributeError):  # it ended meanwhile
                     await nanny.process.process.kill()
-            elif deed is Deed.REPLACE_NANNY:
+            elif action is RepairAction.REPLACE_NANNY:
                 self._replace(name)
 
     def _replace(self, name: str) -> None:
@@ -202,16 +202,16 @@ class Upkeep:
             self._replacing = asyncio.create_task(self._fill_up())
 
     async def _fill_up(self) -> None:
-        with suppress(Exception):  # seen at the next look: that nanny is no more
+        with suppress(Exception):  # the next observation finds no nanny there
             await self._cluster  # makes what the specification names and isn't there
 
 
-def _look(nanny: Any, joined: Any) -> Look:
+def _observation(nanny: Any, joined: Any) -> Observation:
     from distributed.core import Status
 
     ended = (Status.closing, Status.closed, Status.failed)
     cares = nanny is not None and nanny.status not in ended
-    return Look(
+    return Observation(
         nanny=cares,
         pid=nanny.pid if cares else None,
         heard_s=None if joined is None else joined.last_seen,

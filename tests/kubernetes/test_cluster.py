@@ -6,14 +6,15 @@ import pytest
 from fitcast import KubernetesBackend
 from fitcast.scheduler.backends.kubernetes.connection import SchedulerLink
 from fitcast.scheduler.backends.kubernetes.groups import GROUP_LABEL, WorkerGroups
-from fitcast.scheduler.backends.kubernetes.objects import Named
+from fitcast.scheduler.backends.kubernetes.objects import ResourceNames
 from fitcast.trainer.sealing import new_key, seal
 from fitcast.trainer.sweep.datasets import DatasetContent
+from tests.emulated_cluster.in_memory_api import InMemoryApi
 from tests.kubernetes.conftest import LARGE, SMALL
 
 
 class Heard:
-    """Takes in what a backend tells."""
+    """Notes what a backend reports."""
 
     def __init__(self):
         self.notes = ()
@@ -43,7 +44,13 @@ def sealed(tmp_path):
 def test_news_of_workers_that_arrives_late_is_old_news():
     told = []
     link = SchedulerLink(
-        None, Named(workflow_id="w"), None, None, sends=False, forwarded=False, on_ready=told.append
+        None,
+        ResourceNames(workflow_id="w"),
+        None,
+        None,
+        sends=False,
+        forwarded=False,
+        on_ready=told.append,
     )
     link.dask = client = object()
     one, two = {"name": "one"}, {"name": "two"}
@@ -54,7 +61,7 @@ def test_news_of_workers_that_arrives_late_is_old_news():
 
 
 def test_a_worker_that_comes_back_says_nothing_of_how_long_a_start_takes():
-    groups = WorkerGroups(None, Named(workflow_id="w"), [SMALL], None)
+    groups = WorkerGroups(InMemoryApi(), ResourceNames(workflow_id="w"), [SMALL], None)
     assert groups.start_of("first", "small") is None  # nobody asked for it
     groups._asked_s["small"] = 0.0
     assert groups.start_of("first", "small") > 0.0

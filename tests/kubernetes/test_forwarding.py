@@ -9,7 +9,7 @@ import pytest
 
 from fitcast import errors
 from fitcast.scheduler.backends.kubernetes.api import KubernetesApi
-from fitcast.scheduler.backends.kubernetes.pods import is_ready
+from fitcast.scheduler.backends.kubernetes.pod_status import is_ready
 from tests.emulated_cluster.cluster import EmulatedCluster, Node
 
 ECHO = """

@@ -20,7 +20,7 @@ def documents(path):
 
 
 def a_workflow():
-    named = objects.Named(workflow_id="20261127-120000-abcdef01")
+    named = objects.ResourceNames(workflow_id="20261127-120000-abcdef01")
     pods = objects.PodSettings(
         image="i", pull_secrets=("registry",), service_account="fitcast", env={"A": "b"}
     )

@@ -6,7 +6,7 @@ from fitcast import KubernetesPool
 from fitcast.scheduler.backends.kubernetes import objects
 
 GIB = 2**30
-NAMED = objects.Named(workflow_id="20261127-120000-abcdef01")
+NAMED = objects.ResourceNames(workflow_id="20261127-120000-abcdef01")
 PODS = objects.PodSettings(image="fitcast:1")
 CLUSTER = objects.cluster(NAMED, PODS, 1000.0, 5 * 2**20)
 OWNER = CLUSTER | {"metadata": CLUSTER["metadata"] | {"uid": "u-1"}}

@@ -9,7 +9,7 @@ from sklearn.linear_model import LogisticRegression
 
 from fitcast import Client, KubernetesBackend, KubernetesPool, Pool, Sweep, errors
 from fitcast.history.store import MemoryHistory
-from fitcast.scheduler.backends.kubernetes.start_up import OPERATOR_WITHIN_S
+from fitcast.scheduler.backends.kubernetes.pod_status import OPERATOR_WITHIN_S
 from tests.emulated_cluster.cluster import EmulatedCluster, Node
 from tests.kubernetes.conftest import MIB, SMALL
 
@@ -163,10 +163,10 @@ def test_what_a_crashed_owner_left_is_swept_away_and_a_living_ones_stays(tmp_pat
     with EmulatedCluster(tmp_path, (Node("one"),), operator=False) as cluster:
         pods = objects.PodSettings(image="i")
         for name, until_s in (("dead", 1.0), ("living", time.time() + 100)):
-            made = objects.cluster(objects.Named(workflow_id=name), pods, until_s, 1)
+            made = objects.cluster(objects.ResourceNames(workflow_id=name), pods, until_s, 1)
             cluster.call(lambda made=made: cluster.store.create("daskclusters", "fitcast", made))
         owner = cluster.objects("daskclusters")[0]
-        secret = objects.secret(objects.Named(workflow_id="dead"), "s", {"k": b"k"})
+        secret = objects.secret(objects.ResourceNames(workflow_id="dead"), "s", {"k": b"k"})
         secret["metadata"]["ownerReferences"] = [objects.owned_by(owner)]
         cluster.call(lambda: cluster.store.create("secrets", "fitcast", secret))
         backend(cluster).close()

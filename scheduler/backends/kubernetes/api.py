@@ -96,7 +96,7 @@ class KubernetesApi:
         self._api: Any = None
         self.namespace = namespace or ""
         self._forwards: dict[int, ForwardedPort] = {}
-        # What is tried again is told by `Workflow.notes`, where it lasts.
+        # What is tried again shows in `Workflow.notes`, where it lasts.
         logging.getLogger("stamina").setLevel(logging.ERROR)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(
@@ -156,7 +156,7 @@ class KubernetesApi:
         return any(one["name"] == kind for one in found["resources"])
 
     def warnings_of(self, pod: str) -> list[str]:
-        """Return what the cluster warned of about a pod, the latest last."""
+        """Return the cluster's warnings about a pod, the latest last."""
         selected = {"fieldSelector": f"involvedObject.name={pod},type=Warning"}
         said: list[Object] = self._ask("GET", "events", params=selected)["items"]
         said.sort(key=lambda event: event.get("lastTimestamp") or event.get("eventTime") or "")

@@ -13,8 +13,7 @@ from fitcast.errors import (
     InvalidInputError,
     OperatorMissingError,
 )
-from fitcast.scheduler.backends.kubernetes import objects
-from fitcast.scheduler.backends.kubernetes import pods as pod_status
+from fitcast.scheduler.backends.kubernetes import objects, pod_status
 from fitcast.scheduler.backends.kubernetes.api import KubernetesApi, namespace_of_this_pod
 from fitcast.scheduler.backends.kubernetes.cluster import WorkflowCluster, median_speed
 from fitcast.scheduler.backends.kubernetes.pools import (
@@ -146,6 +145,9 @@ class KubernetesBackend:
         """About how long it takes until a workflow's first worker is there, in seconds."""
         with self._lock:
             return self._start_up_s
+
+    def note_machine_speed(self, speed: float) -> None:
+        """Do nothing: pods measure their own."""
 
     def workers(self) -> list[WorkerSize]:
         """Return the workers that a workflow may have, under made-up names."""

@@ -1,7 +1,8 @@
 """The Dask cluster of one workflow on Kubernetes: made, watched, grown, shrunk, ended.
 
-A thread looks at the cluster's pods once a second rather than being told of changes: a look that
-fails is made up for by the next, whatever happened to the API server or the operator meanwhile.
+A thread observes the cluster's pods once a second rather than watching for changes: what one
+observation misses the next makes up for, whatever happened to the API server or the operator
+meanwhile.
 
 What the operator does of itself is waited for with a time limit.
 """
@@ -23,21 +24,21 @@ from fitcast.errors import (
     ClusterRejectedError,
     ClusterUnreachableError,
 )
-from fitcast.scheduler.backends.kubernetes import objects, pods
+from fitcast.scheduler.backends.kubernetes import objects, pod_status
 from fitcast.scheduler.backends.kubernetes.api import KubernetesApi, Object
 from fitcast.scheduler.backends.kubernetes.certificates import identities
-from fitcast.scheduler.backends.kubernetes.connection import SchedulerLink, Told
+from fitcast.scheduler.backends.kubernetes.connection import SchedulerLink, WorkerInfo
 from fitcast.scheduler.backends.kubernetes.groups import WorkerGroups
+from fitcast.scheduler.backends.kubernetes.pod_status import HOPELESS_AFTER_S
 from fitcast.scheduler.backends.kubernetes.pools import KubernetesPool
 from fitcast.scheduler.backends.kubernetes.scheduler_pod import COMPONENT, SchedulerPod
-from fitcast.scheduler.backends.kubernetes.start_up import HOPELESS_AFTER_S
 from fitcast.scheduler.backends.protocol import Limit, Listener, WorkerLoss
 from fitcast.scheduler.plan.pools import WorkerSize, planned_workers
 from fitcast.trainer.sealing import SealedDataset
 
 log = logging.getLogger(__name__)
 
-LOOK_EVERY_S = 1.0
+OBSERVE_EVERY_S = 1.0
 ALIVE_FOR_S = 900.0
 """A cluster whose owner hasn't renewed its claim for so long is swept away by the next."""
 
@@ -76,9 +77,9 @@ class WorkflowCluster:
     start_s : callable
         Returns about how long workers take to start.
     started : callable
-        ``started(seconds)`` is told how long one took.
+        ``started(seconds)`` is called with how long one took.
     speeds : list of float
-        What workers told of their cores' speed, of all workflows; added to.
+        The speeds that workers measured of their cores, of all workflows; added to.
     owner_labels : mapping
         Labels of pods that may reach the workflow's beside its own.
     """
@@ -101,7 +102,7 @@ class WorkflowCluster:
         speeds: list[float],
         owner_labels: Mapping[str, str],
     ) -> None:
-        self.named = objects.Named(workflow_id=sealed.workflow_id)
+        self.names = objects.ResourceNames(workflow_id=sealed.workflow_id)
         self._api = api
         self._pools = {pool.name: pool for pool in kubernetes_pools}
         self._pods_as = pod_settings
@@ -112,27 +113,27 @@ class WorkflowCluster:
         self._identity, for_client = identities(sealed.workflow_id, "pods", "client")
         self._link = SchedulerLink(
             api,
-            self.named,
+            self.names,
             for_client,
             sealed,
             sends=not reads_uri,
             forwarded=forwarded,
             on_ready=self._note_ready,
         )
-        self._groups = WorkerGroups(api, self.named, kubernetes_pools, self._group)
+        self._groups = WorkerGroups(api, self.names, kubernetes_pools, self._group)
         self._listener: Listener | None = None
         self._cluster: Object = {}
         self._lock = threading.Lock()
         self._wanted: dict[str, int] = {}
         self._retiring: list[str] = []
-        self._seen: dict[str, Object] = {}  # pods by name, at the last look
+        self._seen: dict[str, Object] = {}  # pods by name, as last observed
         self._pod_of: dict[str, tuple[str, str]] = {}  # by address: a worker's pod, and its life
         self._limits: dict[str, Limit] = {}
         self._notes: tuple[str, ...] = ()
         self._speeds = speeds
         self._stop = threading.Event()
         self._scheduler = SchedulerPod(
-            api, self.named, within_s=start_within_s, stop=self._stop, say=self._say
+            api, self.names, within_s=start_within_s, stop=self._stop, say=self._say
         )
         self._refused_since_s: float | None = None
         self._thread: threading.Thread | None = None
@@ -162,7 +163,9 @@ class WorkflowCluster:
         except BaseException:
             self.close()
             raise
-        self._thread = threading.Thread(target=self._keep_looking, name="fitcast-pods", daemon=True)
+        self._thread = threading.Thread(
+            target=self._keep_observing, name="fitcast-pods", daemon=True
+        )
         self._thread.start()
         return self._link.dask
 
@@ -170,7 +173,7 @@ class WorkflowCluster:
         """Return the workers that are ready for fits."""
         sizes = {size.pool: size for size in self.workers()}
         ready = self._link.ready(dask)
-        return [replace(sizes[told["pool"]], address=address) for address, told in ready.items()]
+        return [replace(sizes[one["pool"]], address=address) for address, one in ready.items()]
 
     def limits(self) -> Mapping[str, Limit]:
         """Return what each pool may have now."""
@@ -182,16 +185,17 @@ class WorkflowCluster:
         }
 
     def resize(self, wanted: Mapping[str, int]) -> None:
-        """Let pools grow to so many workers, at the next look."""
+        """Let pools grow to so many workers, at the next observation."""
         with self._lock:
             self._wanted = dict(wanted)
 
     def retire(self, addresses: Collection[str]) -> None:
-        """End these workers, at the next look."""
+        """End these workers, at the next observation."""
         with self._lock:
             self._retiring += addresses
 
     def why_lost(self, addresses: Collection[str]) -> dict[str, WorkerLoss]:
+        """Tell why workers are gone."""
         return {address: self._why_lost(address) for address in addresses}
 
     def _why_lost(self, address: str) -> WorkerLoss:
@@ -207,8 +211,8 @@ class WorkflowCluster:
             with suppress(ClusterError):
                 self._see()
             pod = self._seen.get(name)
-            loss = pods.why_gone(pod)
-            restarted = pod is not None and pods.life_of(pod) != life
+            loss = pod_status.why_gone(pod)
+            restarted = pod is not None and pod_status.life_of(pod) != life
             if restarted or time.monotonic() >= until_s:
                 break
             self._stop.wait(0.2)
@@ -225,9 +229,9 @@ class WorkflowCluster:
             self._thread.join(30)
         self._link.disconnect()
         try:  # all else belongs to it
-            self._api.delete("daskclusters", self.named.cluster, patience_s=PATIENCE_S)
+            self._api.delete("daskclusters", self.names.cluster, patience_s=PATIENCE_S)
         except ClusterError as error:  # the next owner to start sweeps it away
-            log.warning("%s could not be deleted: %s", self.named.cluster, error)
+            log.warning("%s could not be deleted: %s", self.names.cluster, error)
 
     # -- making it -------------------------------------------------------------------------------
 
@@ -235,14 +239,14 @@ class WorkflowCluster:
         """Create the cluster's own objects; those that are there stay."""
         alive_until_s = time.time() + ALIVE_FOR_S
         wanted = objects.cluster(
-            self.named, self._pods_as, alive_until_s, self._sealed.sealed_bytes
+            self.names, self._pods_as, alive_until_s, self._sealed.sealed_bytes
         )
         self._cluster = self._api.create("daskclusters", wanted, patience_s=PATIENCE_S)
         owner = [objects.owned_by(self._cluster)]
         for kind, body in (
-            ("networkpolicies", objects.network_policy(self.named, self._owner_labels)),
-            ("secrets", objects.secret(self.named, self.named.tls, self._identity.files())),
-            ("secrets", objects.secret(self.named, self.named.key, {"dataset.key": self._key})),
+            ("networkpolicies", objects.network_policy(self.names, self._owner_labels)),
+            ("secrets", objects.secret(self.names, self.names.tls, self._identity.files())),
+            ("secrets", objects.secret(self.names, self.names.key, {"dataset.key": self._key})),
         ):
             body["metadata"]["ownerReferences"] = owner
             self._api.create(kind, body, patience_s=PATIENCE_S)
@@ -259,22 +263,22 @@ class WorkflowCluster:
             except BackendError:
                 if not left:
                     raise
-                self._stop.wait(LOOK_EVERY_S)
+                self._stop.wait(OBSERVE_EVERY_S)
 
-    def _note_ready(self, came: list[Told]) -> None:
-        for told in came:
-            self._speeds.append(told["machine_speed"])
-            took_s = self._groups.start_of(told["name"], told["pool"])
+    def _note_ready(self, came: list[WorkerInfo]) -> None:
+        for worker in came:
+            self._speeds.append(worker["machine_speed"])
+            took_s = self._groups.start_of(worker["name"], worker["pool"])
             if took_s is not None:
                 self._started(took_s)
         if self._listener is not None:
             self._listener.workers_changed()
 
-    # -- looking after it ------------------------------------------------------------------------
+    # -- keeping it -----------------------------------------------------------------------------
 
-    def _keep_looking(self) -> None:
+    def _keep_observing(self) -> None:
         renew_s = time.monotonic() + RENEW_EVERY_S
-        while not self._stop.wait(LOOK_EVERY_S):
+        while not self._stop.wait(OBSERVE_EVERY_S):
             try:
                 self._see()
                 self._note_limits()
@@ -290,8 +294,8 @@ class WorkflowCluster:
                 self._note_refusal(error)
             except BackendError as error:
                 self._say([str(error)])
-            except Exception:  # it must not be the last look
-                log.exception("the pods of a workflow could not be looked after")
+            except Exception:  # the next time may do better
+                log.exception("the pods of a workflow could not be observed")
 
     def _note_refusal(self, error: ClusterError) -> None:
         """Give up if the cluster goes on refusing what no worker comes without."""
@@ -308,18 +312,18 @@ class WorkflowCluster:
             self._listener.workers_lost(error)
 
     def _see(self) -> None:
-        """Take in the status of all pods."""
-        seen = {pod["metadata"]["name"]: pod for pod in self._api.find("pods", self.named.labels)}
+        """Note the status of all pods."""
+        seen = {pod["metadata"]["name"]: pod for pod in self._api.find("pods", self.names.labels)}
         by_ip = {pod.get("status", {}).get("podIP"): name for name, pod in seen.items()}
         with self._lock:
             self._seen = seen
-            for address, told in self._link.ready().items():
+            for address, worker in self._link.ready().items():
                 name = by_ip.get(address.rpartition(":")[0].removeprefix("tls://"))
-                if name is not None and name.startswith(told["name"]):
-                    self._pod_of.setdefault(address, (name, pods.life_of(seen[name])))
+                if name is not None and name.startswith(worker["name"]):
+                    self._pod_of.setdefault(address, (name, pod_status.life_of(seen[name])))
 
     def _note_limits(self) -> None:
-        """Take in what keeps pools from growing."""
+        """Note what keeps pools from growing."""
         limits, notes = self._groups.hindered(self._seen.values())
         with self._lock:
             changed = limits != self._limits
@@ -339,7 +343,7 @@ class WorkflowCluster:
             return
         self._link.disconnect()
         try:
-            if self._api.get("daskclusters", self.named.cluster) is None:
+            if self._api.get("daskclusters", self.names.cluster) is None:
                 self._create()
             scheduler = self._scheduler.wait()
         except ClusterError:
@@ -360,17 +364,17 @@ class WorkflowCluster:
         if leaving := {address: ready[address] for address in going if address in ready}:
             self._link.retire(list(leaving))
             try:
-                self._groups.remove({told["name"]: told["pool"] for told in leaving.values()})
-            except ClusterError:  # at the next look, then
+                self._groups.remove({one["name"]: one["pool"] for one in leaving.values()})
+            except ClusterError:  # at the next observation, then
                 with self._lock:
                     self._retiring += going
                 raise
-        joined = [told["name"] for told in ready.values()]
+        joined = [one["name"] for one in ready.values()]
         self._groups.follow(wanted, self._seen.values(), joined)
 
     def _group(self, pool: KubernetesPool, replicas: int) -> Object:
         return objects.worker_group(
-            self.named,
+            self.names,
             self._pods_as,
             pool,
             scheduler_address=self._link.service_address(),
@@ -385,7 +389,7 @@ class WorkflowCluster:
         until = f"{time.time() + ALIVE_FOR_S:.0f}"
         self._api.patch(
             "daskclusters",
-            self.named.cluster,
+            self.names.cluster,
             {"metadata": {"annotations": {objects.ALIVE_UNTIL: until}}},
         )
 
@@ -398,6 +402,6 @@ class WorkflowCluster:
 
 
 def median_speed(speeds: list[float]) -> float:
-    """Return the median of what workers told; 0 if none did."""
+    """Return the median of what workers measured; 0 if none did."""
     known = [speed for speed in speeds[-_SPEEDS:] if speed > 0.0]
     return median(known) if known else 0.0

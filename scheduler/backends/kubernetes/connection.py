@@ -6,14 +6,14 @@ Not in: how the scheduler comes about, and when it is to be replaced
 
 import logging
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from fitcast.errors import BackendError
 from fitcast.scheduler.backends.dask_config import dask_config
-from fitcast.scheduler.backends.kubernetes import objects, pods
+from fitcast.scheduler.backends.kubernetes import objects, pod_status
 from fitcast.scheduler.backends.kubernetes.api import KubernetesApi, Object
 from fitcast.scheduler.backends.kubernetes.certificates import Identity
 from fitcast.trainer.sealing import SealedDataset
@@ -23,8 +23,20 @@ CALL_S = 20.0
 
 _CONNECT_S = 30.0
 
-Told = Mapping[str, Any]
-"""What a worker told of itself: its name, its pool."""
+
+class WorkerInfo(TypedDict):
+    """What a worker that is ready says of itself."""
+
+    name: str  # of its Deployment
+    pool: str
+    machine_speed: float  # as `fitcast.trainer.machine_speed` has it
+
+
+class _ReadyWorkers(TypedDict):
+    """What a scheduler says of its workers that are ready."""
+
+    version: int  # the higher, the newer
+    workers: dict[str, WorkerInfo]  # by address
 
 
 class SchedulerLink:
@@ -34,34 +46,34 @@ class SchedulerLink:
     ----------
     api : KubernetesApi
         Leads to it.
-    named : Named
+    names : ResourceNames
         Whose scheduler it is.
     identity : Identity
-        What the client shows.
+        The client's certificate.
     sealed : SealedDataset
-        What the scheduler is sent.
+        The dataset.
     sends : bool
-        Whether it is.
+        Whether it is sent to the scheduler.
     forwarded : bool
         Whether the way there is a forwarded port.
     on_ready : callable
-        ``on_ready(came)``, from any thread, when workers are ready or gone; with what those that
-        came told.
+        ``on_ready(came)``, from any thread, when workers became ready or went; with those that
+        came.
     """
 
     def __init__(
         self,
         api: KubernetesApi,
-        named: objects.Named,
+        names: objects.ResourceNames,
         identity: Identity,
         sealed: SealedDataset,
         *,
         sends: bool,
         forwarded: bool,
-        on_ready: Callable[[list[Told]], None],
+        on_ready: Callable[[list[WorkerInfo]], None],
     ) -> None:
         self.dask: Any = None
-        self._api, self._named = api, named
+        self._api, self._names = api, names
         self._identity, self._sealed = identity, sealed
         self._sends, self._forwarded = sends, forwarded
         self._on_ready = on_ready
@@ -70,16 +82,16 @@ class SchedulerLink:
         self._comm: Any = None  # of the client of Dask, its only one
         self._version = -1  # of the workers that are known
         self._lock = threading.Lock()
-        self._ready: dict[str, Told] = {}  # by address
-        self._before: dict[str, Told] = {}  # the same of the last scheduler
+        self._ready: dict[str, WorkerInfo] = {}  # by address
+        self._before: dict[str, WorkerInfo] = {}  # the same of the last scheduler
 
     def is_well(self, schedulers: list[Object]) -> bool:
         """Tell whether the scheduler that it leads to is one of these pods, and answers.
 
-        A client of Dask that lost its connection makes another by itself, but nobody tells it any
-        more of what it had sent: that counts as lost.
+        A client of Dask that lost its connection makes another by itself, but hears no more of what
+        it had sent: that counts as lost.
         """
-        same = any(pods.life_of(pod) == self._life for pod in schedulers)
+        same = any(pod_status.life_of(pod) == self._life for pod in schedulers)
         client = self.dask
         return (
             same
@@ -88,14 +100,14 @@ class SchedulerLink:
             and client.scheduler_comm is self._comm
         )
 
-    def ready(self, dask: Any = None) -> dict[str, Told]:
-        """Return the workers that are ready, as a client of Dask knows them; the present one's."""
+    def ready(self, dask: Any = None) -> dict[str, WorkerInfo]:
+        """Return the workers that are ready, by address, as a client of Dask knows them."""
         with self._lock:
-            # Who still has the last client is to be told first that it is gone.
+            # Whoever still holds the last client hasn't been told yet that it is gone.
             return dict(self._ready if dask in (None, self.dask) else self._before)
 
     def connect(self, scheduler: Object) -> None:
-        """Connect to a scheduler's pod, give it the dataset, and be told of its workers.
+        """Connect to a scheduler's pod, send it the dataset, and subscribe to its workers.
 
         Raises
         ------
@@ -108,7 +120,7 @@ class SchedulerLink:
         from fitcast.scheduler.worker.sealed_transfer import TOPIC, send
 
         address = self._address(scheduler)
-        # It tells at length of schedulers that are gone, which is ours to deal with.
+        # It logs at length about schedulers that are gone, which is ours to deal with.
         logging.getLogger("distributed.client").setLevel(logging.CRITICAL)
         client: Any = None
         try:
@@ -137,11 +149,11 @@ class SchedulerLink:
             raise BackendError(
                 f"the workflow's scheduler can't be reached at {address}: {why}"
             ) from error
-        self._life = pods.life_of(scheduler)
+        self._life = pod_status.life_of(scheduler)
         self._note(client, known)
 
     def disconnect(self) -> None:
-        """Let go of the scheduler."""
+        """Close the connection."""
         with self._lock:
             client, self.dask = self.dask, None
             if client is not None:
@@ -149,7 +161,7 @@ class SchedulerLink:
         self._let_go(client, 5.0)
 
     def retire(self, addresses: list[str]) -> None:
-        """Let workers take no more; their pods end them when they are deleted.
+        """Let workers take no more fits; they end when their pods are deleted.
 
         A worker that closed itself would be started again meanwhile.
         """
@@ -164,10 +176,10 @@ class SchedulerLink:
 
     def service_address(self) -> str:
         """Return where the scheduler's Service is, for those inside the cluster."""
-        service = self._api.get("services", self._named.scheduler)
+        service = self._api.get("services", self._names.scheduler)
         if service is None:
             raise BackendError(
-                f"the Dask operator made no Service {self._named.scheduler!r}: is it running?"
+                f"the Dask operator made no Service {self._names.scheduler!r}: is it running?"
             )
         ip = service["spec"]["clusterIP"]
         host = f"[{ip}]" if ":" in ip else ip
@@ -186,7 +198,9 @@ class SchedulerLink:
         if client is not None:
             with suppress(Exception):
                 client.close(timeout=within_s)
-            client.status = "closed"  # else it tries again, and fails aloud, when it is collected
+            client.status = (
+                "closed"  # else it tries again when it is collected, and logs that it failed
+            )
         self._end_forward()
 
     def _end_forward(self) -> None:
@@ -194,11 +208,11 @@ class SchedulerLink:
         if forward is not None:
             self._api.end_forward(forward)
 
-    def _note(self, client: Any, told: Mapping[str, Any]) -> None:
+    def _note(self, client: Any, news: _ReadyWorkers) -> None:
         with self._lock:
-            if client is not self.dask or told["version"] <= self._version:
+            if client is not self.dask or news["version"] <= self._version:
                 return
-            self._version, ready = told["version"], told["workers"]
+            self._version, ready = news["version"], news["workers"]
             came = [one for address, one in ready.items() if address not in self._ready]
             self._ready = dict(ready)
         self._on_ready(came)

@@ -8,10 +8,10 @@ group's number of replicas follows: the operator counts Deployments, and finds n
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 
-from fitcast.scheduler.backends.kubernetes import objects, pods
+from fitcast.scheduler.backends.kubernetes import objects
 from fitcast.scheduler.backends.kubernetes.api import KubernetesApi, Object
+from fitcast.scheduler.backends.kubernetes.pod_status import StartObstacles, why_no_pod
 from fitcast.scheduler.backends.kubernetes.pools import KubernetesPool
-from fitcast.scheduler.backends.kubernetes.starting import Starting
 from fitcast.scheduler.backends.protocol import Limit
 
 GROUP_LABEL = "dask.org/workergroup-name"
@@ -24,7 +24,7 @@ class WorkerGroups:
     ----------
     api : KubernetesApi
         Where they are.
-    named : Named
+    names : ResourceNames
         Whose they are.
     kubernetes_pools : sequence of KubernetesPool
         What may be needed.
@@ -35,14 +35,14 @@ class WorkerGroups:
     def __init__(
         self,
         api: KubernetesApi,
-        named: objects.Named,
+        names: objects.ResourceNames,
         kubernetes_pools: Sequence[KubernetesPool],
         make: Callable[[KubernetesPool, int], Object],
     ) -> None:
-        self._api, self._named = api, named
+        self._api, self._names = api, names
         self._pools = kubernetes_pools
         self._make = make
-        self._starting = Starting(api)
+        self._obstacles = StartObstacles(api.warnings_of)
         self._limits: Mapping[str, Limit] = {}  # of pools that can't have all that they want
         self._asked_s: dict[str, float] = {}  # by pool, when it was last let grow
         self._started: set[str] = set()  # workers that were ready once
@@ -61,10 +61,10 @@ class WorkerGroups:
         deployments = self._deployments()
         for pool in self._pools:
             there = deployments[pool.name]
-            stuck = [why for pod in self._of(pool, seen) if (why := self._starting.why_not(pod))]
+            stuck = [why for pod in self._of(pool, seen) if (why := self._why_not(pod))]
             said = f"{len(stuck)} of its workers can't start"
             if not stuck:
-                stuck = [why for one in there if (why := pods.why_no_pod(one))]
+                stuck = [why for one in there if (why := why_no_pod(one))]
                 said = "no pod could be made"
             if stuck:
                 notes.append(f"pool {pool.name!r}: {said}: {stuck[0]}")
@@ -90,7 +90,7 @@ class WorkerGroups:
         deployments = self._deployments()
         for pool in self._pools:
             count = wanted.get(pool.name, 0)
-            group = self._api.get("daskworkergroups", self._named.group(pool.name))
+            group = self._api.get("daskworkergroups", self._names.group(pool.name))
             if group is None:
                 if count:
                     self._asked_s[pool.name] = time.monotonic()
@@ -122,29 +122,30 @@ class WorkerGroups:
     def scale(self, pool: str, replicas: int) -> None:
         """Set a group's number of workers."""
         change = {"spec": {"worker": {"replicas": replicas}}}
-        self._api.patch("daskworkergroups", self._named.group(pool), change)
+        self._api.patch("daskworkergroups", self._names.group(pool), change)
 
     def _dropped(
         self, pool: KubernetesPool, waiting: Sequence[str], most: int, seen: Collection[Object]
     ) -> int:
         """Delete workers that can't start, of those that never did; return how many."""
-        stuck = [
-            pod["metadata"]["name"] for pod in self._of(pool, seen) if self._starting.why_not(pod)
-        ]
+        stuck = [pod["metadata"]["name"] for pod in self._of(pool, seen) if self._why_not(pod)]
         going = [name for name in waiting if any(pod.startswith(f"{name}-") for pod in stuck)]
         for name in going[:most]:
             self._api.delete("deployments", name)
         return len(going[:most])
 
+    def _why_not(self, pod: Object) -> str:
+        return self._obstacles.why_not(pod, time.monotonic())
+
     def _of(self, pool: KubernetesPool, seen: Collection[Object]) -> list[Object]:
-        group = self._named.group(pool.name)
+        group = self._names.group(pool.name)
         return [pod for pod in seen if pod["metadata"].get("labels", {}).get(GROUP_LABEL) == group]
 
     def _deployments(self) -> dict[str, list[Object]]:
         """Return what the operator made of the groups, by pool."""
-        pool_of = {self._named.group(pool.name): pool.name for pool in self._pools}
+        pool_of = {self._names.group(pool.name): pool.name for pool in self._pools}
         found: dict[str, list[Object]] = {pool.name: [] for pool in self._pools}
-        for one in self._api.find("deployments", self._named.labels):
+        for one in self._api.find("deployments", self._names.labels):
             pool = pool_of.get(one["metadata"]["labels"].get(GROUP_LABEL, ""))
             if pool is not None:
                 found[pool].append(one)

@@ -66,7 +66,7 @@ class PodSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Named:
+class ResourceNames:
     """A workflow's cluster by name."""
 
     workflow_id: str
@@ -101,19 +101,21 @@ class Named:
         return {**MANAGED_BY, WORKFLOW_LABEL: self.workflow_id}
 
 
-def secret(named: Named, name: str, contents: Mapping[str, bytes]) -> Object:
+def secret(names: ResourceNames, name: str, contents: Mapping[str, bytes]) -> Object:
     """Return a Secret that pods mount as files."""
     return {
         "apiVersion": "v1",
         "kind": "Secret",
-        "metadata": {"name": name, "labels": named.labels},
+        "metadata": {"name": name, "labels": names.labels},
         "type": "Opaque",
         "immutable": True,
         "data": {file: b64encode(content).decode() for file, content in contents.items()},
     }
 
 
-def cluster(named: Named, pods: PodSettings, alive_until_s: float, dataset_bytes: int) -> Object:
+def cluster(
+    names: ResourceNames, pods: PodSettings, alive_until_s: float, dataset_bytes: int
+) -> Object:
     """Return the DaskCluster: a scheduler, and a default group of workers that stays empty."""
     scheduler = _pod(
         pods,
@@ -121,7 +123,7 @@ def cluster(named: Named, pods: PodSettings, alive_until_s: float, dataset_bytes
         cpus=pods.scheduler_cpus,
         memory_bytes=pods.scheduler_memory_bytes,
         volumes={
-            TLS_DIR: _of_secret(named.tls),
+            TLS_DIR: _of_secret(names.tls),
             DATA_DIR: {"emptyDir": {"sizeLimit": str(dataset_bytes + 2**26)}},
             TEMP_DIR: {"emptyDir": {}},
         },
@@ -137,8 +139,8 @@ def cluster(named: Named, pods: PodSettings, alive_until_s: float, dataset_bytes
         "apiVersion": "kubernetes.dask.org/v1",
         "kind": "DaskCluster",
         "metadata": {
-            "name": named.cluster,
-            "labels": named.labels,
+            "name": names.cluster,
+            "labels": names.labels,
             "annotations": {ALIVE_UNTIL: f"{alive_until_s:.0f}"},
         },
         "spec": {
@@ -148,7 +150,7 @@ def cluster(named: Named, pods: PodSettings, alive_until_s: float, dataset_bytes
                 "service": {
                     "type": "ClusterIP",
                     "selector": {
-                        "dask.org/cluster-name": named.cluster,
+                        "dask.org/cluster-name": names.cluster,
                         "dask.org/component": "scheduler",
                     },
                     "ports": [
@@ -166,7 +168,7 @@ def cluster(named: Named, pods: PodSettings, alive_until_s: float, dataset_bytes
 
 
 def worker_group(
-    named: Named,
+    names: ResourceNames,
     pods: PodSettings,
     pool: KubernetesPool,
     *,
@@ -197,8 +199,8 @@ def worker_group(
         cpus=pool.cpus,
         memory_bytes=pool.pod_memory_bytes,
         volumes={
-            TLS_DIR: _of_secret(named.tls),
-            KEY_DIR: _of_secret(named.key),
+            TLS_DIR: _of_secret(names.tls),
+            KEY_DIR: _of_secret(names.key),
             DATA_DIR: {"emptyDir": {"sizeLimit": str(dataset_bytes + 2**26)}},
             TEMP_DIR: {"emptyDir": {}},
             **pods.volumes,
@@ -214,34 +216,34 @@ def worker_group(
         spec["tolerations"] = [dict(one) for one in pool.tolerations]
     if pool.priority_class:
         spec["priorityClassName"] = pool.priority_class
-    labels = named.labels | {POOL_LABEL: pool.name}
+    labels = names.labels | {POOL_LABEL: pool.name}
     return {
         "apiVersion": "kubernetes.dask.org/v1",
         "kind": "DaskWorkerGroup",
         "metadata": {
-            "name": named.group(pool.name),
+            "name": names.group(pool.name),
             "labels": labels,
             "ownerReferences": [owned_by(owner)],
         },
-        "spec": {"cluster": named.cluster, "worker": {"replicas": replicas, "spec": spec}},
+        "spec": {"cluster": names.cluster, "worker": {"replicas": replicas, "spec": spec}},
     }
 
 
-def network_policy(named: Named, owner_labels: Mapping[str, str]) -> Object:
+def network_policy(names: ResourceNames, owner_labels: Mapping[str, str]) -> Object:
     """Return the NetworkPolicy: only a workflow's own pods and its owner reach its pods.
 
     `owner_labels` are those of the pods that may connect beside its own, in the same namespace: the
     broker's. A port-forward comes from the node and needs no rule.
     """
-    peers: list[Object] = [{"podSelector": {"matchLabels": {WORKFLOW_LABEL: named.workflow_id}}}]
+    peers: list[Object] = [{"podSelector": {"matchLabels": {WORKFLOW_LABEL: names.workflow_id}}}]
     if owner_labels:
         peers.append({"podSelector": {"matchLabels": dict(owner_labels)}})
     return {
         "apiVersion": "networking.k8s.io/v1",
         "kind": "NetworkPolicy",
-        "metadata": {"name": named.cluster, "labels": named.labels},
+        "metadata": {"name": names.cluster, "labels": names.labels},
         "spec": {
-            "podSelector": {"matchLabels": {WORKFLOW_LABEL: named.workflow_id}},
+            "podSelector": {"matchLabels": {WORKFLOW_LABEL: names.workflow_id}},
             "policyTypes": ["Ingress"],
             "ingress": [{"from": peers}],
         },

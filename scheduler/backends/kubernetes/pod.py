@@ -42,7 +42,7 @@ class PodWorker(FitWorker):
         self._dataset_id = env["FITCAST_DATASET_ID"]
         self._uri = env.get("FITCAST_DATASET_URI", "")
         self._path = Path(env["FITCAST_DATA_DIR"]) / f"{self._dataset_id}.sealed"
-        self._told = {"pool": env["FITCAST_WORKER_POOL"], "name": env["DASK_WORKER_NAME"]}
+        self._info = {"pool": env["FITCAST_WORKER_POOL"], "name": env["DASK_WORKER_NAME"]}
         self._receiving: asyncio.Task[None] | None = None
 
     def setup(self, worker: Any) -> None:
@@ -51,7 +51,7 @@ class PodWorker(FitWorker):
         self._receiving = asyncio.get_running_loop().create_task(self._get_ready(worker))
 
     async def _get_ready(self, worker: Any) -> None:
-        """Get the dataset and say so; end the pod if that can't be, for its status to tell why."""
+        """Get the dataset and report it; end the pod if that can't be: its status then says why."""
         try:
             await self._receive(worker)
         except Exception as error:
@@ -69,7 +69,7 @@ class PodWorker(FitWorker):
         _, speed = await asyncio.gather(
             asyncio.to_thread(self.runner.wait_ready), asyncio.to_thread(machine_speed, cache)
         )
-        await receiver.ready(self._told | {"machine_speed": speed})
+        await receiver.ready(self._info | {"machine_speed": speed})
 
     def dataset(self, dataset_id: str) -> tuple[str, Path]:
         """Return where the sealed dataset lies, and its key."""
@@ -105,15 +105,15 @@ def security(folder: Path) -> Security:
 
 
 def listening(env: Mapping[str, str]) -> dict[str, str]:
-    """Return where a scheduler listens, and which of its addresses it tells.
+    """Return where a scheduler listens, and which of its addresses it announces.
 
     A forwarded port leads to the loopback of a pod, all else to its address.
     """
     ip = env["FITCAST_POD_IP"]
-    everywhere, told = ("::", f"[{ip}]") if ":" in ip else ("0.0.0.0", ip)  # noqa: S104
+    everywhere, own = ("::", f"[{ip}]") if ":" in ip else ("0.0.0.0", ip)  # noqa: S104
     return {
         "host": env.get("FITCAST_LISTEN_ON", everywhere),
-        "contact_address": f"tls://{told}:{SCHEDULER_PORT}",
+        "contact_address": f"tls://{own}:{SCHEDULER_PORT}",
     }
 
 
@@ -144,9 +144,9 @@ async def _serve(env: dict[str, str]) -> int:
             death_timeout=60,
             **common,
         )
-    told = asyncio.create_task(stop.wait())
+    stopped = asyncio.create_task(stop.wait())
     ended = asyncio.create_task(server.finished())
-    await asyncio.wait({told, ended}, return_when=asyncio.FIRST_COMPLETED)
+    await asyncio.wait({stopped, ended}, return_when=asyncio.FIRST_COMPLETED)
     if not stop.is_set():  # to be started again; the last line goes into the pod's status
         log.error(getattr(server, "why_closed", "") or "the connection to the scheduler is gone")
         return 1
@@ -155,7 +155,7 @@ async def _serve(env: dict[str, str]) -> int:
 
 
 def main() -> None:
-    """Be what the environment says until told to end."""
+    """Be what the environment says until a signal ends it."""
     # Readiness probes open a connection and say nothing.
     logging.getLogger("distributed.comm.tcp").setLevel(logging.ERROR)
     with dask.config.set(_CONFIG):

@@ -1,22 +1,24 @@
-"""What pods' status means, and whether a start is still to be hoped for."""
+"""What the status and the warnings of pods mean, and whether a start is still to be hoped for."""
 
 import pytest
 
 from fitcast.history.records import Outcome
-from fitcast.scheduler.backends.kubernetes.pods import (
+from fitcast.scheduler.backends.kubernetes.pod_status import (
+    ASK_EVERY_S,
+    HOPELESS_AFTER_S,
+    OPERATOR_WITHIN_S,
+    SILENT_FOR_S,
+    FaultKind,
+    StartFault,
+    StartObstacles,
+    StartPatience,
     is_ready,
     is_silent,
     lasting_labels,
+    start_fault,
     why_gone,
     why_no_pod,
     why_pending,
-)
-from fitcast.scheduler.backends.kubernetes.start_up import (
-    HOPELESS_AFTER_S,
-    OPERATOR_WITHIN_S,
-    Fault,
-    Waiting,
-    fault_of,
 )
 
 
@@ -133,23 +135,23 @@ def test_a_pod_is_ready_when_it_says_so():
 
 
 def test_an_operator_that_does_not_run_is_noticed_within_seconds():
-    fault = fault_of({}, None, [])
-    waits = Waiting(300.0)
+    fault = start_fault({}, None, [])
+    waits = StartPatience(300.0)
     assert not waits.is_over(fault, 100.0)
     assert waits.is_over(fault, 100.0 + OPERATOR_WITHIN_S)
     assert "the Dask operator isn't running" in waits.message("s", fault, [])
 
 
 def test_a_missing_image_is_given_up_soon_and_a_full_cluster_late():
-    image = fault_of({}, {}, [pod(containers=[waiting("ErrImagePull", "not found")])])
-    full = fault_of({}, {}, [pod(conditions=[NO_ROOM])])
-    waits = Waiting(300.0)
+    image = start_fault({}, {}, [pod(containers=[waiting("ErrImagePull", "not found")])])
+    full = start_fault({}, {}, [pod(conditions=[NO_ROOM])])
+    waits = StartPatience(300.0)
     assert not waits.is_over(full, 0.0)
     assert not waits.is_over(full, 299.0)
     assert waits.is_over(full, 300.0)
-    waits = Waiting(300.0)
+    waits = StartPatience(300.0)
     assert not waits.is_over(image, 0.0)
-    again = fault_of({}, {}, [pod(containers=[waiting("ImagePullBackOff", "back-off")])])
+    again = start_fault({}, {}, [pod(containers=[waiting("ImagePullBackOff", "back-off")])])
     assert not waits.is_over(again, HOPELESS_AFTER_S / 2)  # both by turns are one fault
     assert waits.is_over(image, HOPELESS_AFTER_S)
     assert "ErrImagePull: not found" in waits.message("s", image, ["Failed: pulling"])
@@ -157,16 +159,63 @@ def test_a_missing_image_is_given_up_soon_and_a_full_cluster_late():
 
 
 def test_a_fault_that_passes_starts_the_clock_anew():
-    image = Fault("hopeless", "…")
-    waits = Waiting(300.0)
+    image = StartFault(FaultKind.HOPELESS, "…")
+    waits = StartPatience(300.0)
     assert not waits.is_over(image, 0.0)
-    assert not waits.is_over(Fault(), 8.0)
+    assert not waits.is_over(StartFault(), 8.0)
     assert not waits.is_over(image, 12.0)
     assert waits.is_over(image, 12.0 + HOPELESS_AFTER_S)
 
 
 def test_a_start_without_any_fault_is_waited_for_to_its_limit():
-    waits = Waiting(60.0)
-    assert not waits.is_over(Fault(), 0.0)
-    assert waits.is_over(Fault(), 60.0)
-    assert "wasn't ready within 60 s" in waits.message("s", Fault(), [])
+    waits = StartPatience(60.0)
+    assert not waits.is_over(StartFault(), 0.0)
+    assert waits.is_over(StartFault(), 60.0)
+    assert "wasn't ready within 60 s" in waits.message("s", StartFault(), [])
+
+
+PLACED = {"type": "PodScheduled", "status": "True"}
+SILENT = pod(conditions=[PLACED], phase="Pending")
+RUNS = pod(conditions=[PLACED], phase="Running")
+MOUNT = "FailedMount: secret not found"
+
+
+class Warnings:
+    """Warnings about a pod, and how often they were asked for."""
+
+    def __init__(self, *warnings):
+        self.warnings = list(warnings)
+        self.asked = 0
+
+    def __call__(self, pod):
+        self.asked += 1
+        return self.warnings
+
+
+def test_warnings_are_asked_for_once_a_pod_was_silent_for_long_and_not_every_time():
+    warnings = Warnings(MOUNT)
+    obstacles = StartObstacles(warnings)
+    assert obstacles.why_not(SILENT, 0.0) == ""
+    assert obstacles.why_not(SILENT, SILENT_FOR_S - 0.1) == ""
+    assert warnings.asked == 0
+    assert [obstacles.why_not(SILENT, SILENT_FOR_S) for _ in range(3)] == [MOUNT] * 3
+    assert warnings.asked == 1
+    warnings.warnings = []
+    assert obstacles.why_not(SILENT, SILENT_FOR_S + ASK_EVERY_S) == ""
+
+
+def test_a_pod_that_started_is_forgotten():
+    obstacles = StartObstacles(Warnings(MOUNT))
+    obstacles.why_not(SILENT, 0.0)
+    assert obstacles.why_not(SILENT, SILENT_FOR_S) == MOUNT
+    assert obstacles.why_not(RUNS, SILENT_FOR_S) == ""
+    assert obstacles.why_not(SILENT, SILENT_FOR_S) == ""  # its clock starts anew
+
+
+@pytest.mark.parametrize(
+    "warning", ["FailedScheduling: 0/2 nodes", "MissingClusterDNS: falling back", "Unhealthy: x"]
+)
+def test_a_warning_of_what_is_over_or_no_obstacle_is_left_out(warning):
+    obstacles = StartObstacles(Warnings(MOUNT, warning))
+    obstacles.why_not(SILENT, 0.0)
+    assert obstacles.why_not(SILENT, SILENT_FOR_S) == MOUNT
