@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from statistics import median
 
 from fitcast.history.records import Estimate
-from fitcast.scheduler.plan.events import SharedWork
+from fitcast.scheduler.plan.events import CommonWork
 from fitcast.sizing.laws.features import describe
 from fitcast.sizing.laws.prior import bins_share, steps_share
 from fitcast.trainer.attempt.spec import Measured
@@ -26,7 +26,7 @@ _FOLD = " fold "
 
 def common_work(
     prepared: PreparedSweep, estimates: Mapping[str, Estimate]
-) -> dict[str, SharedWork]:
+) -> dict[str, CommonWork]:
     """Return the work that fits have in common with others, by fit_id, where there is any.
 
     Pipelines whose first steps are equal share them on the same rows, boostings that bin rows
@@ -36,7 +36,7 @@ def common_work(
         return {}  # steps and bins may be made with weights, and aren't shared
     chains = prepared.work_names
     counted = Counter(name for chain in chains.values() for name in chain)
-    found: dict[str, SharedWork] = {}
+    found: dict[str, CommonWork] = {}
     shares: dict[int, float] = {}
     for fit in prepared.fits:
         index = fit.candidate.index
@@ -50,13 +50,13 @@ def common_work(
             shares[index] = steps_share(described, steps, runtime_s) if steps else 0.0
             if len(common) > steps:
                 shares[index] += bins_share(described, runtime_s)
-        found[fit.fit_id] = SharedWork(f"{common[-1]}{_FOLD}{fit.fold}", shares[index])
+        found[fit.fit_id] = CommonWork(f"{common[-1]}{_FOLD}{fit.fold}", shares[index])
     return found
 
 
 def corrected(
-    work: Mapping[str, SharedWork], measured: Mapping[str, Measured], process_start_s: float
-) -> dict[str, SharedWork]:
+    work: Mapping[str, CommonWork], measured: Mapping[str, Measured], process_start_s: float
+) -> dict[str, CommonWork]:
     """Return the work in common with its share as fits have shown it, by fit_id.
 
     Parameters
@@ -76,11 +76,11 @@ def corrected(
             seen.setdefault(_steps(work[fit_id]), []).append(min(max(share, 0.0), 1.0))
     shares = {name: median(all_of) for name, all_of in seen.items() if len(all_of) >= ENOUGH_SEEN}
     return {
-        fit_id: SharedWork(one.name, shares[_steps(one)])
+        fit_id: CommonWork(one.name, shares[_steps(one)])
         for fit_id, one in work.items()
         if _steps(one) in shares
     }
 
 
-def _steps(work: SharedWork) -> str:
+def _steps(work: CommonWork) -> str:
     return work.name.rpartition(_FOLD)[0]

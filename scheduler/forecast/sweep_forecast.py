@@ -206,7 +206,7 @@ class SweepForecast:
             dataset_bytes=prepared.dataset_bytes,
             folds={fit.fit_id: fit.fold for fit in prepared.fits},
             candidates={fit.fit_id: fit.candidate.index for fit in prepared.fits},
-            shared=common_work(prepared, self.estimates),
+            common_work=common_work(prepared, self.estimates),
             process_start_s=self.process_start_s,
             memory_bytes=prepared.sweep.memory_bytes,
             deadline_s=prepared.sweep.deadline_s,

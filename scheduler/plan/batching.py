@@ -58,13 +58,13 @@ def followers_of(
     backlog_s = sum(other.waiting.backlog_s() for other in state.workflows.values())
     fair_s = backlog_s / max(1, state.cpus)
     if _shares(fit):
-        assert fit.shared is not None
-        found = workflow.waiting.sharing(fit.shared.name)
+        assert fit.common_work is not None
+        found = workflow.waiting.sharing(fit.common_work.name)
         chosen = (workflow.fits[fit_id] for fit_id in found if fit_id != fit.fit_id)
         same = [one for one in chosen if _shares(one)]
         same.sort(key=lambda one: (-one.estimate.runtime_s_p50, one.order))
         # In parts, each part does the work anew: followers may take a good part of what it costs.
-        together_s = (1.0 + 0.5 * fit.shared.share) * fit.estimate.runtime_s_p50
+        together_s = (1.0 + 0.5 * fit.common_work.share) * fit.estimate.runtime_s_p50
         limit_s = min(max(0.5 * fair_s, together_s), within_s)
     elif _is_short(fit):
         same = [workflow.fits[fit_id] for fit_id in workflow.waiting.shorter(fit, MOST_FITS)]
@@ -81,7 +81,7 @@ def follows_in_s(fit: FitState) -> float:
 
     Its process is started already, and work in common is done.
     """
-    share = 0.0 if fit.shared is None or not _shares(fit) else fit.shared.share
+    share = 0.0 if fit.common_work is None or not _shares(fit) else fit.common_work.share
     alone_s = fit.estimate.runtime_s_p50
     own_s = (1.0 - share) * alone_s
     return max(own_s - fit.process_start_s, LEAST_OWN_SHARE * own_s)
@@ -109,7 +109,7 @@ def _is_short(fit: FitState) -> bool:
 
 
 def _shares(fit: FitState) -> bool:
-    if fit.shared is None:
+    if fit.common_work is None:
         return False
-    shared_s = fit.shared.share * fit.estimate.runtime_s_p50
-    return fit.shared.share >= LEAST_SHARE and shared_s >= LEAST_SHARED_S
+    shared_s = fit.common_work.share * fit.estimate.runtime_s_p50
+    return fit.common_work.share >= LEAST_SHARE and shared_s >= LEAST_SHARED_S

@@ -254,7 +254,7 @@ class Decisions:
             fit = workflow.fits.get(fit_id)
             if fit is not None and fit.outcome is None:
                 self.state.reforecast(fit, estimate)
-                fit.shared = event.shared.get(fit_id, fit.shared)
+                fit.common_work = event.common_work.get(fit_id, fit.common_work)
         self.state.sort(workflow)
 
     def _choose_final(self, event: FinalChosen) -> None:

@@ -33,7 +33,7 @@ class FitKey(NamedTuple):
     fit_id: str
 
 
-class SharedWork(NamedTuple):
+class CommonWork(NamedTuple):
     """Work that a fit has in common with others: done once if they run in one process."""
 
     name: str  # equal for fits that share it
@@ -91,7 +91,7 @@ class Submitted:
     dataset_bytes: int  # held once by each worker that runs its fits
     folds: Mapping[str, int] = field(default_factory=dict)  # of fits that share a fold's rows
     candidates: Mapping[str, int] = field(default_factory=dict)  # whose folds err together
-    shared: Mapping[str, SharedWork] = field(default_factory=dict)
+    common_work: Mapping[str, CommonWork] = field(default_factory=dict)
     process_start_s: float = 0.0  # that a fit is spared in the process of another
     memory_bytes: int | None = None  # the user's own bound for a fit, instead of the forecast
     deadline_s: float | None = None  # the user's own cap on an attempt
@@ -106,7 +106,9 @@ class Reforecast:
 
     workflow_id: str
     estimates: Mapping[str, Estimate]
-    shared: Mapping[str, SharedWork] = field(default_factory=dict)  # where that was corrected too
+    common_work: Mapping[str, CommonWork] = field(
+        default_factory=dict
+    )  # where that was corrected too
 
 
 @dataclass(frozen=True, slots=True)

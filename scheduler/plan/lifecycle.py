@@ -48,11 +48,11 @@ def begin(state: PlanState, event: Submitted) -> list[Action]:
         fit_id: FitState(
             FitKey(event.workflow_id, fit_id),
             estimate,
-            order,
-            event.folds.get(fit_id),
-            event.candidates.get(fit_id),
-            event.shared.get(fit_id),
-            event.process_start_s,
+            order=order,
+            fold=event.folds.get(fit_id),
+            candidate=event.candidates.get(fit_id),
+            common_work=event.common_work.get(fit_id),
+            process_start_s=event.process_start_s,
         )
         for order, (fit_id, estimate) in enumerate(event.estimates.items())
     }

@@ -18,7 +18,7 @@ from itertools import islice
 from typing import NamedTuple, Protocol
 
 from fitcast.history.records import Estimate
-from fitcast.scheduler.plan.events import SharedWork
+from fitcast.scheduler.plan.events import CommonWork
 from fitcast.scheduler.plan.memory_load import Demand
 
 LOOK_AHEAD = 48
@@ -33,7 +33,7 @@ class Waiting(Protocol):
     """What the order needs of a fit."""
 
     order: int
-    shared: SharedWork | None
+    common_work: CommonWork | None
     estimate: Estimate
 
     @property
@@ -100,8 +100,8 @@ class WaitingFits:
         self._slot_s[number] -= slots * entry.runtime_s
         if not entries:
             del self._classes[number], self._backlog_s[number], self._slot_s[number]
-        if fit.shared is not None:
-            name = fit.shared.name
+        if fit.common_work is not None:
+            name = fit.common_work.name
             self._saved_s -= self._saved_by(name)
             self._work_s[name] -= self._sharing[name].pop(fit.fit_id)
             if self._sharing[name]:
@@ -127,8 +127,8 @@ class WaitingFits:
         self._class_of[fit.fit_id] = (number, slots, entry)
         self._backlog_s[number] = self._backlog_s.get(number, 0.0) + entry.runtime_s
         self._slot_s[number] = self._slot_s.get(number, 0.0) + slots * entry.runtime_s
-        if fit.shared is not None:
-            name, work_s = fit.shared.name, fit.shared.share * entry.runtime_s
+        if fit.common_work is not None:
+            name, work_s = fit.common_work.name, fit.common_work.share * entry.runtime_s
             sharers = self._sharing.setdefault(name, {})
             self._saved_s -= self._saved_by(name)
             sharers[fit.fit_id] = work_s

@@ -182,7 +182,7 @@ def _members(run: Run, start: events.Start) -> Iterator[Member]:
 
 def _spec(run: Run, start: events.Start, member: Member) -> AttemptSpec:
     assert run.sealed is not None
-    shared = run.shared_work.get(member.key.fit_id)
+    shared = run.common_work.get(member.key.fit_id)
     return AttemptSpec(
         workflow_id=run.workflow_id,
         fit_id=member.key.fit_id,
@@ -195,7 +195,7 @@ def _spec(run: Run, start: events.Start, member: Member) -> AttemptSpec:
         deadline_s=member.deadline_s,
         share_bytes=start.share_bytes,
         begin_within_s=member.begin_within_s,
-        shared_work=shared.name if shared is not None else "",
+        common_work=shared.name if shared is not None else "",
         return_model=member.fit.fold == REFIT_FOLD,
     )
 

@@ -265,7 +265,7 @@ class Dispatcher:
             run.closed.set()
             return
         self._runs[run.workflow_id] = run
-        run.shared_work = dict(handed.submitted.shared)
+        run.common_work = dict(handed.submitted.common_work)
         run.process_start_s = handed.submitted.process_start_s
         self._act(handed.submitted)
 

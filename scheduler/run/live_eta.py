@@ -15,9 +15,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from fitcast.history.records import Record
+from fitcast.scheduler.forecast.common_work import corrected
 from fitcast.scheduler.forecast.draws import Groups
 from fitcast.scheduler.forecast.eta import Eta, forecast
-from fitcast.scheduler.forecast.common_work import corrected
 from fitcast.scheduler.forecast.sweep_forecast import groups_of
 from fitcast.scheduler.plan.decisions import Decisions
 from fitcast.scheduler.plan.events import FitKey, Reforecast
@@ -123,9 +123,9 @@ class LiveEta:
             if run.is_over:
                 continue
             shared = {}
-            if run.shared_work:
+            if run.common_work:
                 seen = run.view().measured()
-                shared = corrected(run.shared_work, seen, run.process_start_s)
+                shared = corrected(run.common_work, seen, run.process_start_s)
             self._post(Reforecast(run.workflow_id, run.correction.estimates(), shared))
 
     def renew(self) -> None:

@@ -17,7 +17,7 @@ from uuid import uuid4
 from fitcast.errors import FitcastError, WorkflowCancelledError, WorkflowFailedError
 from fitcast.history.records import Estimate, Outcome, Record
 from fitcast.scheduler.forecast.eta import Eta
-from fitcast.scheduler.plan.events import Conclude, SharedWork, Start
+from fitcast.scheduler.plan.events import CommonWork, Conclude, Start
 from fitcast.scheduler.run.views import FitRow, WorkflowView
 from fitcast.sizing.laws.families import with_threads
 from fitcast.sizing.learning.correction import SweepCorrection
@@ -64,7 +64,7 @@ class Run:
         self.sealed: SealedDataset | None = None
         self.key = b""
         self.final_fit: Fit | None = None  # of the best candidate, once it is chosen
-        self.shared_work: dict[str, SharedWork] = {}  # by fit_id, where there is
+        self.common_work: dict[str, CommonWork] = {}  # by fit_id, where there is
         self.process_start_s = 0.0  # that a fit is spared in the process of another
         self.captured = threading.Event()  # nothing of the user's is read any more
         self.over = threading.Event()  # its result is final

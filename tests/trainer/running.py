@@ -68,7 +68,7 @@ class Opened:
         scoring: Any = None,
         attempt: int = 1,
         share_bytes: int = 0,
-        shared_work: str = "",
+        common_work: str = "",
         return_model: bool = False,
         **job: Any,
     ) -> AttemptSpec:
@@ -91,7 +91,7 @@ class Opened:
             memory_limit_bytes=memory_limit_bytes,
             deadline_s=deadline_s,
             share_bytes=share_bytes,
-            shared_work=shared_work,
+            common_work=common_work,
         )
 
 

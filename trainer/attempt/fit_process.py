@@ -178,7 +178,7 @@ class _Turns:
         if not 0 <= other < len(self._specs):
             return False
         one, two = self._specs[turn], self._specs[other]
-        return bool(one.shared_work) and one.shared_work == two.shared_work and one.fold == two.fold
+        return bool(one.common_work) and one.common_work == two.common_work and one.fold == two.fold
 
 
 def _cpu_s() -> float:

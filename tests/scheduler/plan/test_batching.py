@@ -2,7 +2,7 @@
 
 from fitcast.scheduler.plan.batching import MOST_FITS
 from fitcast.scheduler.plan.decisions import Decisions
-from fitcast.scheduler.plan.events import SharedWork, Start, WorkerJoined
+from fitcast.scheduler.plan.events import CommonWork, Start, WorkerJoined
 from fitcast.scheduler.plan.pools import WorkerSize
 from tests.scheduler.making import MIB, estimate, submitted
 
@@ -45,8 +45,8 @@ def test_fits_of_which_little_is_known_have_a_process_each():
 
 
 def test_fits_with_work_in_common_follow_each_other():
-    shared = {f"f{n}": SharedWork(f"fold{n % 2}", 0.7) for n in range(40)}
-    found = starts(*[estimate(3.0)] * 40, shared=shared)
+    shared = {f"f{n}": CommonWork(f"fold{n % 2}", 0.7) for n in range(40)}
+    found = starts(*[estimate(3.0)] * 40, common_work=shared)
     for one in found:
         names = {shared[member.key.fit_id].name for member in (one, *one.followers)}
         assert len(names) == 1
@@ -55,8 +55,8 @@ def test_fits_with_work_in_common_follow_each_other():
 
 
 def test_little_work_in_common_is_not_worth_waiting_for():
-    shared = {f"f{n}": SharedWork("fold", 0.01) for n in range(40)}
-    assert sizes(starts(*[estimate(3.0)] * 40, shared=shared)) == [1, 1]
+    shared = {f"f{n}": CommonWork("fold", 0.01) for n in range(40)}
+    assert sizes(starts(*[estimate(3.0)] * 40, common_work=shared)) == [1, 1]
 
 
 def test_a_fit_that_needs_much_more_memory_does_not_follow():

@@ -3,14 +3,16 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fitcast.scheduler.plan.events import FitKey, SharedWork
+from fitcast.scheduler.plan.events import CommonWork, FitKey
 from fitcast.scheduler.plan.fit_state import FitState
 from fitcast.scheduler.plan.waiting import LOOK_AHEAD, WaitingFits
 from tests.scheduler.making import MIB, estimate
 
 
 def fit(number, runtime_s=1.0, memory=100 * MIB, shared=None):
-    return FitState(FitKey("w", f"f{number}"), estimate(runtime_s, memory), number, shared=shared)
+    return FitState(
+        FitKey("w", f"f{number}"), estimate(runtime_s, memory), number, common_work=shared
+    )
 
 
 def filled(*fits_with_slots):
@@ -66,7 +68,7 @@ def test_some_of_each_kind_are_looked_at_however_many_wait():
 
 
 def test_work_in_common_counts_once():
-    work = SharedWork("prefix", 0.5)
+    work = CommonWork("prefix", 0.5)
     fits = [fit(n, 3.0, shared=work) for n in range(4)]
     waiting = filled(*[(one, 4) for one in fits])
     assert waiting.backlog_s() == 4 * 3.0 - 3 * 1.5
