@@ -292,16 +292,16 @@ def test_cancel(data):
     with ThreadPoolExecutor(1) as pool:
         running = pool.submit(data.runner.run_one, spec)
         assert wait_for(lambda: len(below(data.runner)) == 3)
-        assert not data.runner.cancel(spec.fit_id, 2)
-        assert not data.runner.cancel(spec.fit_id, 1, workflow_id="other")
+        assert not data.runner.cancel(spec.fit_id, 2, "w")
+        assert not data.runner.cancel(spec.fit_id, 1, "other")
         start = time.monotonic()
-        assert data.runner.cancel(spec.fit_id, 1)
+        assert data.runner.cancel(spec.fit_id, 1, "w")
         measured = running.result(timeout=5)
         took = time.monotonic() - start
     assert measured.outcome is Outcome.CANCELLED
     assert measured.runtime_s > 0
     assert took < 0.5
-    assert not data.runner.cancel(spec.fit_id, 1)
+    assert not data.runner.cancel(spec.fit_id, 1, "w")
 
 
 def test_cancel_before_the_server_is_ready(tmp_path):
@@ -316,7 +316,7 @@ def test_cancel_before_the_server_is_ready(tmp_path):
             running = pool.submit(runner.run_one, spec)
             time.sleep(0.2)  # the new server is still importing
             start = time.monotonic()
-            while not runner.cancel(spec.fit_id, 1):
+            while not runner.cancel(spec.fit_id, 1, "w"):
                 time.sleep(0.01)
             measured = running.result(timeout=5)
         assert measured.outcome is Outcome.CANCELLED
