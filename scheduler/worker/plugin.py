@@ -69,14 +69,15 @@ class FitWorker(WorkerPlugin):  # type: ignore[misc]
         return uri_file.read_text(encoding="utf-8"), keys / f"{dataset_id}.key"
 
     def run(self, specs: tuple[AttemptSpec, ...]) -> list[Measured | None]:
-        """Open the dataset if it isn't yet, and run the attempts in one process."""
+        """Open the dataset if it isn't yet, and run the attempts in one process.
+
+        From its beginning on, they can be cancelled.
+        """
         if self.runner is None:
             raise BackendError("this worker wasn't set up for fits")
         dataset_id = specs[0].dataset_id
-        uri, key_file = self.dataset(dataset_id)
         try:
-            self.runner.open_dataset(dataset_id, uri, key_file)
-            return self.runner.run(specs)
+            return self.runner.run(specs, lambda: self.dataset(dataset_id))
         except WorkerBrokenError:
             # Once the reason has been told, the nanny is to start another.
             threading.Timer(_TOLD_WITHIN_S, os.kill, (os.getpid(), signal.SIGKILL)).start()
@@ -105,13 +106,22 @@ async def cancel_attempt(
     """End an attempt on the worker that this is sent to.
 
     A coroutine: Dask lets only those run without waiting for them.
+
+    Returns
+    -------
+    bool
+        True once it is certain to end: its own task tells how, now or whenever it comes. False
+        from a worker that is only coming or already going.
     """
     runner = _runner(dask_worker)
-    return runner is not None and runner.cancel(fit_id, attempt, workflow_id)
+    if runner is None:
+        return False
+    runner.cancel(fit_id, attempt, workflow_id)  # if it isn't known, it never begins
+    return True
 
 
 async def close_dataset(dataset_id: str, dask_worker: Any = None) -> None:
-    """Let the worker forget a dataset."""
+    """Let the worker forget a dataset, also one that it is opening."""
     runner = _runner(dask_worker)
     if runner is not None:
         runner.close_dataset(dataset_id)

@@ -8,8 +8,10 @@ neither the fork server nor a fit ever holds it.
 
 import os
 import resource
+import select
 import socket
 import sys
+import threading
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
@@ -64,8 +66,18 @@ def _begin(connection: socket.socket) -> Any:
     with suppress(ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_CORE, (1, 1))  # no key or data in a core file
     asked: Load | Cut = receive_message(connection)
+    watch = threading.Thread(target=_end_with, args=(connection,), daemon=True)
+    watch.start()
     sys.path += [entry for entry in asked.sys_path if entry not in sys.path]
     return asked
+
+
+def _end_with(connection: socket.socket) -> NoReturn:
+    """End the process when the runner hangs up: nobody wants the block any more."""
+    poller = select.poll()
+    poller.register(connection, select.POLLRDHUP)
+    poller.poll()
+    os._exit(0)
 
 
 def _load(asked: Load, block_fd: int) -> Loaded:

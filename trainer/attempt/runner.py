@@ -11,12 +11,11 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 
-from fitcast.errors import BackendError, SealError, WorkerBrokenError
+from fitcast.errors import BackendError, FitcastError, WorkerBrokenError
 from fitcast.history.records import REFIT_FOLD, Outcome
 from fitcast.trainer.attempt.memory_ledger import MemoryLedger
 from fitcast.trainer.attempt.messages import (
@@ -36,11 +35,12 @@ from fitcast.trainer.attempt.messages import (
     receive_message,
     send_message,
 )
+from fitcast.trainer.attempt.open_datasets import Connect, OpenDatasets
 from fitcast.trainer.attempt.outcomes import judge
 from fitcast.trainer.attempt.output_files import new_output, read_text, size
 from fitcast.trainer.attempt.process_tree import children, descendants
 from fitcast.trainer.attempt.result_block import UnreadableReport, read_reports
-from fitcast.trainer.attempt.running_batch import RunningBatch
+from fitcast.trainer.attempt.running_batch import RunningBatch, Tombstones
 from fitcast.trainer.attempt.server_process import ServerProcess
 from fitcast.trainer.attempt.spec import AttemptSpec, Measured
 from fitcast.trainer.attempt.split_blocks import SplitBlocks
@@ -50,11 +50,8 @@ _SEEN_WITHIN_S = 0.5  # a dead server's connections end a moment before it is se
 _FAILED_STARTS = 2  # after so many without being ready once, the server is not started again
 
 
-@dataclass(slots=True)
-class _Dataset:
-    fd: int
-    held_bytes: int
-    shareable: bool
+Source = Callable[[], tuple[str, Path]]
+"""Returns where a sealed dataset lies, and the file with its key."""
 
 
 class AttemptRunner:
@@ -74,9 +71,9 @@ class AttemptRunner:
         self._closed = False
         self._failed_starts = 0
         self._server = ServerProcess()
-        self._datasets: dict[str, _Dataset] = {}
-        self._opening: dict[str, threading.Lock] = {}
+        self._datasets = OpenDatasets(self._loaded)
         self._batches: list[RunningBatch] = []
+        self._tombstones = Tombstones()
         self._ledger = MemoryLedger(memory_bytes)
         self._splits = SplitBlocks(self._cut)
 
@@ -111,42 +108,30 @@ class AttemptRunner:
         SealError
             The dataset is not what was sealed.
         BackendError
-            It can't be loaded here.
+            It can't be loaded here, or was closed meanwhile.
         """
+        self._splits.reopen(dataset_id)
+        held_bytes = self._datasets.open(_load(dataset_id, uri, key_file))
+        if held_bytes is None:
+            raise BackendError(f"dataset {dataset_id!r} was closed while it was opened")
         with self._lock:
-            opening = self._opening.setdefault(dataset_id, threading.Lock())
-        with opening:
-            with self._lock:
-                known = self._datasets.get(dataset_id)
-            if known is not None:
-                return known.held_bytes
-            asked = Load(uri, str(Path(key_file).absolute()), dataset_id, tuple(sys.path))
-            fd, loaded = self._filled("fitcast-dataset", LOAD, asked)
-            if fd is None:
-                if loaded.sealed_wrong:
-                    raise SealError(loaded.error)
-                raise BackendError(loaded.error)
-            with self._lock:
-                if not self._closed:
-                    dataset = _Dataset(fd, loaded.held_bytes, loaded.shareable)
-                    self._datasets[dataset_id] = dataset
-                    self._count_blocks()
-                    return loaded.held_bytes
-            os.close(fd)
-            raise BackendError("the runner was closed while a dataset was opened")
+            self._count_blocks()
+        return held_bytes
 
     def close_dataset(self, dataset_id: str) -> None:
-        """Let go of a dataset; its memory goes with the last fit that still uses it."""
-        with self._lock:
-            dataset = self._datasets.pop(dataset_id, None)
-            self._opening.pop(dataset_id, None)
-            if dataset is not None:
-                os.close(dataset.fd)
+        """Let go of a dataset; its memory goes with the last fit that still uses it.
+
+        One that is being opened isn't opened any further, and attempts that wait for it end as
+        cancelled. It may be opened again.
+        """
+        self._datasets.close(dataset_id)
         self._splits.close_dataset(dataset_id)
         with self._lock:
             self._count_blocks()
 
-    def run(self, specs: Sequence[AttemptSpec]) -> list[Measured | None]:
+    def run(
+        self, specs: Sequence[AttemptSpec], source: Source | None = None
+    ) -> list[Measured | None]:
         """Run attempts one after another in one process, and wait for their end.
 
         Whatever the fits do comes back as data.
@@ -155,6 +140,8 @@ class AttemptRunner:
         ----------
         specs
             Attempts of one workflow with equal dataset, threads and memory limit.
+        source
+            Where their dataset is, to be opened if it isn't yet.
 
         Returns
         -------
@@ -164,21 +151,22 @@ class AttemptRunner:
 
         Raises
         ------
+        SealError
+            Their dataset is not what was sealed.
         BackendError
-            Their dataset isn't open, or the runner is closed.
+            Their dataset isn't open and can't be opened, or the runner is closed.
         WorkerBrokenError
             The fork server can't be started: it will run nothing any more.
         """
         batch = RunningBatch(tuple(specs))
-        dataset_id = batch.specs[0].dataset_id
         with self._lock:
             self._check_open()
-            if dataset_id not in self._datasets:
-                raise BackendError(
-                    f"dataset {dataset_id!r} isn't open on this worker: call open_dataset"
-                )
+            if self._tombstones.any_of(batch.specs):
+                return batch.without_process(Outcome.CANCELLED)
             self._batches.append(batch)
         try:
+            if not self._has_dataset(batch, source):
+                return batch.without_process(Outcome.CANCELLED)
             for _ in range(3):
                 measured = self._run_once(batch)
                 if measured is not None:
@@ -196,30 +184,25 @@ class AttemptRunner:
         assert measured is not None
         return measured
 
-    def cancel(self, fit_id: str, attempt: int, workflow_id: str | None = None) -> bool:
-        """End the process of an attempt; False if there is none.
+    def cancel(self, fit_id: str, attempt: int, workflow_id: str) -> bool:
+        """End the process of an attempt; False if there is none: then it never begins.
 
-        Its ``run`` then returns the fit whose turn it was as cancelled, and None for later ones.
+        Its ``run`` returns the fit whose turn it was as cancelled, and None for later ones.
 
         Parameters
         ----------
         fit_id, attempt
             Which attempt.
         workflow_id
-            Whose, where workflows share a worker; None for any.
+            Whose.
         """
         with self._lock:
-            found = [
-                batch
-                for batch in self._batches
-                if any(
-                    (spec.fit_id, spec.attempt) == (fit_id, attempt)
-                    and workflow_id in (None, spec.workflow_id)
-                    for spec in batch.specs
-                )
-            ]
-        for one in found:
-            one.cancel()
+            found = [one for one in self._batches if one.holds(workflow_id, fit_id, attempt)]
+            if not found:
+                self._tombstones.add(workflow_id, fit_id, attempt)
+        for batch in found:
+            batch.cancel()
+        self._datasets.wake()
         return bool(found)
 
     def close(self) -> None:
@@ -227,29 +210,46 @@ class AttemptRunner:
         with self._lock:
             self._closed = True
             running = list(self._batches)
-            datasets = list(self._datasets)
         for batch in running:
             batch.cancel()
+        datasets = self._datasets.ids()
+        self._datasets.close_all()
         end = time.monotonic() + 2.0
         while self._batches and time.monotonic() < end:
             time.sleep(0.005)
         self._server.close()
         for dataset_id in datasets:
-            self.close_dataset(dataset_id)
+            self._splits.close_dataset(dataset_id)
         if not self._batches:  # else a thread still clears its slot: it goes with the process
             self._ledger.close()
+
+    def _has_dataset(self, batch: RunningBatch, source: Source | None) -> bool:
+        """Open the dataset of attempts if it isn't; False if they were cancelled meanwhile."""
+        dataset_id = batch.specs[0].dataset_id
+        if source is None:
+            if dataset_id not in self._datasets:
+                raise BackendError(
+                    f"dataset {dataset_id!r} isn't open on this worker: call open_dataset"
+                )
+            return True
+        self._splits.reopen(dataset_id)
+        try:
+            asked = _load(dataset_id, *source())
+            return self._datasets.open(asked, batch.cancelled) is not None
+        except FitcastError:
+            if batch.cancelled.is_set():
+                return False
+            raise
 
     def _run_once(self, batch: RunningBatch) -> list[Measured | None] | None:
         """Try to run attempts; None if they didn't begin: the server or their keeper had died."""
         first = batch.specs[0]
         with ExitStack() as stack:
-            with self._lock:
-                dataset = self._datasets.get(first.dataset_id)
-                if dataset is None:  # closed meanwhile: nobody wants the result
-                    return batch.without_process(Outcome.CANCELLED)
-                # a descriptor of our own: the dataset may be closed while we still send it
-                dataset_fd = os.dup(dataset.fd)
-            stack.callback(os.close, dataset_fd)
+            # with a descriptor of our own: the dataset may be closed while we still send it
+            dataset = self._datasets.borrow(first.dataset_id)
+            if dataset is None:  # closed meanwhile: nobody wants the result
+                return batch.without_process(Outcome.CANCELLED)
+            stack.callback(os.close, dataset.fd)
             folds: dict[int, int] = {}
             if dataset.shareable:
                 for fold in _folds(batch.specs):
@@ -275,7 +275,7 @@ class AttemptRunner:
             slot = self._ledger.take(first.share_bytes or first.memory_limit_bytes)
             stack.callback(self._ledger.clear, slot)
             connection = server.request(
-                ATTEMPT, result_fd, self._ledger.fd, *outputs, dataset_fd, *folds.values()
+                ATTEMPT, result_fd, self._ledger.fd, *outputs, dataset.fd, *folds.values()
             )
             stack.callback(server.finished, connection)
             batch.connect(connection)
@@ -303,8 +303,7 @@ class AttemptRunner:
 
     def _count_blocks(self) -> None:
         if not self._closed:
-            datasets = sum(dataset.held_bytes for dataset in self._datasets.values())
-            self._ledger.blocks(datasets + self._splits.held_bytes())
+            self._ledger.blocks(self._datasets.held_bytes() + self._splits.held_bytes())
 
     def _live_server(self) -> ServerProcess:
         with self._lock:
@@ -325,29 +324,35 @@ class AttemptRunner:
             raise BackendError("this runner was closed: make a new one")
 
     def _cut(self, dataset_id: str, fold: int) -> int | None:
-        with self._lock:
-            dataset = self._datasets.get(dataset_id)
-            if dataset is None:
-                return None
-            dataset_fd = os.dup(dataset.fd)
+        dataset = self._datasets.borrow(dataset_id)
+        if dataset is None:
+            return None
         try:
-            fd, _ = self._filled(
-                f"fitcast-fold-{fold}", CUT, Cut(fold, tuple(sys.path)), dataset_fd
-            )
+            asked = Cut(fold, tuple(sys.path))
+            fd, _ = self._filled(f"fitcast-fold-{fold}", CUT, asked, dataset.fd)
         except BackendError:
             return None
         finally:
-            os.close(dataset_fd)
+            os.close(dataset.fd)
         return fd
 
+    def _loaded(self, asked: Load, connect: Connect) -> tuple[int | None, Loaded]:
+        return self._filled("fitcast-dataset", LOAD, asked, connect=connect)
+
     def _filled(
-        self, name: str, kind: bytes, asked: Load | Cut, *fds: int
+        self,
+        name: str,
+        kind: bytes,
+        asked: Load | Cut,
+        *fds: int,
+        connect: Connect = lambda connection: None,
     ) -> tuple[int | None, Loaded]:
         """Have a block filled by a loader; return it frozen, or None and what went wrong."""
         server = self._live_server()
         block = new_block(name)
         connection = server.request(kind, *fds, block)
         try:
+            connect(connection)
             send_message(connection, asked)
             loaded: Loaded = receive_message(connection)
         except ConnectionLostError:
@@ -356,12 +361,17 @@ class AttemptRunner:
                 f"too little memory for the dataset. {server.last_words()}".strip()
             )
         finally:
+            connect(None)
             server.finished(connection)
         if loaded.error:
             os.close(block)
             return None, loaded
         freeze(block)
         return block, loaded
+
+
+def _load(dataset_id: str, uri: str, key_file: Path) -> Load:
+    return Load(uri, str(Path(key_file).absolute()), dataset_id, tuple(sys.path))
 
 
 def _folds(specs: Sequence[AttemptSpec]) -> list[int]:

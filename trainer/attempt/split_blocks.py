@@ -45,19 +45,26 @@ class SplitBlocks:
     def borrowed(
         self, dataset_id: str, fold: int, cancelled: threading.Event
     ) -> Iterator[int | None]:
-        """Give a descriptor of the fold's block, to be closed by nobody; build it if needed."""
+        """Give a descriptor of the fold's block, to be closed by nobody; build it if needed.
+
+        None if it can't be built, or the dataset is closed.
+        """
         key = (dataset_id, fold)
         with self._lock:
-            self._closed_datasets.discard(dataset_id)
-            block = self._blocks.get(key)
-            if block is None:
+            closed = dataset_id in self._closed_datasets
+            block = None if closed else self._blocks.get(key)
+            if block is None and not closed:
                 block = self._blocks[key] = _Block()
                 # in a thread of its own: who asked first may be cancelled, others wait for it too
                 name = f"fitcast-cut-{fold}"
                 threading.Thread(
                     target=self._fill, args=(key, block), name=name, daemon=True
                 ).start()
-            block.users += 1
+            if block is not None:
+                block.users += 1
+        if block is None:
+            yield None
+            return
         try:
             while not block.done.wait(0.05):
                 if cancelled.is_set():
@@ -69,6 +76,11 @@ class SplitBlocks:
                 self._clock += 1
                 block.last_used = self._clock
                 self._drop_idle()
+
+    def reopen(self, dataset_id: str) -> None:
+        """Let blocks of a dataset that may have been closed be built again."""
+        with self._lock:
+            self._closed_datasets.discard(dataset_id)
 
     def close_dataset(self, dataset_id: str) -> None:
         """Drop a dataset's blocks, those in use as soon as they no longer are."""

@@ -262,7 +262,7 @@ def test_endless_forking_is_ended(data):
     with ThreadPoolExecutor(1) as pool:
         running = pool.submit(data.runner.run_one, spec)
         assert wait_for(lambda: len(below(data.runner)) > 3 * 3 * 3)
-        assert data.runner.cancel(spec.fit_id, 1)
+        assert data.runner.cancel(spec.fit_id, 1, "w")
         assert running.result(LONGEST_S).outcome is Outcome.CANCELLED
 
 
@@ -354,14 +354,14 @@ def test_cancel(data, tmp_path):
     with ThreadPoolExecutor(1) as pool:
         running = pool.submit(data.runner.run_one, spec)
         assert wait_for(lambda: len(below(data.runner)) == 3)
-        assert not data.runner.cancel(spec.fit_id, 2)
-        assert not data.runner.cancel(spec.fit_id, 1, workflow_id="other")
-        assert data.runner.cancel(spec.fit_id, 1)
+        assert not data.runner.cancel(spec.fit_id, 2, "w")
+        assert not data.runner.cancel(spec.fit_id, 1, "other")
+        assert data.runner.cancel(spec.fit_id, 1, "w")
         measured = running.result(LONGEST_S)
     assert measured.outcome is Outcome.CANCELLED
     assert measured.runtime_s > 0
     assert not asked.exists()  # ended at once: it isn't asked first, nor given time
-    assert not data.runner.cancel(spec.fit_id, 1)
+    assert not data.runner.cancel(spec.fit_id, 1, "w")
 
 
 def test_cancel_before_the_server_is_ready(tmp_path):
@@ -376,7 +376,7 @@ def test_cancel_before_the_server_is_ready(tmp_path):
         with ThreadPoolExecutor(1) as pool:
             running = pool.submit(runner.run_one, spec)
             assert wait_for(lambda: runner._batches and runner._batches[0]._connection)
-            assert runner.cancel(spec.fit_id, 1)
+            assert runner.cancel(spec.fit_id, 1, "w")
             measured = running.result(LONGEST_S)
         assert measured.outcome is Outcome.CANCELLED
         assert not server.was_ready
