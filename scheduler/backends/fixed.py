@@ -46,9 +46,9 @@ class FixedWorkers:
     def retire(self, addresses: Collection[str]) -> None:
         """Do nothing: workers stay as they are."""
 
-    def why_lost(self, address: str) -> WorkerLoss:
-        """Return that nothing is known: a process is gone, and says no more."""
-        return WorkerLoss()
+    def why_lost(self, addresses: Collection[str]) -> dict[str, WorkerLoss]:
+        """Return that nothing is known: a process that is gone says no more."""
+        return dict.fromkeys(addresses, WorkerLoss())
 
     def interrupt(self) -> None:
         """Do nothing: starting takes a moment."""

@@ -14,6 +14,9 @@ from fitcast.history.records import Outcome
 from fitcast.scheduler.plan.pools import Pool, WorkerSize
 from fitcast.trainer.sealing import SealedDataset
 
+STATUS_WITHIN_S = 2.0
+"""So soon it shows why a worker is gone, if it ever does."""
+
 
 class Listener(Protocol):
     """Who is notified about workers; called from any thread, returns at once."""
@@ -33,7 +36,7 @@ class Listener(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class WorkerLoss:
-    """Why a worker is gone, as far as it can be told."""
+    """Why a worker is gone, as far as that is known."""
 
     outcome: Outcome = Outcome.WORKER_LOST  # or PREEMPTED, or OUT_OF_MEMORY if that is proven
     reason: str = ""
@@ -80,8 +83,11 @@ class Workers(Protocol):
     def retire(self, addresses: Collection[str]) -> None:
         """End these workers, on which nothing runs."""
 
-    def why_lost(self, address: str) -> WorkerLoss:
-        """Tell why a worker is gone."""
+    def why_lost(self, addresses: Collection[str]) -> dict[str, WorkerLoss]:
+        """Return why each of these workers is gone, `STATUS_WITHIN_S` later at the latest.
+
+        May be called by several threads at once.
+        """
 
     def interrupt(self) -> None:
         """Give up starting, from another thread: `close` is about to be called."""
