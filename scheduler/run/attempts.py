@@ -17,7 +17,7 @@ from typing import Any
 
 from fitcast.errors import FitcastError, SealError
 from fitcast.history.records import Outcome
-from fitcast.scheduler.backends.protocol import Loss
+from fitcast.scheduler.backends.protocol import WorkerLoss
 from fitcast.scheduler.plan import events
 from fitcast.scheduler.plan.events import FitKey
 from fitcast.scheduler.run.runs import Run
@@ -69,7 +69,11 @@ class Sent:
         return error
 
     def lost(
-        self, error: BaseException | None = None, loss: Loss | None = None, *, alone: bool = False
+        self,
+        error: BaseException | None = None,
+        loss: WorkerLoss | None = None,
+        *,
+        alone: bool = False,
     ) -> list[Measured | None]:
         """Return what became of the members if their worker is gone: the first one was lost.
 

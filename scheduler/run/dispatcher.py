@@ -22,7 +22,7 @@ from fitcast.errors import (
     WorkerBrokenError,
 )
 from fitcast.history.records import Outcome, Record
-from fitcast.scheduler.backends.protocol import Loss, Workers
+from fitcast.scheduler.backends.protocol import WorkerLoss, Workers
 from fitcast.scheduler.forecast.sweep_forecast import OVERHEAD_S, submission
 from fitcast.scheduler.plan import events
 from fitcast.scheduler.plan.decisions import Decisions
@@ -193,7 +193,7 @@ class Dispatcher:
         self._retired.clear()
         unheard = self._attempts.under_way()
         for address in list(self.decisions.workers):
-            self._lose(address, loss=Loss(Outcome.PREEMPTED, "the connection to it was lost"))
+            self._lose(address, loss=WorkerLoss(Outcome.PREEMPTED, "the connection to it was lost"))
         present = {size.address for size in self._backend.present(dask)}
         for sent in unheard:
             if sent.start.worker in present:
@@ -237,16 +237,18 @@ class Dispatcher:
         self._retired &= set(present)
         for address in self._broken | self._retired:
             del present[address]
-        for address in set(self.decisions.workers) - set(present):
-            self._lose(address)
+        gone = set(self.decisions.workers) - set(present)
+        losses = self._backend.why_lost(gone) if gone else {}
+        for address in gone:
+            self._lose(address, loss=losses[address])
         for address in set(present) - set(self.decisions.workers):
             self._act(events.WorkerJoined(present[address]))
 
     def _lose(
-        self, address: str, error: FitcastError | None = None, loss: Loss | None = None
+        self, address: str, error: FitcastError | None = None, loss: WorkerLoss | None = None
     ) -> None:
         """Take in that a worker is gone; what led there was lost, followers wait as before."""
-        loss = loss or self._backend.why_lost(address)
+        loss = loss or self._backend.why_lost([address])[address]
         noted = []
         gone = self._attempts.forget(address)
         for sent in gone:
