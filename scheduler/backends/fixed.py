@@ -51,4 +51,4 @@ class FixedWorkers:
         return dict.fromkeys(addresses, WorkerLoss())
 
     def interrupt(self) -> None:
-        """Do nothing: starting takes a moment."""
+        """Do nothing: starting takes no more than a moment."""

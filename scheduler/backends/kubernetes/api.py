@@ -111,10 +111,20 @@ class KubernetesApi:
 
     # -- objects ---------------------------------------------------------------------------------
 
-    def create(self, kind: str, body: Object, *, patience_s: float | None = None) -> Object:
-        """Create an object; one of this name that is there already is returned as it is."""
+    def create(
+        self,
+        kind: str,
+        body: Object,
+        *,
+        patience_s: float | None = None,
+        stop: threading.Event | None = None,
+    ) -> Object:
+        """Create an object; one of this name that is there already is returned as it is.
+
+        Once `stop` is set, a server that doesn't answer isn't asked again.
+        """
         with suppress(_ExistsError):
-            return self._ask("POST", kind, patience_s=patience_s, json=body)
+            return self._ask("POST", kind, patience_s=patience_s, stop=stop, json=body)
         known = self.get(kind, body["metadata"]["name"])
         return known if known is not None else self._ask("POST", kind, json=body)
 
@@ -253,6 +263,7 @@ class KubernetesApi:
         *,
         patience_s: float | None = None,
         within_s: float | None = None,
+        stop: threading.Event | None = None,
         **given: Any,
     ) -> Object:
         """Ask again for as long as the server is away and patience lasts, `within_s` in all."""
@@ -261,13 +272,19 @@ class KubernetesApi:
         path = f"{root}/{VERSIONS[kind]}{scope}/{kind}" + (f"/{name}" if name else "")
         if patience_s is None:
             patience_s = self.patience_s if within_s is None else within_s
-        request = self._request(method, kind, path, given, patience_s)
+        request = self._request(method, kind, path, given, patience_s, stop)
         limit_s = patience_s + 2 * CALL_TIMEOUT_S if within_s is None else within_s
         answer: Object = self._call(request, limit_s)
         return answer
 
     async def _request(
-        self, method: str, kind: str, path: str, given: Object, patience_s: float
+        self,
+        method: str,
+        kind: str,
+        path: str,
+        given: Object,
+        patience_s: float,
+        stop: threading.Event | None = None,
     ) -> Object:
         verb = "list" if method == "GET" and path.endswith(kind) else _VERBS[method]
 
@@ -278,8 +295,12 @@ class KubernetesApi:
                 answer: Object = response.json()
             return answer
 
+        def may_resolve(error: Exception) -> bool:
+            stopped = stop is not None and stop.is_set()
+            return isinstance(error, ClusterUnreachableError) and not stopped
+
         tries = stamina.retry_context(
-            on=ClusterUnreachableError, attempts=None, timeout=patience_s, wait_max=2.0
+            on=may_resolve, attempts=None, timeout=patience_s, wait_max=2.0
         )
         async for attempt in tries:
             with attempt:

@@ -23,6 +23,7 @@ from fitcast.errors import (
     ClusterRejectedError,
     ClusterUnreachableError,
 )
+from fitcast.scheduler.backends.interruptible import InterruptibleStart
 from fitcast.scheduler.backends.kubernetes import objects
 from fitcast.scheduler.backends.kubernetes.api import KubernetesApi, Object
 from fitcast.scheduler.backends.kubernetes.certificates import identities
@@ -45,6 +46,9 @@ ALIVE_FOR_S = 900.0
 RENEW_EVERY_S = 60.0
 PATIENCE_S = 60.0
 """So long an API server that is away is waited for where nothing goes on without it."""
+
+JOIN_S = 30.0
+"""So long a thread that was told to stop is waited for."""
 
 _CONNECTS = 3
 _SPEEDS = 100  # the latest count
@@ -140,6 +144,8 @@ class WorkflowCluster:
             say=self._say,
         )
         self._refused_since_s: float | None = None
+        self._starting = InterruptibleStart("fitcast-cluster")
+        self._creating = threading.Lock()  # held while objects of the cluster are made
         self._thread: threading.Thread | None = None
 
     # -- what a dispatcher asks ------------------------------------------------------------------
@@ -162,16 +168,11 @@ class WorkflowCluster:
         """Make the cluster and return a connected ``distributed.Client``."""
         self._listener = listener
         try:
-            self._create()
-            self._connect_first()
+            return self._starting.run(self._make)
         except BaseException:
-            self.close()
+            if not self._starting.is_interrupted:  # else nothing is waited for: `close` will
+                self.close()
             raise
-        self._thread = threading.Thread(
-            target=self._keep_observing, name="fitcast-pods", daemon=True
-        )
-        self._thread.start()
-        return self._link.dask
 
     def present(self, dask: Any) -> list[WorkerSize]:
         """Return the workers that are ready for fits."""
@@ -205,14 +206,19 @@ class WorkflowCluster:
     def interrupt(self) -> None:
         """Give up starting, and keeping what was started."""
         self._stop.set()
+        self._starting.interrupt()
         self._observer.close()
+        self._link.interrupt()
 
     def close(self) -> None:
         """Delete everything that belongs to the workflow."""
         self.interrupt()
+        self._starting.join(JOIN_S)
         if self._thread is not None and self._thread is not threading.current_thread():
-            self._thread.join(30)
+            self._thread.join(JOIN_S)
         self._link.disconnect()
+        with self._creating:  # what is on its way to the server goes too
+            pass
         try:  # all else belongs to it
             self._api.delete("daskclusters", self.names.cluster, patience_s=PATIENCE_S)
         except ClusterError as error:  # the next owner to start sweeps it away
@@ -220,21 +226,37 @@ class WorkflowCluster:
 
     # -- making it -------------------------------------------------------------------------------
 
+    def _make(self) -> Any:
+        self._create()
+        self._connect_first()
+        self._starting.check()
+        self._thread = threading.Thread(
+            target=self._keep_observing, name="fitcast-pods", daemon=True
+        )
+        self._thread.start()
+        return self._link.dask
+
     def _create(self) -> None:
         """Create the cluster's own objects; those that are there stay."""
-        alive_until_s = time.time() + ALIVE_FOR_S
-        wanted = objects.cluster(
-            self.names, self._pods_as, alive_until_s, self._sealed.sealed_bytes
-        )
-        self._cluster = self._api.create("daskclusters", wanted, patience_s=PATIENCE_S)
-        owner = [objects.owned_by(self._cluster)]
-        for kind, body in (
-            ("networkpolicies", objects.network_policy(self.names, self._owner_labels)),
-            ("secrets", objects.secret(self.names, self.names.tls, self._identity.files())),
-            ("secrets", objects.secret(self.names, self.names.key, {"dataset.key": self._key})),
-        ):
-            body["metadata"]["ownerReferences"] = owner
-            self._api.create(kind, body, patience_s=PATIENCE_S)
+        with self._creating:
+            alive_until_s = time.time() + ALIVE_FOR_S
+            wanted = objects.cluster(
+                self.names, self._pods_as, alive_until_s, self._sealed.sealed_bytes
+            )
+            self._cluster = self._create_one("daskclusters", wanted)
+            owner = [objects.owned_by(self._cluster)]
+            for kind, body in (
+                ("networkpolicies", objects.network_policy(self.names, self._owner_labels)),
+                ("secrets", objects.secret(self.names, self.names.tls, self._identity.files())),
+                ("secrets", objects.secret(self.names, self.names.key, {"dataset.key": self._key})),
+            ):
+                body["metadata"]["ownerReferences"] = owner
+                self._create_one(kind, body)
+
+    def _create_one(self, kind: str, body: Object) -> Object:
+        if self._stop.is_set():
+            raise BackendError("the cluster was closed while it was made")
+        return self._api.create(kind, body, patience_s=PATIENCE_S, stop=self._stop)
 
     def _connect_first(self) -> None:
         """Connect to the scheduler; one that goes just then is replaced by the cluster."""
