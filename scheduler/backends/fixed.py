@@ -51,8 +51,8 @@ class FixedWorkers:
         """Do nothing: workers stay as they are."""
 
     def why_lost(self, addresses: Collection[str]) -> dict[str, WorkerLoss]:
-        """Return that nothing is known: a process is gone, and says no more."""
-        return {address: WorkerLoss() for address in addresses}
+        """Return that nothing is known: a process that is gone says no more."""
+        return dict.fromkeys(addresses, WorkerLoss())
 
     def interrupt(self) -> None:
-        """Do nothing: starting takes a moment."""
+        """Do nothing: starting takes no more than a moment."""

@@ -16,6 +16,7 @@ from typing import Any
 from fitcast.errors import BackendError, InvalidPoolError
 from fitcast.scheduler.backends.dask_config import dask_config
 from fitcast.scheduler.backends.fixed import FixedWorkers
+from fitcast.scheduler.backends.interruptible import InterruptibleStart
 from fitcast.scheduler.backends.machine import (
     available_memory_bytes,
     usable_cpus,
@@ -28,8 +29,16 @@ from fitcast.scheduler.plan.pools import WORKER_OVERHEAD_BYTES, Pool, WorkerSize
 SILENT_AFTER_S = 30.0
 """A worker without a sign of life for so long counts as lost, unless the user says otherwise."""
 
+CALL_S = 20.0
+"""A scheduler that takes longer to answer counts as gone."""
+
+JOIN_S = 60.0
+"""Processes that are being started are waited for so long, to end them then."""
+
 LEAST_SILENCE_S = 1.0
 """Signs of life come twice a second, a little later on a busy machine."""
+
+_THREAD = "fitcast-local"
 
 
 class LocalBackend(FixedWorkers):
@@ -80,6 +89,7 @@ class LocalBackend(FixedWorkers):
                 f"{memory_bytes / 2**30:.1f} GiB. Make them smaller or fewer."
             )
         self._silent_after_s = silent_after_s
+        self._starting: InterruptibleStart | None = InterruptibleStart(_THREAD)
         self._cluster: Any = None
         self._upkeep: Upkeep | None = None
 
@@ -93,6 +103,12 @@ class LocalBackend(FixedWorkers):
         listener : Listener
             Is notified about them.
         """
+        if self._starting is None:  # it was closed, and is used again
+            self._starting = InterruptibleStart(_THREAD)
+        starting = self._starting
+        return starting.run(lambda: self._start(key_dir, listener, starting))
+
+    def _start(self, key_dir: Path, listener: Listener, starting: InterruptibleStart) -> Any:
         import dask
         from distributed import Client, Nanny, Scheduler, Security
 
@@ -139,6 +155,7 @@ class LocalBackend(FixedWorkers):
                     silence_logs=logging.CRITICAL,
                     name="fitcast",
                 )
+                starting.check()
                 client = Client(self._cluster, security=security, set_as_default=False)
                 client.register_plugin(_watcher(listener.workers_changed), name="fitcast-watch")
                 names = [size.address for size in self.workers()]
@@ -146,7 +163,7 @@ class LocalBackend(FixedWorkers):
                     self._cluster, names, self._silent_after_s, listener.workers_lost
                 )
             except (OSError, TimeoutError, RuntimeError) as error:
-                self.close()
+                self._end()
                 raise BackendError(f"workers can't be started on this machine: {error}") from error
         return client
 
@@ -157,19 +174,35 @@ class LocalBackend(FixedWorkers):
             return ()
         return tuple(cpus[next(offset) % len(cpus)] for _ in range(size.cpus))
 
-    def present(self, client: Any) -> list[WorkerSize]:
+    def present(self, dask: Any) -> list[WorkerSize]:
         """Return the workers that are there now, under their Dask addresses."""
         planned = {size.address: size for size in self.workers()}
-        info = client.scheduler_info(n_workers=-1)["workers"]
+        try:
+            known = dask.sync(dask.scheduler.identity, n_workers=-1, callback_timeout=CALL_S)
+        except (OSError, TimeoutError) as error:
+            raise BackendError(f"the scheduler of this machine doesn't answer: {error}") from error
         found = []
-        for address, worker in info.items():
+        for address, worker in known["workers"].items():
             size = planned.get(str(worker.get("name")))
             if size is not None:
                 found.append(replace(size, address=address))
         return found
 
+    def interrupt(self) -> None:
+        """Give up starting: the processes are ended by `close`, once they are there."""
+        if self._starting is not None:
+            self._starting.interrupt()
+
     def close(self) -> None:
-        """End scheduler and workers."""
+        """End scheduler and workers; they may be started again then."""
+        starting = self._starting
+        if starting is not None:
+            starting.interrupt()
+            starting.join(JOIN_S)
+        self._end()
+        self._starting = None
+
+    def _end(self) -> None:
         cluster, self._cluster = self._cluster, None
         upkeep, self._upkeep = self._upkeep, None
         if upkeep is not None:

@@ -14,6 +14,9 @@ from fitcast.history.records import Outcome
 from fitcast.scheduler.plan.pools import Pool, WorkerSize
 from fitcast.trainer.sealing import SealedDataset
 
+STATUS_WITHIN_S = 2.0
+"""So soon it shows why a worker is gone, if it ever does."""
+
 
 class Listener(Protocol):
     """Who is notified about workers; called from any thread, returns at once."""
@@ -33,7 +36,7 @@ class Listener(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class WorkerLoss:
-    """Why a worker is gone, as far as it can be told."""
+    """Why a worker is gone, as far as that is known."""
 
     outcome: Outcome = Outcome.WORKER_LOST  # or PREEMPTED, or OUT_OF_MEMORY if that is proven
     reason: str = ""
@@ -48,7 +51,12 @@ class Limit:
 
 
 class Workers(Protocol):
-    """A Dask cluster and its workers, as a dispatcher drives them."""
+    """A Dask cluster and its workers, as a dispatcher drives them.
+
+    `start`, `present`, `why_lost` and `close` may block: a dispatcher calls them from threads of an
+    executor, `present` and `why_lost` perhaps several times at once. All else returns at once and
+    may be called on the dispatcher's own thread.
+    """
 
     @property
     def machine_speed(self) -> float:
@@ -66,10 +74,22 @@ class Workers(Protocol):
         """Return the workers that there may be, under made-up names."""
 
     def start(self, key_dir: Path, listener: Listener) -> Any:
-        """Start them and return a connected ``distributed.Client``."""
+        """Start them and return a connected ``distributed.Client``; may block for minutes.
+
+        Raises
+        ------
+        BackendError
+            They can't be started, or `interrupt` was called, before or meanwhile.
+        """
 
     def present(self, dask: Any) -> list[WorkerSize]:
-        """Return the workers that are ready for fits, under their Dask addresses."""
+        """Return the workers that are ready for fits, under their Dask addresses; may block.
+
+        Raises
+        ------
+        BackendError
+            The scheduler doesn't answer.
+        """
 
     def limits(self) -> Mapping[str, Limit]:
         """Return what each pool may have now; one that gives no more is held to what it has."""
@@ -81,13 +101,19 @@ class Workers(Protocol):
         """End these workers, on which nothing runs."""
 
     def why_lost(self, addresses: Collection[str]) -> dict[str, WorkerLoss]:
-        """Tell why workers are gone."""
+        """Return why each of these workers is gone; may block for `STATUS_WITHIN_S` in all."""
 
     def interrupt(self) -> None:
-        """Give up starting, from another thread: `close` is about to be called."""
+        """Give up starting, from any thread: `close` is about to be called.
+
+        A `start` that is under way raises at once, whatever it waits for.
+        """
 
     def close(self) -> None:
-        """End everything."""
+        """End everything, also what a `start` that was interrupted has made; may block.
+
+        May be called while `start` is under way in another thread, and again; not before it.
+        """
 
 
 class Backend(Protocol):

@@ -111,10 +111,20 @@ class KubernetesApi:
 
     # -- objects ---------------------------------------------------------------------------------
 
-    def create(self, kind: str, body: Object, *, patience_s: float | None = None) -> Object:
-        """Create an object; one of this name that is there already is returned as it is."""
+    def create(
+        self,
+        kind: str,
+        body: Object,
+        *,
+        patience_s: float | None = None,
+        stop: threading.Event | None = None,
+    ) -> Object:
+        """Create an object; one of this name that is there already is returned as it is.
+
+        Once `stop` is set, a server that doesn't answer isn't asked again.
+        """
         with suppress(_ExistsError):
-            return self._ask("POST", kind, patience_s=patience_s, json=body)
+            return self._ask("POST", kind, patience_s=patience_s, stop=stop, json=body)
         known = self.get(kind, body["metadata"]["name"])
         return known if known is not None else self._ask("POST", kind, json=body)
 
@@ -125,11 +135,17 @@ class KubernetesApi:
         except _MissingError:
             return None
 
-    def find(self, kind: str, labels: Mapping[str, str] | None = None) -> list[Object]:
-        """Return the objects that have these labels."""
+    def find(
+        self,
+        kind: str,
+        labels: Mapping[str, str] | None = None,
+        *,
+        within_s: float | None = None,
+    ) -> list[Object]:
+        """Return the objects that have these labels, or fail within a time."""
         selector = ",".join(f"{name}={value}" for name, value in (labels or {}).items())
         params = {"labelSelector": selector} if selector else {}
-        found: list[Object] = self._ask("GET", kind, params=params)["items"]
+        found: list[Object] = self._ask("GET", kind, within_s=within_s, params=params)["items"]
         return found
 
     def patch(self, kind: str, name: str, body: Object) -> Object:
@@ -246,18 +262,29 @@ class KubernetesApi:
         name: str = "",
         *,
         patience_s: float | None = None,
+        within_s: float | None = None,
+        stop: threading.Event | None = None,
         **given: Any,
     ) -> Object:
+        """Ask again for as long as the server is away and patience lasts, `within_s` in all."""
         scope = "" if kind in _CLUSTER_WIDE else f"/namespaces/{self.namespace}"
         root = "/api" if VERSIONS[kind] == "v1" else "/apis"
         path = f"{root}/{VERSIONS[kind]}{scope}/{kind}" + (f"/{name}" if name else "")
-        within_s = self.patience_s if patience_s is None else patience_s
-        request = self._request(method, kind, path, given, within_s)
-        answer: Object = self._call(request, within_s)
+        if patience_s is None:
+            patience_s = self.patience_s if within_s is None else within_s
+        request = self._request(method, kind, path, given, patience_s, stop)
+        limit_s = patience_s + 2 * CALL_TIMEOUT_S if within_s is None else within_s
+        answer: Object = self._call(request, limit_s)
         return answer
 
     async def _request(
-        self, method: str, kind: str, path: str, given: Object, within_s: float
+        self,
+        method: str,
+        kind: str,
+        path: str,
+        given: Object,
+        patience_s: float,
+        stop: threading.Event | None = None,
     ) -> Object:
         verb = "list" if method == "GET" and path.endswith(kind) else _VERBS[method]
 
@@ -268,8 +295,12 @@ class KubernetesApi:
                 answer: Object = response.json()
             return answer
 
+        def may_resolve(error: Exception) -> bool:
+            stopped = stop is not None and stop.is_set()
+            return isinstance(error, ClusterUnreachableError) and not stopped
+
         tries = stamina.retry_context(
-            on=ClusterUnreachableError, attempts=None, timeout=within_s, wait_max=2.0
+            on=may_resolve, attempts=None, timeout=patience_s, wait_max=2.0
         )
         async for attempt in tries:
             with attempt:
@@ -279,13 +310,13 @@ class KubernetesApi:
 
     def _call(self, coroutine: Coroutine[Any, Any, Any], within_s: float | None = None) -> Any:
         future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
-        limit_s = (self.patience_s if within_s is None else within_s) + 2 * CALL_TIMEOUT_S
+        limit_s = self.patience_s + 2 * CALL_TIMEOUT_S if within_s is None else within_s
         try:
             return future.result(limit_s)
         except TimeoutError as error:
             future.cancel()
             raise ClusterUnreachableError(
-                f"the Kubernetes API gave no answer within {limit_s:.0f} s"
+                f"the Kubernetes API gave no answer within {limit_s:.1f} s"
             ) from error
 
 

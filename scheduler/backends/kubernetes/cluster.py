@@ -11,7 +11,6 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from statistics import median
@@ -24,14 +23,16 @@ from fitcast.errors import (
     ClusterRejectedError,
     ClusterUnreachableError,
 )
-from fitcast.scheduler.backends.kubernetes import objects, pod_status
+from fitcast.scheduler.backends.interruptible import InterruptibleStart
+from fitcast.scheduler.backends.kubernetes import objects
 from fitcast.scheduler.backends.kubernetes.api import KubernetesApi, Object
 from fitcast.scheduler.backends.kubernetes.certificates import identities
 from fitcast.scheduler.backends.kubernetes.connection import SchedulerLink, WorkerInfo
 from fitcast.scheduler.backends.kubernetes.groups import WorkerGroups
+from fitcast.scheduler.backends.kubernetes.pod_observer import PodObserver
 from fitcast.scheduler.backends.kubernetes.pod_status import HOPELESS_AFTER_S
 from fitcast.scheduler.backends.kubernetes.pools import KubernetesPool
-from fitcast.scheduler.backends.kubernetes.scheduler_pod import COMPONENT, SchedulerPod
+from fitcast.scheduler.backends.kubernetes.scheduler_pod import SchedulerPod, schedulers
 from fitcast.scheduler.backends.protocol import Limit, Listener, WorkerLoss
 from fitcast.scheduler.plan.pools import WorkerSize, planned_workers
 from fitcast.trainer.sealing import SealedDataset
@@ -43,11 +44,11 @@ ALIVE_FOR_S = 900.0
 """A cluster whose owner hasn't renewed its claim for so long is swept away by the next."""
 
 RENEW_EVERY_S = 60.0
-STATUS_WITHIN_S = 2.0
-"""So soon the status of a pod tells that its container has ended."""
-
 PATIENCE_S = 60.0
 """So long an API server that is away is waited for where nothing goes on without it."""
+
+JOIN_S = 30.0
+"""So long a thread that was told to stop is waited for."""
 
 _CONNECTS = 3
 _SPEEDS = 100  # the latest count
@@ -126,16 +127,25 @@ class WorkflowCluster:
         self._lock = threading.Lock()
         self._wanted: dict[str, int] = {}
         self._retiring: list[str] = []
-        self._seen: dict[str, Object] = {}  # pods by name, as last observed
-        self._pod_of: dict[str, tuple[str, str]] = {}  # by address: a worker's pod, and its life
         self._limits: dict[str, Limit] = {}
         self._notes: tuple[str, ...] = ()
         self._speeds = speeds
         self._stop = threading.Event()
+        self._observer = PodObserver(
+            lambda within_s: api.find("pods", self.names.labels, within_s=within_s),
+            self._link.ready,
+        )
         self._scheduler = SchedulerPod(
-            api, self.names, within_s=start_within_s, stop=self._stop, say=self._say
+            api,
+            self._observer.observe,
+            self.names,
+            within_s=start_within_s,
+            stop=self._stop,
+            say=self._say,
         )
         self._refused_since_s: float | None = None
+        self._starting = InterruptibleStart("fitcast-cluster")
+        self._creating = threading.Lock()  # held while objects of the cluster are made
         self._thread: threading.Thread | None = None
 
     # -- what a dispatcher asks ------------------------------------------------------------------
@@ -158,16 +168,11 @@ class WorkflowCluster:
         """Make the cluster and return a connected ``distributed.Client``."""
         self._listener = listener
         try:
-            self._create()
-            self._connect_first()
+            return self._starting.run(self._make)
         except BaseException:
-            self.close()
+            if not self._starting.is_interrupted:  # else nothing is waited for: `close` will
+                self.close()
             raise
-        self._thread = threading.Thread(
-            target=self._keep_observing, name="fitcast-pods", daemon=True
-        )
-        self._thread.start()
-        return self._link.dask
 
     def present(self, dask: Any) -> list[WorkerSize]:
         """Return the workers that are ready for fits."""
@@ -195,39 +200,25 @@ class WorkflowCluster:
             self._retiring += addresses
 
     def why_lost(self, addresses: Collection[str]) -> dict[str, WorkerLoss]:
-        """Tell why workers are gone."""
-        return {address: self._why_lost(address) for address in addresses}
-
-    def _why_lost(self, address: str) -> WorkerLoss:
-        """Tell why a worker is gone, by the status of its pod.
-
-        That comes a moment after the worker's connections end, so it is waited for; not for long,
-        as a process that ends inside its container changes no status at all.
-        """
-        name, life = self._pod_of.get(address, ("", ""))
-        until_s = time.monotonic() + STATUS_WITHIN_S
-        loss = WorkerLoss()
-        while name and not loss.reason and not self._stop.is_set():
-            with suppress(ClusterError):
-                self._see()
-            pod = self._seen.get(name)
-            loss = pod_status.why_gone(pod)
-            restarted = pod is not None and pod_status.life_of(pod) != life
-            if restarted or time.monotonic() >= until_s:
-                break
-            self._stop.wait(0.2)
-        return loss
+        """Return why workers are gone, by the status of their pods."""
+        return self._observer.why_lost(addresses)
 
     def interrupt(self) -> None:
-        """Give up starting, and looking after what was started."""
+        """Give up starting, and keeping what was started."""
         self._stop.set()
+        self._starting.interrupt()
+        self._observer.close()
+        self._link.interrupt()
 
     def close(self) -> None:
         """Delete everything that belongs to the workflow."""
-        self._stop.set()
+        self.interrupt()
+        self._starting.join(JOIN_S)
         if self._thread is not None and self._thread is not threading.current_thread():
-            self._thread.join(30)
+            self._thread.join(JOIN_S)
         self._link.disconnect()
+        with self._creating:  # what is on its way to the server goes too
+            pass
         try:  # all else belongs to it
             self._api.delete("daskclusters", self.names.cluster, patience_s=PATIENCE_S)
         except ClusterError as error:  # the next owner to start sweeps it away
@@ -235,21 +226,37 @@ class WorkflowCluster:
 
     # -- making it -------------------------------------------------------------------------------
 
+    def _make(self) -> Any:
+        self._create()
+        self._connect_first()
+        self._starting.check()
+        self._thread = threading.Thread(
+            target=self._keep_observing, name="fitcast-pods", daemon=True
+        )
+        self._thread.start()
+        return self._link.dask
+
     def _create(self) -> None:
         """Create the cluster's own objects; those that are there stay."""
-        alive_until_s = time.time() + ALIVE_FOR_S
-        wanted = objects.cluster(
-            self.names, self._pods_as, alive_until_s, self._sealed.sealed_bytes
-        )
-        self._cluster = self._api.create("daskclusters", wanted, patience_s=PATIENCE_S)
-        owner = [objects.owned_by(self._cluster)]
-        for kind, body in (
-            ("networkpolicies", objects.network_policy(self.names, self._owner_labels)),
-            ("secrets", objects.secret(self.names, self.names.tls, self._identity.files())),
-            ("secrets", objects.secret(self.names, self.names.key, {"dataset.key": self._key})),
-        ):
-            body["metadata"]["ownerReferences"] = owner
-            self._api.create(kind, body, patience_s=PATIENCE_S)
+        with self._creating:
+            alive_until_s = time.time() + ALIVE_FOR_S
+            wanted = objects.cluster(
+                self.names, self._pods_as, alive_until_s, self._sealed.sealed_bytes
+            )
+            self._cluster = self._create_one("daskclusters", wanted)
+            owner = [objects.owned_by(self._cluster)]
+            for kind, body in (
+                ("networkpolicies", objects.network_policy(self.names, self._owner_labels)),
+                ("secrets", objects.secret(self.names, self.names.tls, self._identity.files())),
+                ("secrets", objects.secret(self.names, self.names.key, {"dataset.key": self._key})),
+            ):
+                body["metadata"]["ownerReferences"] = owner
+                self._create_one(kind, body)
+
+    def _create_one(self, kind: str, body: Object) -> Object:
+        if self._stop.is_set():
+            raise BackendError("the cluster was closed while it was made")
+        return self._api.create(kind, body, patience_s=PATIENCE_S, stop=self._stop)
 
     def _connect_first(self) -> None:
         """Connect to the scheduler; one that goes just then is replaced by the cluster."""
@@ -280,7 +287,7 @@ class WorkflowCluster:
         renew_s = time.monotonic() + RENEW_EVERY_S
         while not self._stop.wait(OBSERVE_EVERY_S):
             try:
-                self._see()
+                self._observer.observe()
                 self._note_limits()
                 self._reconnect_if_needed()
                 self._follow()
@@ -307,24 +314,13 @@ class WorkflowCluster:
             self._give_up(error)
 
     def _give_up(self, error: BackendError) -> None:
-        self._stop.set()
+        self.interrupt()
         if self._listener is not None:
             self._listener.workers_lost(error)
 
-    def _see(self) -> None:
-        """Note the status of all pods."""
-        seen = {pod["metadata"]["name"]: pod for pod in self._api.find("pods", self.names.labels)}
-        by_ip = {pod.get("status", {}).get("podIP"): name for name, pod in seen.items()}
-        with self._lock:
-            self._seen = seen
-            for address, worker in self._link.ready().items():
-                name = by_ip.get(address.rpartition(":")[0].removeprefix("tls://"))
-                if name is not None and name.startswith(worker["name"]):
-                    self._pod_of.setdefault(address, (name, pod_status.life_of(seen[name])))
-
     def _note_limits(self) -> None:
         """Note what keeps pools from growing."""
-        limits, notes = self._groups.hindered(self._seen.values())
+        limits, notes = self._groups.hindered(self._observer.pods.values())
         with self._lock:
             changed = limits != self._limits
             self._limits = limits
@@ -334,12 +330,7 @@ class WorkflowCluster:
 
     def _reconnect_if_needed(self) -> None:
         """Go on with a new scheduler if the last one is gone."""
-        schedulers = [
-            pod
-            for pod in self._seen.values()
-            if COMPONENT.items() <= pod["metadata"].get("labels", {}).items()
-        ]
-        if self._link.is_well(schedulers):
+        if self._link.is_well(schedulers(self._observer.pods.values())):
             return
         self._link.disconnect()
         try:
@@ -370,7 +361,7 @@ class WorkflowCluster:
                     self._retiring += going
                 raise
         joined = [one["name"] for one in ready.values()]
-        self._groups.follow(wanted, self._seen.values(), joined)
+        self._groups.follow(wanted, self._observer.pods.values(), joined)
 
     def _group(self, pool: KubernetesPool, replicas: int) -> Object:
         return objects.worker_group(

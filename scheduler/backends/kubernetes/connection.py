@@ -4,10 +4,12 @@ Not in: how the scheduler comes about, and when it is to be replaced
 (:mod:`fitcast.scheduler.backends.kubernetes.cluster`).
 """
 
+import asyncio
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -82,6 +84,8 @@ class SchedulerLink:
         self._comm: Any = None  # of the client of Dask, its only one
         self._version = -1  # of the workers that are known
         self._lock = threading.Lock()
+        self._connecting: tuple[asyncio.AbstractEventLoop, asyncio.Future[Any]] | None = None
+        self._is_interrupted = False
         self._ready: dict[str, WorkerInfo] = {}  # by address
         self._before: dict[str, WorkerInfo] = {}  # the same of the last scheduler
 
@@ -112,10 +116,9 @@ class SchedulerLink:
         Raises
         ------
         BackendError
-            It can't be reached.
+            It can't be reached, or `interrupt` was called.
         """
         import dask
-        from distributed import Client
 
         from fitcast.scheduler.worker.sealed_transfer import TOPIC, send
 
@@ -125,8 +128,9 @@ class SchedulerLink:
         client: Any = None
         try:
             with dask.config.set(dask_config()):
-                client = Client(
+                client = _client_type()(
                     address,
+                    interruptible=self._interruptible,
                     security=_security(self._identity),
                     set_as_default=False,
                     timeout=_CONNECT_S,
@@ -135,8 +139,11 @@ class SchedulerLink:
             client.subscribe_topic(TOPIC, lambda event: self._note(client, event[1]))
             if self._sends:
                 path = Path(self._sealed.uri)
-                client.sync(send, client.scheduler, self._sealed.dataset_id, path)
-            known = client.sync(client.scheduler.fitcast_workers, callback_timeout=CALL_S)
+                sending = partial(send, client.scheduler, self._sealed.dataset_id, path)
+                client.sync(self._interruptible, sending)
+            known = client.sync(
+                self._interruptible, client.scheduler.fitcast_workers, callback_timeout=CALL_S
+            )
         except (OSError, TimeoutError, BackendError) as error:
             with self._lock:
                 self.dask, self._ready = None, {}
@@ -151,6 +158,33 @@ class SchedulerLink:
             ) from error
         self._life = pod_status.life_of(scheduler)
         self._note(client, known)
+
+    def interrupt(self) -> None:
+        """Let `connect` fail, now and from now on; may be called from any thread."""
+        with self._lock:
+            self._is_interrupted = True
+            connecting = self._connecting
+        if connecting is not None:
+            loop, step = connecting
+            with suppress(RuntimeError):  # the loop is over, and the step with it
+                loop.call_soon_threadsafe(step.cancel)
+
+    async def _interruptible(self, step: Callable[[], Awaitable[Any]]) -> Any:
+        """Await a step of connecting; raise OSError if that is interrupted."""
+        awaited = asyncio.ensure_future(step())
+        with self._lock:
+            self._connecting = asyncio.get_running_loop(), awaited
+            if self._is_interrupted:
+                awaited.cancel()
+        try:
+            return await awaited
+        except asyncio.CancelledError:
+            if self._is_interrupted:
+                raise OSError("the workflow was given up") from None
+            raise
+        finally:
+            with self._lock:
+                self._connecting = None
 
     def disconnect(self) -> None:
         """Close the connection."""
@@ -216,6 +250,30 @@ class SchedulerLink:
             came = [one for address, one in ready.items() if address not in self._ready]
             self._ready = dict(ready)
         self._on_ready(came)
+
+
+def _client_type() -> Any:
+    from distributed import Client
+
+    class InterruptibleClient(Client):  # type: ignore[misc]
+        """A client of Dask whose connecting can be interrupted."""
+
+        def __init__(self, address: str, *, interruptible: Any, **given: Any) -> None:
+            self._interruptible = interruptible
+            try:
+                super().__init__(address, **given)
+            except BaseException:
+                self._loop_runner.stop()
+                raise
+
+        async def _start(self, *args: Any, **given: Any) -> Any:
+            try:
+                return await self._interruptible(partial(super()._start, *args, **given))
+            except OSError:
+                await self._close()  # it did that itself, unless it was interrupted
+                raise
+
+    return InterruptibleClient
 
 
 def _security(identity: Identity) -> Any:

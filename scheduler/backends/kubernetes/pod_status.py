@@ -83,8 +83,16 @@ def why_no_pod(deployment: Object) -> str:
     return ""
 
 
-def why_gone(pod: Object | None) -> WorkerLoss:
-    """Return why the worker of a pod is gone; None stands for a pod that isn't there any more."""
+def why_gone(pod: Object | None, life: str = "") -> WorkerLoss:
+    """Return why the worker of a pod is gone.
+
+    Parameters
+    ----------
+    pod : mapping or None
+        None stands for a pod that isn't there any more.
+    life : str
+        The worker's (:func:`life_of`), if it is known: how the life before it ended says nothing.
+    """
     if pod is None:
         return WorkerLoss(Outcome.PREEMPTED, "its pod was deleted")
     status = pod.get("status", {})
@@ -92,9 +100,10 @@ def why_gone(pod: Object | None) -> WorkerLoss:
         return WorkerLoss(Outcome.PREEMPTED, _said(disruption))
     if status.get("reason") in _TAKEN_AWAY:
         return WorkerLoss(Outcome.PREEMPTED, _said(status))
+    states = ["state"] if life and life_of(pod) == life else ["state", "lastState"]
     for container in _containers(pod):
-        for state in (container.get("state", {}), container.get("lastState", {})):
-            ended = state.get("terminated", {})
+        for state in states:
+            ended = container.get(state, {}).get("terminated", {})
             if ended.get("reason") == "OOMKilled":
                 said = "its container was ended out of memory (OOMKilled)"
                 return WorkerLoss(Outcome.OUT_OF_MEMORY, said)

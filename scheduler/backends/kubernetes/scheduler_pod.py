@@ -5,7 +5,7 @@ Not in: what the status of pods means (:mod:`fitcast.scheduler.backends.kubernet
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from typing import Final
 
@@ -26,6 +26,11 @@ COMPONENT: Final = {"dask.org/component": "scheduler"}
 _OBSERVE_EVERY_S = 0.3
 
 
+def schedulers(pods: Iterable[Object]) -> list[Object]:
+    """Return those of a workflow's pods that are its scheduler's."""
+    return [pod for pod in pods if COMPONENT.items() <= pod["metadata"].get("labels", {}).items()]
+
+
 class SchedulerPod:
     """The pod of a workflow's scheduler, whichever is that now.
 
@@ -33,6 +38,8 @@ class SchedulerPod:
     ----------
     api : KubernetesApi
         Where it is.
+    observe : callable
+        Returns the workflow's pods by name, as they are now.
     names : ResourceNames
         Whose it is.
     within_s : float
@@ -46,13 +53,14 @@ class SchedulerPod:
     def __init__(
         self,
         api: KubernetesApi,
+        observe: Callable[[], Mapping[str, Object]],
         names: ResourceNames,
         *,
         within_s: float,
         stop: threading.Event,
         say: Callable[[list[str]], None],
     ) -> None:
-        self._api, self._names = api, names
+        self._api, self._observe, self._names = api, observe, names
         self._within_s = within_s
         self._stop = stop
         self._say = say
@@ -70,7 +78,9 @@ class SchedulerPod:
         while not self._stop.wait(_OBSERVE_EVERY_S):
             warnings: list[str] = []
             try:
-                found = self._api.find("pods", self._names.labels | COMPONENT)
+                found = schedulers(self._observe().values())
+                if self._stop.is_set():
+                    break
                 living = [pod for pod in found if not pod["metadata"].get("deletionTimestamp")]
                 for pod in living:
                     if pod_status.is_ready(pod):
