@@ -65,7 +65,7 @@ def asked_until_over(workflow: Workflow, timeout_s: float) -> list[tuple[float, 
             if time.monotonic() > until_s:
                 workflow.cancel()
                 raise
-        gone_s, eta = workflow.took_s, workflow.eta()
+        gone_s, eta = workflow.took_s, workflow.eta
         if workflow.state in ("preparing", "running"):  # else it ended a moment ago
             samples.append((gone_s, eta))
 

@@ -114,7 +114,6 @@ def train(
     ] = False,
 ) -> None:
     """Read what is new in the history; a better sizing model takes over."""
-    from fitcast.history.mlflow_models import MlflowModels
     from fitcast.history.mlflow_store import MlflowHistory
     from fitcast.history.models import rollback
     from fitcast.scheduler.session.learning import Learner
@@ -123,7 +122,7 @@ def train(
     settings = Settings()
     store = MlflowHistory(settings.tracking_uri, settings.experiment)
     store.prepare()
-    models = MlflowModels(store)
+    models = store.models
     if back:
         typer.echo(f"back to version {rollback(models).version} of the sizing model")
         return

@@ -25,6 +25,7 @@ from fitcast.history import presentation as shown
 from fitcast.history.codec import read_parquet, write_parquet
 from fitcast.history.cursors import LOCAL_OVERLAP_MS, OVERLAP_MS, Cursor
 from fitcast.history.mlflow_edges import local_folder, our_errors, quiet, quoted
+from fitcast.history.models import ModelRegistry
 from fitcast.history.records import Record
 from fitcast.history.sqlite_files import build_database, check_folder, one_at_a_time
 from fitcast.history.store import WorkflowHistory, unique_records
@@ -105,6 +106,13 @@ class MlflowHistory:
         with suppress(HistoryError):  # `prepare` says what is wrong with a URI
             return f"{checked_uri(self.tracking_uri)} {self.experiment}"
         return f"{self.tracking_uri} {self.experiment}"
+
+    @property
+    def models(self) -> ModelRegistry:
+        """Where sizing models that learned from it are kept: beside it, in the same MLflow."""
+        from fitcast.history.mlflow_models import MlflowModels  # which stands on this module
+
+        return MlflowModels(self)
 
     # -- getting ready ---------------------------------------------------------------------
 

@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import Protocol, runtime_checkable
 
 from fitcast.errors import InvalidCursorError
+from fitcast.history.models import ModelRegistry
 from fitcast.history.records import ParamValue, Record
 
 
@@ -67,6 +68,10 @@ class HistoryStore(Protocol):
         It names what is kept on this machine on the store's behalf. None for a store that ends
         with its process: then no cache of its records is kept, and no outbox.
         """
+
+    @property
+    def models(self) -> ModelRegistry | None:
+        """Where sizing models that learned from it are kept; None to keep none."""
 
     def prepare(self) -> None:
         """Make the store usable (schema, experiment); cheap when it already is.
@@ -136,6 +141,11 @@ class MemoryHistory:
     def source(self) -> str | None:
         """None: it ends with its process, so nothing is kept on disk for it."""
         return None
+
+    @property
+    def models(self) -> None:
+        """None: a model is trained anew by the process that holds this."""
+        return
 
     def prepare(self) -> None:
         """Do nothing: memory is always ready."""

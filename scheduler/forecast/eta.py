@@ -57,6 +57,10 @@ class Eta:
             self.finish_at + timedelta(seconds=seconds),
         )
 
+    def __call__(self) -> "Eta":
+        """Return itself: ``workflow.eta()`` and ``workflow.eta`` are the same."""
+        return self
+
     def __str__(self) -> str:
         return f"{span(self.p50_s)} ({span(self.p10_s)} to {span(self.p90_s)})"
 

@@ -6,6 +6,7 @@ One task is one process of fits: a leader and those that follow it. Not in: what
 (:mod:`fitcast.scheduler.worker.plugin`).
 """
 
+import logging
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -21,6 +22,8 @@ from fitcast.scheduler.plan.events import FitKey
 from fitcast.scheduler.run.runs import Run
 from fitcast.trainer.attempt.spec import AttemptSpec, Measured
 from fitcast.trainer.sweep.prepared import Fit
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +52,7 @@ class Sent:
         loss: WorkerLoss | None = None,
         *,
         alone: bool = False,
-    ) -> list[Measured | None]:
+    ) -> tuple[Measured | None, ...]:
         """Return what became of the members if their worker is gone: the first one was lost.
 
         `loss` says why, if that is known; `alone` whether nothing else ran on the worker, so that
@@ -63,7 +66,7 @@ class Sent:
             elif loss.outcome is Outcome.OUT_OF_MEMORY and alone:
                 peak = self.start.memory_limit_bytes
                 first = replace(first, outcome=loss.outcome, peak_memory_bytes=peak)
-        return [first, *[None] * (len(self.members) - 1)]
+        return (first, *[None] * (len(self.members) - 1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +149,10 @@ class DaskAttempts:
         from fitcast.scheduler.worker.plugin import cancel_attempt
 
         given = (key.workflow_id, key.fit_id, attempt)
-        self.dask.run(cancel_attempt, *given, workers=[worker], on_error="ignore")
+        try:
+            self.dask.run(cancel_attempt, *given, workers=[worker], on_error="ignore")
+        except Exception:  # the worker, or the way to it, is gone: so the attempt is
+            log.info("%s can't be told to end %s", worker, given, exc_info=True)
 
     def release_dataset(self, dataset_id: str) -> None:
         """Let all workers forget a dataset; waits until they have."""

@@ -11,37 +11,35 @@ An error of our own ends the workflow that it belongs to, through the decisions;
 
 import logging
 import queue
-import socket
 import threading
 import time
-from dataclasses import dataclass, replace
+from collections.abc import Iterable
 from pathlib import Path
-from typing import TypeAlias, assert_never
 
-from fitcast.errors import InternalError, SealError, WorkerBrokenError
+from fitcast.errors import InternalError
 from fitcast.history.records import Outcome, Record
-from fitcast.scheduler.backends.protocol import WorkerLoss, Workers
-from fitcast.scheduler.forecast.sweep_forecast import OVERHEAD_S
+from fitcast.scheduler.backends.protocol import Workers
 from fitcast.scheduler.plan import events
 from fitcast.scheduler.plan.admission import waits_for
 from fitcast.scheduler.plan.decisions import Decisions
 from fitcast.scheduler.plan.invariants import restore
 from fitcast.scheduler.plan.pools import Pool
 from fitcast.scheduler.plan.workflow_state import Phase
-from fitcast.scheduler.run.attempts import DaskAttempts, Member, ProcessEnded, ProcessFailed
+from fitcast.scheduler.run.attempts import DaskAttempts, ProcessEnded, ProcessFailed
 from fitcast.scheduler.run.elastic import LOOK_EVERY_S
 from fitcast.scheduler.run.event_log import EventLog
 from fitcast.scheduler.run.executor import Executor
 from fitcast.scheduler.run.live_eta import Forecast, LiveEta
-from fitcast.scheduler.run.runs import Run, library_versions, record_of
-from fitcast.scheduler.run.steps import Steps, as_ours
+from fitcast.scheduler.run.reports import Handed, Report, Stop, Tick, workflow_of
+from fitcast.scheduler.run.runs import Run
+from fitcast.scheduler.run.steps import StepRunner, Steps, as_ours
+from fitcast.scheduler.run.worker_reports import WorkerReports
 from fitcast.scheduler.run.worker_set import (
     Connected,
     Hindered,
     LossExplained,
     NoWorkersLeft,
     WorkerSet,
-    WorkersReport,
     WorkersSeen,
 )
 from fitcast.trainer.attempt.spec import Measured
@@ -50,29 +48,6 @@ log = logging.getLogger(__name__)
 
 END_WITHIN_S = 60.0
 """What runs when a dispatcher is closed is ended, recorded and removed within this time."""
-
-
-@dataclass(frozen=True, slots=True)
-class Handed:
-    """A workflow was handed in."""
-
-    run: Run
-    submitted: events.Submitted
-
-
-@dataclass(frozen=True, slots=True)
-class Stop:
-    """Give up what runs, and end."""
-
-
-@dataclass(frozen=True, slots=True)
-class Tick:
-    """Nothing was reported for a while."""
-
-
-Report: TypeAlias = (
-    events.Event | Handed | Forecast | ProcessEnded | ProcessFailed | WorkersReport | Stop | Tick
-)
 
 
 class Dispatcher:
@@ -104,23 +79,21 @@ class Dispatcher:
         checked: bool = False,
     ) -> None:
         self.decisions = Decisions(checked=checked)
-        self.overhead_s = OVERHEAD_S
         self._steps = steps
         self._reports: queue.SimpleQueue[Report] = queue.SimpleQueue()
         self._runs: dict[str, Run] = {}
         self._executor = Executor("fitcast-steps")
         self._calls = Executor("fitcast-calls")
-        self._workers = WorkerSet(self._calls, self._reports.put, key_dir, pools)
-        self._attempts = DaskAttempts(self._reports.put)
-        self._broken: set[str] = set()  # workers that are there, but of no use
-        self._retired: set[str] = set()  # those that are about to go
-        self._doubtful: list[ProcessFailed] = []  # until it is known whether its worker is there
+        post = self._reports.put
+        self._workers = WorkerSet(self._calls, post, key_dir, pools)
+        self._attempts = DaskAttempts(post)
+        self._step = StepRunner(steps, self._executor, self._workers, self._attempts, post)
+        self._from_workers = WorkerReports(self._runs, self._attempts, self._workers, self._note)
         self._log = EventLog(log_dir)
         self._serves_one = workers is None
         self._stop_by_s: float | None = None
-        self._host = socket.gethostname()
         self._plan_lock = threading.Lock()
-        self._live_eta = LiveEta(self._snapshot, self._reports.put)
+        self._live_eta = LiveEta(self._snapshot, post)
         self._thread = threading.Thread(target=self._loop, name="fitcast-dispatcher", daemon=True)
         self._thread.start()
         if workers is not None:
@@ -191,15 +164,15 @@ class Dispatcher:
                     if workflow_id in self._runs:
                         self._runs[workflow_id].note_eta(eta)
             case ProcessEnded():
-                self._ended(report)
+                self._act_all(self._from_workers.ended(report))
             case ProcessFailed():
-                self._failed(report)
+                self._act_all(self._from_workers.failed(report))
+            case WorkersSeen():
+                self._act_all(self._from_workers.seen(report, self.decisions.workers))
+            case LossExplained():
+                self._act(self._from_workers.explained(report))
             case Connected():
                 self._connect(report)
-            case WorkersSeen():
-                self._compare_workers(report)
-            case LossExplained():
-                self._take_off(report.address, report.loss, returns=report.returns)
             case NoWorkersLeft():
                 self._act(events.AllWorkersLost(report.error))
             case Hindered():
@@ -220,7 +193,7 @@ class Dispatcher:
     def _recover(self, report: Report, error: Exception) -> None:
         """Give up the workflow that an internal error belongs to; all, if it may be any."""
         log.exception("fitcast failed at %.2000s", report)
-        workflow_id = _workflow_of(report)
+        workflow_id = workflow_of(report)
         known = [workflow_id] if workflow_id is not None else list(self._runs)
         with self._plan_lock:
             restore(self.decisions.state)
@@ -275,6 +248,10 @@ class Dispatcher:
             run.add_final(run.final_fit)
         self._act(event)
 
+    def _act_all(self, several: Iterable[events.Event]) -> None:
+        for event in several:
+            self._act(event)
+
     def _act(self, event: events.Event) -> None:
         """Apply an event to the plan, and carry out what follows."""
         pending: list[events.Event] = [event]
@@ -288,7 +265,7 @@ class Dispatcher:
                     pending += self._carry_out(action)
                 except Exception as error:
                     log.exception("fitcast failed to carry out %.2000s", action)
-                    workflow_id = _workflow_of(action)
+                    workflow_id = workflow_of(action)
                     if workflow_id is None:
                         raise
                     pending.append(events.Abandoned(workflow_id, self._internal_error(error)))
@@ -318,60 +295,8 @@ class Dispatcher:
                 if self._serves_one:
                     self._reports.put(Stop())
             case _:
-                self._ask(self._runs[action.workflow_id], action)
+                self._step.start(self._runs[action.workflow_id], action)
         return []
-
-    def _ask(self, run: Run, action: events.OfWorkflow) -> None:
-        """Let a step of a workflow's life be done; whatever becomes of it is reported."""
-
-        def do() -> None:
-            try:
-                event = self._step(run, action)
-            except BaseException as error:
-                self._reports.put(events.ActionFailed(action, as_ours(action, error)))
-            else:
-                self._reports.put(event)
-
-        self._executor.submit(do)
-
-    def _step(self, run: Run, action: events.OfWorkflow) -> events.Event:
-        """Do a step of a workflow's life, on an executor's thread; return what it leads to."""
-        name = run.workflow_id
-        match action:
-            case events.Seal():
-                try:
-                    self._steps.seal(run)
-                finally:
-                    run.captured.set()
-                return events.Sealed(name)
-            case events.OpenWorkers():
-                self._workers.open(self._steps.workers_for(run))
-                return events.WorkersOpened(name)
-            case events.ChooseFinal():
-                run.final_fit = fit = run.choose_final()
-                fit_id = None if fit is None else fit.fit_id
-                return events.FinalChosen(name, fit_id, run.final_estimate)
-            case events.Record():
-                self._steps.record(run)
-                return events.Recorded(name)
-            case events.ReleaseDataset():
-                self._release(run)
-                return events.DatasetReleased(name)
-            case events.RemoveDataset():
-                try:
-                    self._release(run)
-                finally:
-                    self._steps.remove_dataset(run)
-                return events.DatasetRemoved(name)
-            case events.CloseWorkers():
-                self._workers.close()
-                return events.WorkersClosed(name)
-            case _:
-                assert_never(action)
-
-    def _release(self, run: Run) -> None:
-        if run.sealed is not None:
-            self._attempts.release_dataset(run.sealed.dataset_id)
 
     def _publish(self) -> None:
         """Let views tell where each workflow is."""
@@ -386,7 +311,7 @@ class Dispatcher:
             elif run.state == "queued":
                 run.note_state("preparing")  # its first fit is about to start
 
-    # -- attempts --------------------------------------------------------------------------------
+    # -- attempts and workers --------------------------------------------------------------------
 
     def _start(self, start: events.Start) -> None:
         run = self._runs[start.key.workflow_id]
@@ -399,7 +324,7 @@ class Dispatcher:
     def _kill(self, kill: events.Kill) -> list[events.Event]:
         """Ask for the end of a process; one that was never sent has ended already."""
         if self._attempts.is_under_way(kill.key, kill.attempt):
-            self._calls.submit(lambda: self._attempts.cancel(kill.key, kill.attempt, kill.worker))
+            self._cancel(kill.key, kill.attempt, kill.worker)
             return []
         fits = self.decisions.workflows[kill.key.workflow_id].fits.values()
         return [
@@ -408,76 +333,14 @@ class Dispatcher:
             if kill.key in (fit.key, fit.follows) and fit.running_on is not None
         ]
 
-    def _ended(self, ended: ProcessEnded) -> None:
-        """Take the end of a process: of its followers first, who go with their leader."""
-        sent = ended.sent
-        run = self._runs.get(sent.start.key.workflow_id)
-        if not self._attempts.take(sent) or run is None:
-            return
-        busy_s = sum(one.runtime_s for one in ended.measured if one is not None)
-        first = ended.measured[0]
-        if first is not None and first.outcome is Outcome.SUCCEEDED:
-            idle_s = time.monotonic() - sent.sent_s - busy_s
-            self.overhead_s += 0.05 * (min(max(idle_s, 0.0), 1.0) - self.overhead_s)
-        for member, one in reversed(list(zip(sent.members, ended.measured, strict=True))):
-            if one is None:
-                run.note_waiting(member.key.fit_id)
-                self._act(events.AttemptEnded(member.key, member.attempt, Outcome.PREEMPTED, 0))
-            else:
-                if member.key != sent.start.key:
-                    # As forecast: first use of everything costs more than the fork timed.
-                    one = replace(one, shared_s=one.shared_s + run.process_start_s)
-                self._attempt_ended(run, sent.start, member, one)
+    def _cancel(self, key: events.FitKey, attempt: int, worker: str) -> None:
+        """Ask a worker, without waiting for it, to end the process of an attempt."""
+        self._calls.submit(lambda: self._attempts.cancel(key, attempt, worker))
 
-    def _failed(self, failed: ProcessFailed) -> None:
-        """Take the failure of a task: of the dataset, of its worker, or with its worker."""
-        start, error = failed.sent.start, failed.error
-        if not self._attempts.is_under_way(start.key, start.attempt):
-            return
-        if isinstance(error, WorkerBrokenError):
-            # It fails whatever it is given, at once, and would soon have been given everything.
-            self._broken.add(start.worker)
-            self._take_off(start.worker, WorkerLoss(), returns=True, error=error)
-        elif isinstance(error, SealError):
-            workflow_id = start.key.workflow_id
-            self._attempts.take(failed.sent)
-            self._act(events.Abandoned(workflow_id, error))
-        else:  # a lost worker is taken off with all that it had
-            self._doubtful.append(failed)
-            self._workers.workers_changed()
-
-    def _attempt_ended(
-        self, run: Run, start: events.Start, member: Member, measured: Measured
-    ) -> None:
-        record = self._record(run, start, member, measured)
+    def _note(self, run: Run, record: Record, measured: Measured) -> None:
+        """Hand an attempt on to all who learn from it."""
+        self._live_eta.observe(run, f"c{record.candidate_index:04d}-f{record.fold}", record)
         self._steps.note_attempt(run, record, measured)
-        self._act(
-            events.AttemptEnded(
-                member.key, member.attempt, measured.outcome, measured.peak_memory_bytes
-            )
-        )
-
-    def _record(self, run: Run, start: events.Start, member: Member, measured: Measured) -> Record:
-        """Note the end of an attempt in its run."""
-        record = record_of(
-            run,
-            member.fit,
-            member.attempt,
-            measured,
-            pool=start.pool,
-            worker=start.worker,
-            host=self._host,
-            threads=start.threads,
-            memory_limit_bytes=start.share_bytes,
-            deadline_s=member.deadline_s,
-            versions=library_versions(),
-            machine_speed=self._workers.machine_speed,
-        )
-        run.note_end(member.key.fit_id, measured, record)
-        self._live_eta.observe(run, member.key.fit_id, record)
-        return record
-
-    # -- workers ---------------------------------------------------------------------------------
 
     def _open(self, workers: Workers) -> None:
         """Start the workers that all workflows share, on an executor's thread."""
@@ -487,96 +350,24 @@ class Dispatcher:
             self._reports.put(NoWorkersLeft(as_ours(events.OpenWorkers(""), error)))
 
     def _connect(self, connected: Connected) -> None:
-        """Send attempts by another connection from now on.
-
-        Nothing that ran is to blame. Workers may be the same ones: what runs there is heard of no
-        more, and ended.
-        """
+        """Send attempts by another connection from now on."""
         self._attempts.dask = connected.dask
         if not connected.replaced:
-            for size in self._workers.expected():
-                self._act(events.WorkerExpected(size))
+            self._act_all(map(events.WorkerExpected, self._workers.expected()))
             return
-        self._retired.clear()
         unheard = self._attempts.under_way()
-        for address in list(self.decisions.workers):
-            loss = WorkerLoss(Outcome.PREEMPTED, "the connection to it was lost")
-            self._take_off(address, loss, returns=True)
-        for sent in unheard:
-            start = sent.start
-            self._calls.submit(
-                lambda start=start: self._attempts.cancel(  # type: ignore[misc]
-                    start.key, start.attempt, start.worker
-                )
-            )
-
-    def _compare_workers(self, seen: WorkersSeen) -> None:
-        if seen.dask is not self._attempts.dask:
-            return  # by a connection that was given up since
-        present = {size.address: size for size in seen.sizes}
-        self._broken &= set(present)
-        self._retired &= set(present)
-        doubtful, self._doubtful = self._doubtful, []
-        for address in self._broken | self._retired:
-            del present[address]
-        for address in set(self.decisions.workers) - set(present):
-            self._act(events.WorkerLost(address, returns=True))
-        for address in set(present) - set(self.decisions.workers):
-            self._act(events.WorkerJoined(present[address]))
-        for failed in doubtful:
-            # Its worker is there: so it is this task alone that failed.
-            start = failed.sent.start
-            if start.worker in present and self._attempts.is_under_way(start.key, start.attempt):
-                self._ended(ProcessEnded(failed.sent, tuple(failed.sent.lost(failed.error))))
-
-    def _take_off(
-        self,
-        address: str,
-        loss: WorkerLoss,
-        *,
-        returns: bool,
-        error: BaseException | None = None,
-    ) -> None:
-        """Take a worker off the plan: what led there was lost, followers wait as before."""
-        gone = self._attempts.forget(address)
-        for sent in gone:
-            run = self._runs.get(sent.start.key.workflow_id)
-            if run is None:
-                continue
-            whole = sent.lost(error, loss, alone=len(gone) == 1)
-            for member, measured in zip(sent.members, whole, strict=True):
-                if measured is None:
-                    run.note_waiting(member.key.fit_id)
-                else:
-                    record = self._record(run, sent.start, member, measured)
-                    self._steps.note_attempt(run, record, measured)
-        preempted = loss.outcome is Outcome.PREEMPTED
-        out_of_memory = loss.outcome is Outcome.OUT_OF_MEMORY
-        self._act(events.WorkerLeft(address, preempted, out_of_memory, returns=returns))
+        self._act_all(self._from_workers.replaced(self.decisions.workers))
+        for sent in unheard:  # its worker may still be there, and at it
+            self._cancel(sent.start.key, sent.start.attempt, sent.start.worker)
 
     def _resize(self) -> None:
         if not self._workers.is_elastic:
             return
         with self._plan_lock:
             surplus = self._workers.resize(self.decisions, time.monotonic())
-        for address in surplus:  # nothing runs there, and nothing must start there any more
-            self._retired.add(address)
-            self._act(events.WorkerLeft(address, returns=True))
+        self._act_all(map(self._from_workers.retired, surplus))
         self._workers.retire(surplus)
 
     def _snapshot(self) -> tuple[Decisions, dict[str, Run], float]:
         with self._plan_lock:
-            return self.decisions.copy(), dict(self._runs), self.overhead_s
-
-
-def _workflow_of(what: object) -> str | None:
-    """Return the workflow that a report or an action is about; None if it is about none, or all."""
-    for inner in ("run", "sent", "action", "submitted"):
-        if (found := getattr(what, inner, None)) is not None:
-            what = found
-            break
-    if (start := getattr(what, "start", None)) is not None:
-        what = start
-    key = getattr(what, "key", None)
-    found = getattr(key if isinstance(key, events.FitKey) else what, "workflow_id", None)
-    return found if isinstance(found, str) else None
+            return self.decisions.copy(), dict(self._runs), self._from_workers.overhead_s

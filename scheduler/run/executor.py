@@ -32,7 +32,7 @@ class Executor:
         self._calls: queue.SimpleQueue[Callable[[], object] | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._threads: list[threading.Thread] = []
-        self._waiting = 0  # calls that are queued or under way
+        self._under_way = 0  # calls, those that are queued included
         self._closed = False
 
     def submit(self, call: Callable[[], object]) -> None:
@@ -40,9 +40,9 @@ class Executor:
         with self._lock:
             if self._closed:
                 return
-            self._waiting += 1
+            self._under_way += 1
             self._calls.put(call)
-            if self._waiting > len(self._threads) < self._most:
+            if self._under_way > len(self._threads) < self._most:
                 name = f"{self._name}-{len(self._threads) + 1}"
                 thread = threading.Thread(target=self._loop, name=name, daemon=True)
                 self._threads.append(thread)
@@ -68,4 +68,4 @@ class Executor:
             except BaseException:  # the thread must live on
                 log.exception("a call failed")
             with self._lock:
-                self._waiting -= 1
+                self._under_way -= 1

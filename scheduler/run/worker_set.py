@@ -113,13 +113,18 @@ class WorkerSet:
             They can't be started, or this was interrupted.
         """
         with self._lock:
-            self._workers = workers
             if self._interrupted:
-                workers.interrupt()
+                raise BackendError("the workers were given up before they were started")
+            self._workers = workers
         dask = workers.start(self._key_dir, self)
         with self._lock:
-            self._dask = dask
-            self._elastic = Elastic(workers, self._pools) if workers.is_elastic else None
+            wanted = self._workers is workers
+            if wanted:
+                self._dask = dask
+                self._elastic = Elastic(workers, self._pools) if workers.is_elastic else None
+        if not wanted:  # closed meanwhile
+            self._end(workers, dask)
+            raise BackendError("the workers were given up while they were started")
         self._post(Connected(dask))
         self.workers_changed()
 
@@ -129,11 +134,14 @@ class WorkerSet:
         with self._lock:
             workers, dask = self._workers, self._dask
             self._workers = self._dask = self._elastic = None
+        if workers is not None:
+            self._end(workers, dask)
+
+    def _end(self, workers: Workers, dask: Any) -> None:
         if dask is not None:
             with suppress(Exception):  # it may be broken, which is no matter now
                 dask.close(timeout=5)
-        if workers is not None:
-            workers.close()
+        workers.close()
 
     def interrupt(self) -> None:
         """Give up starting; returns at once."""

@@ -7,7 +7,6 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from fitcast.errors import FitcastError
-from fitcast.history.mlflow_models import MlflowModels
 from fitcast.history.mlflow_store import MlflowHistory
 from fitcast.history.store import HistoryStore
 from fitcast.history.tracking_uri import sqlite_path
@@ -73,7 +72,6 @@ class Client:
             backend or backend_of_settings(),
             folder,
             store,
-            MlflowModels(store) if isinstance(store, MlflowHistory) else None,
             is_new=database is not None and not database.exists(),
             checked=settings.check_plan,
         )

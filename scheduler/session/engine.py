@@ -16,7 +16,6 @@ from pathlib import Path
 from uuid import uuid4
 
 from fitcast.errors import FitcastError, HistoryError
-from fitcast.history.models import ModelRegistry
 from fitcast.history.records import Record
 from fitcast.history.store import AttemptLog, HistoryStore, WorkflowRun
 from fitcast.history.writer import HistoryWriter
@@ -49,8 +48,6 @@ class Engine:
         Folder for what is kept.
     store : HistoryStore
         The history.
-    registry : ModelRegistry, optional
-        Where sizing models are kept.
     is_new : bool
         Whether the history is only being made: nobody waits for what it knows.
     checked : bool
@@ -62,7 +59,6 @@ class Engine:
         backend: Backend,
         home: Path,
         store: HistoryStore,
-        registry: ModelRegistry | None,
         *,
         is_new: bool,
         checked: bool,
@@ -76,7 +72,7 @@ class Engine:
         self._runs: dict[str, Run] = {}
         self._keys = Lease(memory_root())
         self._sealed = Lease(home / "datasets")
-        self._learner = Learner(store, home / "records", self._tell, registry)
+        self._learner = Learner(store, home / "records", self._tell, store.models)
         if is_new:
             self._learner.expect_nothing()
         self._writer = HistoryWriter(store, home / "outbox", on_trouble=self._tell)

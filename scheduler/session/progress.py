@@ -33,7 +33,7 @@ def show(workflow: "Workflow", console: Console | None = None) -> None:
                 workflow.wait(REFRESH_S)
             over = workflow.is_over
             done, running, total = workflow.counts()
-            eta = workflow.eta()
+            eta = workflow.eta
             said = f"{workflow.state}" if over else f"{span(eta.p50_s)} left "
             if not over:
                 said += f"({span(eta.p10_s)} to {span(eta.p90_s)})"

@@ -72,8 +72,9 @@ class Workflow:
         view = self._run.view()
         return ((view.ended_at or datetime.now(UTC)) - view.submitted_at).total_seconds()
 
+    @property
     def eta(self) -> Eta:
-        """Return when it will be done, from now; zero when it is over."""
+        """When it will be done, from now; zero when it is over."""
         view, now = self._run.view(), datetime.now(UTC)
         if view.is_over:
             return Eta(0.0, 0.0, 0.0, view.ended_at or now)

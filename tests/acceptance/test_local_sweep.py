@@ -54,7 +54,7 @@ def test_scores_model_and_predictions_are_those_of_scikit_learn(client):
     assert (fits["outcome"] == "succeeded").all()
     assert (fits["runtime_s"] > 0).all()
     assert (fits["peak_memory_bytes"] > 50 * MIB).all()
-    assert workflow.eta().p90_s == 0.0
+    assert workflow.eta.p90_s == 0.0
 
 
 def test_a_failing_fit_keeps_its_traceback_and_the_rest_goes_on(client):
