@@ -138,6 +138,12 @@ class Backend(Protocol):
     def workers(self) -> list[WorkerSize]:
         """Return the workers that a workflow may have, under made-up names."""
 
+    def note_machine_speed(self, speed: float) -> None:
+        """Note the speed of this machine's cores, which may be that of the workers; 0 if unknown.
+
+        Any thread may call it, once it is measured; workers elsewhere measure their own.
+        """
+
     def shared(self) -> Workers | None:
         """Return the workers that all workflows share; None if each has its own."""
 

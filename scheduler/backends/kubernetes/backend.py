@@ -150,6 +150,9 @@ class KubernetesBackend:
         """Return the workers that a workflow may have, under made-up names."""
         return planned_workers(self.pools)
 
+    def note_machine_speed(self, speed: float) -> None:
+        """Do nothing: its workers measure their own cores."""
+
     def shared(self) -> None:
         """Return None: no two workflows share workers."""
         return
