@@ -22,7 +22,7 @@ class FixedWorkers:
 
     def __init__(self, pools: tuple[Pool, ...]) -> None:
         self.pools = pools
-        self.machine_speed = 0.0  # the client measures it
+        self.machine_speed = 0.0  # measured by the client
 
     def note_machine_speed(self, speed: float) -> None:
         """Take the speed of this machine's cores: its workers run on them."""
@@ -31,6 +31,10 @@ class FixedWorkers:
     def workers(self) -> list[WorkerSize]:
         """Return the workers that there will be, under the names they will have."""
         return planned_workers(self.pools)
+
+    def note_machine_speed(self, speed: float) -> None:
+        """Note the speed of this machine's cores: they are its workers'."""
+        self.machine_speed = speed
 
     def shared(self) -> Self:
         """Return itself: all workflows share its workers."""

@@ -33,7 +33,7 @@ CALL_S = 20.0
 """A scheduler that takes longer to answer counts as gone."""
 
 JOIN_S = 60.0
-"""Processes that are being started are waited for so long, to end them then."""
+"""How long processes that are being started are waited for, to end them then."""
 
 LEAST_SILENCE_S = 1.0
 """Signs of life come twice a second, a little later on a busy machine."""

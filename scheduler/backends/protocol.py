@@ -15,7 +15,7 @@ from fitcast.scheduler.plan.pools import Pool, WorkerSize
 from fitcast.trainer.sealing import SealedDataset
 
 STATUS_WITHIN_S = 2.0
-"""So soon it shows why a worker is gone, if it ever does."""
+"""How long it takes at most to see why a worker is gone, if it can be seen at all."""
 
 
 class Listener(Protocol):
@@ -71,7 +71,7 @@ class Workers(Protocol):
         """Whether the number of workers follows the work, beginning with none."""
 
     def workers(self) -> list[WorkerSize]:
-        """Return the workers that there may be, under made-up names."""
+        """Return the workers that there may be, under placeholder names."""
 
     def start(self, key_dir: Path, listener: Listener) -> Any:
         """Start them and return a connected ``distributed.Client``; may block for minutes.
@@ -139,7 +139,13 @@ class Backend(Protocol):
         """Take the speed of this machine's cores, where its workers run on them."""
 
     def workers(self) -> list[WorkerSize]:
-        """Return the workers that a workflow may have, under made-up names."""
+        """Return the workers that a workflow may have, under placeholder names."""
+
+    def note_machine_speed(self, speed: float) -> None:
+        """Note the speed of this machine's cores, which may be that of the workers; 0 if unknown.
+
+        Any thread may call it, once it is measured; workers elsewhere measure their own.
+        """
 
     def shared(self) -> Workers | None:
         """Return the workers that all workflows share; None if each has its own."""

@@ -2,10 +2,13 @@
 
 from collections.abc import Iterator
 
+import numpy as np
 import pytest
 
 from fitcast import Client, KubernetesBackend, KubernetesPool
 from fitcast.history.store import MemoryHistory
+from fitcast.trainer.sealing import new_key, seal
+from fitcast.trainer.sweep.datasets import DatasetContent
 from tests.emulated_cluster.cluster import EmulatedCluster
 from tests.kubernetes.clusters import RealCluster, a_cluster
 
@@ -34,3 +37,11 @@ def client_of(cluster, tmp_path):
     for client in opened:
         client.close()
     cluster.until_nothing_is_left()
+
+
+@pytest.fixture
+def sealed(tmp_path):
+    """A sealed dataset of a workflow, and its key."""
+    key = new_key()
+    content = DatasetContent(np.zeros((10, 2)), np.zeros(10))
+    return seal(content, str(tmp_path / "w.sealed"), key, workflow_id="20260101-000000-ab"), key

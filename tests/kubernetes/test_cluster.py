@@ -1,44 +1,15 @@
 """A workflow's cluster itself: growing, shrinking by chosen workers, growing again."""
 
-import numpy as np
 import pytest
 
 from fitcast import KubernetesBackend
+from fitcast.history.records import Outcome
 from fitcast.scheduler.backends.kubernetes.connection import SchedulerLink
 from fitcast.scheduler.backends.kubernetes.groups import GROUP_LABEL, WorkerGroups
 from fitcast.scheduler.backends.kubernetes.objects import ResourceNames
-from fitcast.trainer.sealing import new_key, seal
-from fitcast.trainer.sweep.datasets import DatasetContent
 from tests.emulated_cluster.in_memory_api import InMemoryApi
 from tests.kubernetes.conftest import LARGE, SMALL
-
-
-class Heard:
-    """Notes what a backend reports."""
-
-    def __init__(self):
-        self.notes = ()
-        self.lost = []
-        self.replaced = []
-
-    def workers_changed(self):
-        pass
-
-    def workers_lost(self, error):
-        self.lost.append(error)
-
-    def cluster_replaced(self, dask):
-        self.replaced.append(dask)
-
-    def trouble(self, notes):
-        self.notes = notes
-
-
-@pytest.fixture
-def sealed(tmp_path):
-    key = new_key()
-    content = DatasetContent(np.zeros((10, 2)), np.zeros(10))
-    return seal(content, str(tmp_path / "w.sealed"), key, workflow_id="20260101-000000-ab"), key
+from tests.kubernetes.workflow_clusters import Heard, workers_on
 
 
 def test_news_of_workers_that_arrives_late_is_old_news():
@@ -66,6 +37,28 @@ def test_a_worker_that_comes_back_says_nothing_of_how_long_a_start_takes():
     groups._asked_s["small"] = 0.0
     assert groups.start_of("first", "small") > 0.0
     assert groups.start_of("first", "small") is None
+
+
+def test_eight_workers_that_are_lost_at_once_cost_one_list_of_the_pods(sealed):
+    api = InMemoryApi()
+    workers = workers_on(api, sealed)
+    ready = {}
+    for number in range(8):
+        name, ip = f"w{number}", f"10.0.0.{number}"
+        metadata = {"name": f"{name}-x", "labels": workers.names.labels}
+        api.create("pods", {"metadata": metadata, "spec": {}, "status": {"podIP": ip}})
+        ready[f"tls://{ip}:4000"] = {"name": name, "pool": "small", "machine_speed": 1.0}
+    workers._link.dask = client = object()
+    workers._link._note(client, {"version": 1, "workers": ready})
+    workers._observer.observe()
+    workers._link._note(client, {"version": 2, "workers": {}})
+    for number in range(8):
+        api.delete("pods", f"w{number}-x")
+    api.calls.clear()
+    losses = workers.why_lost(ready)
+    assert {loss.outcome for loss in losses.values()} == {Outcome.PREEMPTED}
+    assert set(losses) == set(ready)
+    assert api.calls == [("list", "pods")]
 
 
 @pytest.mark.kubernetes

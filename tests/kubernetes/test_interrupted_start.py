@@ -5,30 +5,19 @@ import socket
 import threading
 from contextlib import closing
 
-import numpy as np
 import pytest
 
 from fitcast import KubernetesBackend
 from fitcast.errors import BackendError
-from fitcast.scheduler.backends.kubernetes.cluster import WorkflowCluster
-from fitcast.scheduler.backends.kubernetes.objects import SCHEDULER_PORT, PodSettings
+from fitcast.scheduler.backends.kubernetes.objects import SCHEDULER_PORT
 from fitcast.scheduler.backends.kubernetes.scheduler_pod import COMPONENT
-from fitcast.trainer.sealing import new_key, seal
-from fitcast.trainer.sweep.datasets import DatasetContent
 from tests.emulated_cluster.cluster import EmulatedCluster, Node
 from tests.emulated_cluster.in_memory_api import NAMESPACE, InMemoryApi
 from tests.kubernetes.conftest import SMALL
-from tests.kubernetes.test_cluster import Heard
+from tests.kubernetes.workflow_clusters import Heard, workers_on
 
 ADDRESS = f"127.241.{os.getpid() // 250 % 250}.{os.getpid() % 250 + 1}"
 CREATED = ("daskclusters", "networkpolicies", "secrets", "secrets")
-
-
-@pytest.fixture
-def sealed(tmp_path):
-    key = new_key()
-    content = DatasetContent(np.zeros((10, 2)), np.zeros(10))
-    return seal(content, str(tmp_path / "w.sealed"), key, workflow_id="20260101-000000-ab"), key
 
 
 @pytest.fixture
@@ -67,22 +56,6 @@ def operator(api, kind, body):
         ("services", {"spec": {"clusterIP": ADDRESS}}),
     ):
         api.store.create(made, NAMESPACE, {"metadata": metadata} | more)
-
-
-def workers_on(api, sealed):
-    return WorkflowCluster(
-        api,
-        (SMALL,),
-        PodSettings(image="i"),
-        *sealed,
-        reads_uri=True,
-        forwarded=False,
-        start_within_s=60.0,
-        start_s=lambda: 1.0,
-        started=lambda took_s: None,
-        speeds=[],
-        owner_labels={},
-    )
 
 
 def is_over():

@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 START_S = 15.0
 """About how long a first worker takes, while none has been seen to start: scheduler and worker."""
 
-_NEWS = 0.3  # weight of the latest start-up
+_LATEST_WEIGHT = 0.3  # of the latest start-up in the average
 
 
 class KubernetesBackend:
@@ -150,8 +150,11 @@ class KubernetesBackend:
         """Do nothing: pods measure their own."""
 
     def workers(self) -> list[WorkerSize]:
-        """Return the workers that a workflow may have, under made-up names."""
+        """Return the workers that a workflow may have, under placeholder names."""
         return planned_workers(self.pools)
+
+    def note_machine_speed(self, speed: float) -> None:
+        """Do nothing: its workers measure their own cores."""
 
     def shared(self) -> None:
         """Return None: no two workflows share workers."""
@@ -180,7 +183,7 @@ class KubernetesBackend:
 
     def _note_start(self, took_s: float) -> None:
         with self._lock:
-            self._start_up_s += _NEWS * (min(took_s, 600.0) - self._start_up_s)
+            self._start_up_s += _LATEST_WEIGHT * (min(took_s, 600.0) - self._start_up_s)
 
     def _own_labels(self) -> dict[str, str]:
         """Return the labels of this pod, for network policies to let it in."""

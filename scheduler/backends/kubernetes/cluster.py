@@ -45,13 +45,13 @@ ALIVE_FOR_S = 900.0
 
 RENEW_EVERY_S = 60.0
 PATIENCE_S = 60.0
-"""So long an API server that is away is waited for where nothing goes on without it."""
+"""How long an API server that is away is waited for where nothing goes on without it."""
 
 JOIN_S = 30.0
-"""So long a thread that was told to stop is waited for."""
+"""How long a thread that was told to stop is waited for."""
 
 _CONNECTS = 3
-_SPEEDS = 100  # the latest count
+_SPEEDS = 100  # only the latest count
 
 
 class WorkflowCluster:
@@ -141,7 +141,7 @@ class WorkflowCluster:
             self.names,
             within_s=start_within_s,
             stop=self._stop,
-            say=self._say,
+            report=self._report,
         )
         self._refused_since_s: float | None = None
         self._starting = InterruptibleStart("fitcast-cluster")
@@ -161,7 +161,7 @@ class WorkflowCluster:
         return self._start_s()
 
     def workers(self) -> list[WorkerSize]:
-        """Return the workers that there may be, under made-up names."""
+        """Return the workers that there may be, under placeholder names."""
         return planned_workers([pool.pool for pool in self._pools.values()])
 
     def start(self, key_dir: Path, listener: Listener) -> Any:
@@ -296,17 +296,17 @@ class WorkflowCluster:
                     self._renew()
                 self._refused_since_s = None
             except ClusterUnreachableError as error:
-                self._say([f"{error}; workers that are there go on"])
+                self._report([f"{error}; workers that are there go on"])
             except (ClusterAccessError, ClusterRejectedError) as error:
                 self._note_refusal(error)
             except BackendError as error:
-                self._say([str(error)])
+                self._report([str(error)])
             except Exception:  # the next time may do better
                 log.exception("the pods of a workflow could not be observed")
 
     def _note_refusal(self, error: ClusterError) -> None:
         """Give up if the cluster goes on refusing what no worker comes without."""
-        self._say([str(error)])
+        self._report([str(error)])
         now_s = time.monotonic()
         if self._refused_since_s is None:
             self._refused_since_s = now_s
@@ -324,7 +324,7 @@ class WorkflowCluster:
         with self._lock:
             changed = limits != self._limits
             self._limits = limits
-        self._say(notes)
+        self._report(notes)
         if changed and self._listener is not None:
             self._listener.workers_changed()
 
@@ -384,7 +384,7 @@ class WorkflowCluster:
             {"metadata": {"annotations": {objects.ALIVE_UNTIL: until}}},
         )
 
-    def _say(self, notes: list[str]) -> None:
+    def _report(self, notes: list[str]) -> None:
         now = tuple(notes)
         if now != self._notes:
             self._notes = now

@@ -20,16 +20,16 @@ from fitcast.scheduler.backends.protocol import WorkerLoss
 Object = Mapping[str, Any]
 
 SILENT_FOR_S = 10.0
-"""Warnings about a pod that has a node and tells nothing are asked for after so long."""
+"""How long a pod may have a node and tell nothing before its warnings are asked for."""
 
 ASK_EVERY_S = 5.0
 """How often they are asked for then."""
 
 HOPELESS_AFTER_S = 10.0
-"""An image that couldn't be pulled, or a start that failed, for so long is given up."""
+"""How long an image that can't be pulled, or a start that fails, is tried before it is given up."""
 
 OPERATOR_WITHIN_S = 20.0
-"""So soon the operator notices a new DaskCluster, if it runs."""
+"""How soon the operator notices a new DaskCluster, if it runs."""
 
 _IMAGE_REASONS = {"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"}
 _START_REASONS = {"CreateContainerConfigError", "CreateContainerError", "RunContainerError"}

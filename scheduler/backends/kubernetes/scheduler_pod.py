@@ -46,7 +46,7 @@ class SchedulerPod:
         How long it may take to be there.
     stop : threading.Event
         Once set, nobody waits any more.
-    say : callable
+    report : callable
         Called with what keeps it away; with nothing if nothing does.
     """
 
@@ -58,12 +58,12 @@ class SchedulerPod:
         *,
         within_s: float,
         stop: threading.Event,
-        say: Callable[[list[str]], None],
+        report: Callable[[list[str]], None],
     ) -> None:
         self._api, self._observe, self._names = api, observe, names
         self._within_s = within_s
         self._stop = stop
-        self._say = say
+        self._report = report
         self._obstacles = StartObstacles(api.warnings_of)
 
     def wait(self) -> Object:
@@ -88,7 +88,7 @@ class SchedulerPod:
                 fault = self._fault(living)
             except ClusterUnreachableError as error:
                 living, fault = [], StartFault(FaultKind.PASSING, str(error))
-            self._say([fault.note] if fault.note else [])
+            self._report([fault.note] if fault.note else [])
             if patience.is_over(fault, time.monotonic()):
                 for pod in living:
                     with suppress(ClusterError):
