@@ -29,7 +29,7 @@ pytestmark = [
     pytest.mark.skipif(
         CHROMIUM is None, reason="no chromium on this machine: apt-get install chromium"
     ),
-    pytest.mark.timeout(400),  # 30 s on an idle machine, 90 s with six processes on two cores
+    pytest.mark.timeout(400),  # 84 s beside five busy processes on two cores
 ]
 
 
