@@ -201,8 +201,13 @@ def ui(
         typer.echo(f"The history is on a server: open {uri} in a browser.")
         return
     typer.echo(f"MLflow UI: http://127.0.0.1:{port}")
-    command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", uri]
-    environment = {**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true"}
+    # For one person: no further processes that import all of MLflow first
+    command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", uri, "--workers", "1"]
+    environment = {
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+        **os.environ,
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+    }
     os.execve(  # noqa: S606 (the server takes this process's place)
         sys.executable, [*command, "--host", "127.0.0.1", "--port", str(port)], environment
     )

@@ -1,16 +1,15 @@
 """What all tests share: state of their own, and a look for processes left behind."""
 
 import os
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pytest
 
-os.environ["FITCAST_CHECK_PLAN"] = "1"  # in every client of every test
+from tests.polling import wait_for
 
-_END_WITHIN_S = 15.0  # ending processes are reaped a moment later on a busy machine
+os.environ["FITCAST_CHECK_PLAN"] = "1"  # in every client of every test
 
 
 @pytest.fixture(autouse=True)
@@ -29,18 +28,20 @@ def fitcast_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def no_process_left() -> Iterator[None]:
     """Fail the test if a process that it started is still there after it.
 
-    Processes are told apart by number and start time, so one that ended and whose number was
-    given again is not mistaken for one left behind.
+    Only processes below this one count: those of another run of the tests, or of another client of
+    the same user, don't. They are told apart by number and start time, so one that ended and whose
+    number was given again is not mistaken for one left behind.
     """
     before = set(_children())
     yield
-    deadline = time.monotonic() + _END_WITHIN_S
     left: list[psutil.Process] = []
-    while time.monotonic() < deadline:
-        left = [process for process in _children() if process not in before]
-        if not left:
-            return
-        time.sleep(0.05)
+
+    def is_nothing_left() -> bool:
+        left[:] = [process for process in _children() if process not in before]
+        return not left
+
+    if wait_for(is_nothing_left):
+        return
     told = "; ".join(_told(process) for process in left)
     for process in left:
         if process.is_running():

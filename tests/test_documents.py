@@ -23,7 +23,7 @@ def test_the_readmes_example_runs(tmp_path, no_process_left):
     assert len(code.splitlines()) <= 15
     script = tmp_path / "first.py"
     script.write_text(code)
-    run = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=150)
+    run = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=170)
     assert run.returncode == 0, run.stderr
     assert "xgb max_depth=6" in run.stdout
 
@@ -31,7 +31,7 @@ def test_the_readmes_example_runs(tmp_path, no_process_left):
 def test_the_quickstarts_sweep_is_estimated_by_the_command(tmp_path):
     (tmp_path / "sweep.py").write_text(example("docs/how-to/quickstart.md"))
     command = [str(Path(sys.executable).with_name("fitcast")), "estimate", "sweep.py"]
-    run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=150)
+    run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=170)
     assert run.returncode == 0, run.stderr
     assert "25 fits" in run.stdout
 

@@ -54,11 +54,17 @@ def test_a_seed_repeats_the_sample_and_another_gives_another():
     assert not np.array_equal(first[0], other[0])
 
 
-def test_all_flights_load_within_seconds():
-    start = time.monotonic()
-    X, _ = load_flights(327_346)
-    assert len(X) == 327_346
-    assert time.monotonic() - start < 8  # well under 2 s on an idle machine
+def test_all_flights_take_little_more_than_reading_them():
+    def cpu_s(rows):
+        start_s = time.process_time()
+        X, _ = load_flights(rows)
+        assert len(X) == rows
+        return time.process_time() - start_s
+
+    load_flights(1)  # what is only done once
+    tries = [(cpu_s(10), cpu_s(327_346)) for _ in range(2)]
+    few_s, all_s = (min(times_s) for times_s in zip(*tries, strict=True))
+    assert all_s < 20 * few_s  # a sample of 10 is drawn from all of them; 5 to 6 times as much
 
 
 def test_the_package_with_the_data_is_not_imported():

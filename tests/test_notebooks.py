@@ -14,7 +14,7 @@ def test_it_runs(path, tmp_path, monkeypatch, no_process_left):
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
     notebook = nbformat.read(path, as_version=4)
     NotebookClient(
-        notebook, timeout=120, kernel_name="python3", resources={"metadata": {"path": tmp_path}}
+        notebook, timeout=170, kernel_name="python3", resources={"metadata": {"path": tmp_path}}
     ).execute()
     shown = [cell for cell in notebook.cells if cell.get("outputs")]
     assert shown, "a notebook that shows nothing tells nothing"

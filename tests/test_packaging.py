@@ -126,14 +126,15 @@ def test_import_fitcast_is_quick_and_imports_nothing_heavy():
     for _, modules in tries:
         assert not HEAVY & set(modules.split())
     bare = min(cpu_s([sys.executable, "-c", ""])[0] for _ in range(3))
-    assert min(took_s for took_s, _ in tries) - bare < 0.2
+    assert min(took_s for took_s, _ in tries) < 4 * bare
 
 
 def test_the_help_is_quick():
     command = [str(Path(sys.executable).with_name("fitcast")), "--help"]
     tries = [cpu_s(command) for _ in range(3)]
     assert all("demo" in told for _, told in tries)
-    assert min(took_s for took_s, _ in tries) < 0.5
+    library = min(cpu_s([sys.executable, "-c", "import numpy, sklearn"])[0] for _ in range(2))
+    assert min(took_s for took_s, _ in tries) < library / 2  # nothing of the sort is loaded
 
 
 def test_the_lock_has_hashes_pins_and_no_addresses():

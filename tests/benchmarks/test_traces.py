@@ -162,7 +162,7 @@ def test_the_command_prints_and_writes_scores(folder):
     written = folder / "scores.json"
     command = [sys.executable, "-m", "benchmarks.traces", "--traces", str(folder), "--seed", "3"]
     run = subprocess.run(
-        [*command, "--json", str(written)], cwd=ROOT, capture_output=True, text=True, timeout=100
+        [*command, "--json", str(written)], cwd=ROOT, capture_output=True, text=True, timeout=170
     )
     assert run.returncode == 0, run.stderr
     assert "made" in run.stdout

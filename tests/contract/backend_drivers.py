@@ -16,6 +16,7 @@ from fitcast.history.store import MemoryHistory
 from fitcast.scheduler.plan.events import FitKey, Submitted
 from tests.acceptance.estimators import Majority, WorkerKiller
 from tests.kubernetes.clusters import a_cluster
+from tests.polling import LONGEST_S
 from tests.scheduler.plan.scenario import Behaviour, Cancelled, Scenario, play
 
 MIB = 2**20
@@ -71,7 +72,7 @@ class LocalDriver:
                 except errors.WaitTimeoutError:
                     continue
             workflow.cancel()
-        workflow.wait(timeout_s=90)
+        workflow.wait(timeout_s=LONGEST_S)
         return {
             row["candidate"]: Became(
                 str(row["outcome"]),

@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from copy import deepcopy
@@ -24,6 +23,7 @@ from tests.emulated_cluster.controllers import Deployments, GarbageCollector, Sc
 from tests.emulated_cluster.kubelet import Kubelet
 from tests.emulated_cluster.rights import CHART, rules_of_operator, rules_of_users
 from tests.emulated_cluster.store import Kind, Object, RefusedError, Store
+from tests.polling import wait_for
 
 LOOK_EVERY_S = 0.1
 GIB = 2**30
@@ -148,18 +148,18 @@ class EmulatedCluster:
 
     def until_nothing_is_left(self) -> None:
         """Wait until all but that is gone; fail if it stays."""
-        until = time.monotonic() + 20.0
-        while (left := self.left()) and time.monotonic() < until:
-            time.sleep(0.05)
-        assert left == []
+        assert wait_for(lambda: not self.left()), self.left()
 
-    def wait(self, is_so: Callable[[], Any], timeout_s: float = 30.0, what: str = "") -> Any:
-        """Return the first true answer; fail if there is none in time."""
-        until = time.monotonic() + timeout_s
-        while not (answer := is_so()):
-            assert time.monotonic() < until, f"waited {timeout_s:.0f} s in vain for {what or is_so}"
-            time.sleep(0.05)
-        return answer
+    def wait(self, is_so: Callable[[], Any], what: str = "") -> Any:
+        """Return the first true answer; fail if there is none in a long time."""
+        answers: list[Any] = []
+
+        def is_answered() -> bool:
+            answers[:] = [is_so()]
+            return bool(answers[0])
+
+        assert wait_for(is_answered), f"waited in vain for {what or is_so}"
+        return answers[0]
 
     def call(self, function: Callable[[], Any]) -> Any:
         """Call something on the cluster's own thread."""

@@ -3,6 +3,7 @@
 import math
 import os
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -65,15 +66,17 @@ def check_scores(workflow: Workflow) -> None:
 
 
 def holding_mark(*roots: Path) -> list[Path]:
-    """Return the files below these folders in which the data can be read."""
+    """Return the files below these folders in which the data can be read.
+
+    Others make and remove files and folders there at the same time.
+    """
     found = []
     for root in roots:
-        for path in root.rglob("*"):
-            try:
-                if path.is_file() and MARK.tobytes() in path.read_bytes():
-                    found.append(path)
-            except OSError:
-                continue  # gone meanwhile
+        for folder, _, names in os.walk(root):  # which passes over folders that are gone meanwhile
+            for path in (Path(folder, name) for name in names):
+                with suppress(OSError):  # gone meanwhile
+                    if path.is_file() and MARK.tobytes() in path.read_bytes():
+                        found.append(path)
     return found
 
 

@@ -15,6 +15,7 @@ from fitcast.scheduler.backends.kubernetes.objects import MANAGED_BY
 from tests.acceptance import estimators as harmful
 from tests.emulated_cluster.cluster import EmulatedCluster, Node
 from tests.kubernetes import estimators as slow
+from tests.polling import LONGEST_S
 
 
 @contextmanager
@@ -70,11 +71,11 @@ class RealCluster:
 
     def until_nothing_is_left(self) -> None:
         """Wait until all of that is gone; fail if it stays."""
-        self.wait(lambda: not self.left(), 60.0, "everything to go")
+        self.wait(lambda: not self.left(), "everything to go")
 
-    def wait(self, is_so: Callable[[], Any], timeout_s: float = 30.0, what: str = "") -> Any:
-        """Return the first true answer; fail if there is none in time."""
-        until = time.monotonic() + 2 * timeout_s
+    def wait(self, is_so: Callable[[], Any], what: str = "") -> Any:
+        """Return the first true answer; fail if there is none in a long time."""
+        until = time.monotonic() + LONGEST_S
         while not (answer := is_so()):
             assert time.monotonic() < until, f"waited in vain for {what or is_so}"
             time.sleep(0.2)

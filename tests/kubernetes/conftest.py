@@ -7,6 +7,7 @@ import pytest
 
 from fitcast import Client, KubernetesBackend, KubernetesPool
 from fitcast.history.store import MemoryHistory
+from fitcast.scheduler.backends.protocol import Workers
 from fitcast.trainer.sealing import new_key, seal
 from fitcast.trainer.sweep.datasets import DatasetContent
 from tests.emulated_cluster.cluster import EmulatedCluster
@@ -15,6 +16,18 @@ from tests.kubernetes.clusters import RealCluster, a_cluster
 MIB = 2**20
 SMALL = KubernetesPool(name="small", cpus=1, memory_bytes=400 * MIB, max_workers=2)
 LARGE = KubernetesPool(name="large", cpus=1, memory_bytes=1200 * MIB, max_workers=1)
+
+
+class Noted(KubernetesBackend):
+    """Keeps what it made for workflows, to be looked at."""
+
+    def __init__(self, *given, **more) -> None:
+        super().__init__(*given, **more)
+        self.made: list[Workers] = []
+
+    def for_workflow(self, sealed, key) -> Workers:
+        self.made.append(super().for_workflow(sealed, key))
+        return self.made[-1]
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +42,7 @@ def client_of(cluster, tmp_path):
     opened = []
 
     def make(*pools: KubernetesPool, **given) -> Client:
-        backend = KubernetesBackend(pools or (SMALL, LARGE), **(cluster.settings | given))
+        backend = Noted(pools or (SMALL, LARGE), **(cluster.settings | given))
         opened.append(Client(backend, home=tmp_path / "home", history=MemoryHistory()))
         return opened[-1]
 

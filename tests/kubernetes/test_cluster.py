@@ -70,19 +70,19 @@ def test_groups_grow_and_shrink_by_the_workers_that_are_chosen(cluster, sealed, 
     try:
         assert workers.present(dask) == []
         workers.resize({"small": 2, "large": 1})
-        cluster.wait(lambda: len(workers.present(dask)) == 3, 60, "three workers")
+        cluster.wait(lambda: len(workers.present(dask)) == 3, "three workers")
         there = workers.present(dask)
         assert sorted(worker.pool for worker in there) == ["large", "small", "small"]
         chosen = next(worker.address for worker in there if worker.pool == "small")
         workers.resize({"small": 1, "large": 1})
         workers.retire([chosen])
-        cluster.wait(lambda: len(workers.present(dask)) == 2, 30, "one to go")
+        cluster.wait(lambda: len(workers.present(dask)) == 2, "one to go")
         left = {worker.address for worker in workers.present(dask)}
         assert left == {worker.address for worker in there} - {chosen}
         small = {GROUP_LABEL: "fitcast-20260101-000000-ab-small"}
-        cluster.wait(lambda: len(cluster.names("deployments", small)) == 1, 20, "its Deployment")
+        cluster.wait(lambda: len(cluster.names("deployments", small)) == 1, "its Deployment")
         workers.resize({"small": 2})  # while large is wanted no more, nothing of it is ended
-        cluster.wait(lambda: len(workers.present(dask)) == 3, 60, "another one")
+        cluster.wait(lambda: len(workers.present(dask)) == 3, "another one")
         assert left < {worker.address for worker in workers.present(dask)}
         assert backend.start_s != 15.0  # learned from what was seen
         assert heard.lost == []
@@ -101,11 +101,11 @@ def test_a_cluster_that_somebody_deletes_is_made_again(cluster, sealed, tmp_path
     dask = workers.start(tmp_path, heard)
     try:
         workers.resize({"small": 1})
-        cluster.wait(lambda: workers.present(dask), 60, "a worker")
+        cluster.wait(lambda: workers.present(dask), "a worker")
         cluster.delete("daskclusters", "fitcast-20260101-000000-ab")
-        cluster.wait(lambda: heard.replaced, 60, "another cluster")
+        cluster.wait(lambda: heard.replaced, "another cluster")
         assert workers.present(dask)  # who isn't told yet sees the last one
-        cluster.wait(lambda: workers.present(heard.replaced[-1]), 60, "a worker there")
+        cluster.wait(lambda: workers.present(heard.replaced[-1]), "a worker there")
     finally:
         workers.close()
         backend.close()
@@ -122,14 +122,14 @@ def test_a_worker_that_could_not_be_deleted_is_deleted_later(cluster, sealed, tm
     small = {GROUP_LABEL: "fitcast-20260101-000000-ab-small"}
     try:
         workers.resize({"small": 2})
-        cluster.wait(lambda: len(workers.present(dask)) == 2, 60, "two workers")
+        cluster.wait(lambda: len(workers.present(dask)) == 2, "two workers")
         workers.resize({"small": 1})
         workers.retire([workers.present(dask)[0].address])
-        cluster.wait(lambda: heard.notes, 20, "the trouble to be told")
+        cluster.wait(lambda: heard.notes, "the trouble to be told")
         assert "you may not delete deployments" in heard.notes[0]
         assert len(cluster.names("deployments", small)) == 2
         cluster.allow("delete", "deployments")
-        cluster.wait(lambda: len(workers.present(dask)) == 1, 30, "one to go")
+        cluster.wait(lambda: len(workers.present(dask)) == 1, "one to go")
         assert len(cluster.names("deployments", small)) == 1
     finally:
         cluster.allow("delete", "deployments")

@@ -3,7 +3,6 @@
 import os
 import socket
 import threading
-import time
 
 import pytest
 
@@ -11,6 +10,7 @@ from fitcast import errors
 from fitcast.scheduler.backends.kubernetes.api import KubernetesApi
 from fitcast.scheduler.backends.kubernetes.pod_status import is_ready
 from tests.emulated_cluster.cluster import EmulatedCluster, Node
+from tests.polling import LONGEST_S
 
 ECHO = """
 import os, socketserver
@@ -48,7 +48,7 @@ def echo(emulated):
     pod = {"metadata": {"name": "echo"}, "spec": {"containers": [container]}}
     emulated.call(lambda: emulated.store.create("pods", emulated.namespace, pod))
 
-    emulated.wait(lambda: is_ready(emulated.objects("pods")[0]), 20, "the pod to listen")
+    emulated.wait(lambda: is_ready(emulated.objects("pods")[0]), "the pod to listen")
     yield "echo"
     if emulated.names("pods"):
         emulated.delete("pods", "echo")
@@ -72,7 +72,7 @@ def test_what_goes_in_comes_out_over_many_connections(api, echo):
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(30)
+        thread.join(LONGEST_S)
     assert got == sent
     api.end_forward(port)
     with pytest.raises(ConnectionRefusedError):
@@ -81,7 +81,7 @@ def test_what_goes_in_comes_out_over_many_connections(api, echo):
 
 def test_a_pod_that_goes_ends_its_connections_and_is_not_asked_for_on_and_on(emulated, api, echo):
     port = api.forward(echo, 7000)
-    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+    with socket.create_connection(("127.0.0.1", port), timeout=LONGEST_S) as connection:
         connection.sendall(b"x")
         assert connection.recv(1) == b"x"
         emulated.kill(echo)
@@ -89,11 +89,10 @@ def test_a_pod_that_goes_ends_its_connections_and_is_not_asked_for_on_and_on(emu
     emulated.delete("pods", echo)
     emulated.until_nothing_is_left()
     before = emulated.requests
-    for _ in range(3):
-        with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+    for asked in range(1, 21):
+        with socket.create_connection(("127.0.0.1", port), timeout=LONGEST_S) as connection:
             assert connection.recv(1) == b""
-    time.sleep(0.5)
-    assert emulated.requests - before == 3
+        assert emulated.requests - before == asked
 
 
 def test_a_pod_that_is_not_there(api):

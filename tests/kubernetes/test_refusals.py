@@ -1,4 +1,4 @@
-"""What can't be: each is told within seconds, says what to do, and leaves nothing behind."""
+"""What can't be: each ends by itself, is told with its reason, and leaves nothing behind."""
 
 import re
 import time
@@ -9,9 +9,9 @@ from sklearn.linear_model import LogisticRegression
 
 from fitcast import Client, KubernetesBackend, KubernetesPool, Pool, Sweep, errors
 from fitcast.history.store import MemoryHistory
-from fitcast.scheduler.backends.kubernetes.pod_status import OPERATOR_WITHIN_S
 from tests.emulated_cluster.cluster import EmulatedCluster, Node
 from tests.kubernetes.conftest import MIB, SMALL
+from tests.polling import LONGEST_S
 
 ROWS = np.random.default_rng(0).normal(size=(60, 3))
 SWEEP = Sweep({"lr": LogisticRegression()}, ROWS, (ROWS[:, 0] > 0).astype(int), cv=2, refit=False)
@@ -22,16 +22,14 @@ def backend(cluster, **given):
 
 
 def submitted(cluster, home, **given):
-    """Return the error of a workflow that can't start, and how long that took."""
+    """Return the error of a workflow that can't start."""
     with Client(backend(cluster, **given), home=home, history=MemoryHistory()) as client:
-        began_s = time.monotonic()
-        workflow = client.submit(SWEEP).wait(60)
-        took_s = time.monotonic() - began_s
+        workflow = client.submit(SWEEP).wait(LONGEST_S)
         assert workflow.state == "failed"
         with pytest.raises(errors.FitcastError) as told:
             workflow.result()
     cluster.until_nothing_is_left()
-    return str(told.value), took_s
+    return str(told.value)
 
 
 def test_no_cluster(tmp_path, monkeypatch):
@@ -44,10 +42,8 @@ def test_no_cluster(tmp_path, monkeypatch):
 def test_a_cluster_that_does_not_answer(tmp_path):
     with EmulatedCluster(tmp_path, operator=False) as cluster:
         cluster.stop_api()
-        began_s = time.monotonic()
         with pytest.raises(errors.ClusterUnreachableError, match="kubectl version"):
             backend(cluster)
-        assert time.monotonic() - began_s < 15
         cluster.start_api()
 
 
@@ -62,15 +58,12 @@ def test_custom_resources_that_are_missing(tmp_path):
 @pytest.mark.kubernetes
 def test_an_operator_that_does_not_run(tmp_path):
     with EmulatedCluster(tmp_path, operator=False) as cluster:
-        said, took_s = submitted(cluster, tmp_path / "home")
-        assert "the Dask operator isn't running" in said
-        assert took_s < OPERATOR_WITHIN_S + 10
+        assert "the Dask operator isn't running" in submitted(cluster, tmp_path / "home")
 
 
 def test_an_image_that_is_missing(cluster, tmp_path):
-    said, took_s = submitted(cluster, tmp_path / "home", image="missing:1")
+    said = submitted(cluster, tmp_path / "home", image="missing:1")
     assert re.search(r"(ErrImagePull|ImagePullBackOff): .*missing:1", said)
-    assert took_s < 25
 
 
 @pytest.mark.parametrize(
@@ -84,7 +77,7 @@ def test_a_right_that_is_missing_is_named(cluster, tmp_path, verb, resource):
                 backend(cluster)
             said = str(told.value)
         else:
-            said, _ = submitted(cluster, tmp_path / "home")
+            said = submitted(cluster, tmp_path / "home")
     finally:
         cluster.allow(verb, resource)
     assert f"you may not {verb} {resource} in namespace 'fitcast'" in said
@@ -96,12 +89,10 @@ def test_a_pool_that_the_cluster_rejects_ends_the_workflow(cluster, client_of):
     wrong = KubernetesPool(
         name="wrong", cpus=1, memory_bytes=400 * MIB, tolerations=[{"tolerationSeconds": "soon"}]
     )
-    began_s = time.monotonic()
-    workflow = client_of(wrong).submit(SWEEP).wait(60)
+    workflow = client_of(wrong).submit(SWEEP).wait(LONGEST_S)
     assert workflow.state == "failed"
     with pytest.raises(errors.ClusterRejectedError, match=r"tolerations.*tolerationSeconds"):
         workflow.result()
-    assert time.monotonic() - began_s < 40
 
 
 @pytest.mark.kubernetes
@@ -109,21 +100,20 @@ def test_a_volume_that_is_missing_is_told_of_though_pods_say_nothing(cluster, cl
     nowhere = {"secret": {"secretName": "nobody"}}
     client = client_of(SMALL, pods={"volumes": {"/nowhere": nowhere}})
     workflow = client.submit(SWEEP)
-    cluster.wait(lambda: "FailedMount" in " ".join(workflow.notes), 30, "a note")
+    cluster.wait(lambda: "FailedMount" in " ".join(workflow.notes), "a note")
     assert "nobody" in " ".join(workflow.notes)
     workflow.cancel()
-    assert workflow.wait(20).state == "cancelled"
+    assert workflow.wait(LONGEST_S).state == "cancelled"
 
 
 @pytest.mark.kubernetes
 def test_a_quota_that_is_used_up(cluster, tmp_path):
     cluster.limit_pods(0)
     try:
-        said, took_s = submitted(cluster, tmp_path / "home")
+        said = submitted(cluster, tmp_path / "home")
     finally:
         cluster.limit_pods(None)
     assert "exceeded quota" in said
-    assert took_s < 25
 
 
 def test_pools_that_are_none(cluster):
@@ -179,9 +169,7 @@ def test_a_workflow_is_cancelled_while_it_waits_for_room(cluster, tmp_path):
         backend(cluster, pods=pods), home=tmp_path / "home", history=MemoryHistory()
     ) as client:
         workflow = client.submit(SWEEP)
-        cluster.wait(lambda: "Insufficient cpu" in " ".join(workflow.notes), 20, "a note")
-        began_s = time.monotonic()
+        cluster.wait(lambda: "Insufficient cpu" in " ".join(workflow.notes), "a note")
         workflow.cancel()
-        assert workflow.wait(20).state == "cancelled"
-        assert time.monotonic() - began_s < 15
+        assert workflow.wait(LONGEST_S).state == "cancelled"
         cluster.until_nothing_is_left()
