@@ -316,8 +316,7 @@ def test_cancel_before_the_server_is_ready(tmp_path):
             running = pool.submit(runner.run_one, spec)
             time.sleep(0.2)  # the new server is still importing
             start = time.monotonic()
-            while not runner.cancel(spec.fit_id, 1, "w"):
-                time.sleep(0.01)
+            runner.cancel(spec.fit_id, 1, "w")
             measured = running.result(timeout=5)
         assert measured.outcome is Outcome.CANCELLED
         assert time.monotonic() - start < 0.5
