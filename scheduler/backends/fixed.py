@@ -24,10 +24,6 @@ class FixedWorkers:
         self.pools = pools
         self.machine_speed = 0.0  # measured by the client
 
-    def note_machine_speed(self, speed: float) -> None:
-        """Take the speed of this machine's cores: its workers run on them."""
-        self.machine_speed = speed
-
     def workers(self) -> list[WorkerSize]:
         """Return the workers that there will be, under the names they will have."""
         return planned_workers(self.pools)

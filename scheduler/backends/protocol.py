@@ -135,9 +135,6 @@ class Backend(Protocol):
     def dataset_root(self) -> str | None:
         """Where sealed datasets are to lie for its workers to read; None if anywhere does."""
 
-    def note_machine_speed(self, speed: float) -> None:
-        """Take the speed of this machine's cores, where its workers run on them."""
-
     def workers(self) -> list[WorkerSize]:
         """Return the workers that a workflow may have, under placeholder names."""
 

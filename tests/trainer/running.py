@@ -1,6 +1,7 @@
 """What the runner's tests share: a sealed dataset, jobs, and a look for processes left behind."""
 
 import os
+import select
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -113,6 +114,43 @@ def opened(runner: AttemptRunner, content: DatasetContent, folder: Path) -> Open
     sealed = seal(content, str(folder / "data.sealed"), key, workflow_id="w")
     held = runner.open_dataset(sealed.dataset_id, sealed.uri, key_file)
     return Opened(runner, content, sealed, key_file, held)
+
+
+class HeldKey:
+    """A key that whoever opens a dataset waits for: a pipe with nothing in it yet."""
+
+    def __init__(self, path: Path, key: bytes) -> None:
+        self.path = path
+        self._key = key
+        self._fd = -1
+        os.mkfifo(path)
+
+    def asked_for(self) -> None:
+        """Return once somebody waits for it: the opening is in its middle."""
+        self._fd = os.open(self.path, os.O_WRONLY)
+
+    def give(self) -> None:
+        """Let the opening go on."""
+        os.write(self._fd, self._key)
+        os.close(self._fd)
+
+    def is_given_up(self) -> bool:
+        """Whether nobody waits for it any more."""
+        poller = select.poll()
+        poller.register(self._fd, select.POLLERR)
+        return bool(poller.poll(10_000))
+
+
+def held_blocks() -> list[str]:
+    """What this process holds of datasets, rows and results."""
+    ours = tuple(f"/memfd:fitcast-{what}" for what in ("dataset", "fold", "result"))
+    found = []
+    for fd in os.listdir("/proc/self/fd"):  # noqa: PTH208 - /proc
+        with suppress(OSError):
+            name = os.readlink(f"/proc/self/fd/{fd}")  # noqa: PTH115
+            if name.startswith(ours):
+                found.append(name)
+    return found
 
 
 def below(runner: AttemptRunner) -> list[psutil.Process]:

@@ -146,9 +146,6 @@ class KubernetesBackend:
         with self._lock:
             return self._start_up_s
 
-    def note_machine_speed(self, speed: float) -> None:
-        """Do nothing: pods measure their own."""
-
     def workers(self) -> list[WorkerSize]:
         """Return the workers that a workflow may have, under placeholder names."""
         return planned_workers(self.pools)

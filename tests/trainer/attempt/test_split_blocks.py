@@ -66,6 +66,25 @@ def test_a_closed_datasets_blocks_go_at_once_and_those_in_use_after(blocks):
     assert blocks.count() == 0
 
 
+def test_a_closed_dataset_gets_no_blocks_until_it_is_open_again(blocks, cuts):
+    blocks.close_dataset("small")
+    with blocks.borrowed("small", 0, NEVER) as fd:
+        assert fd is None
+    assert (blocks.count(), cuts) == (0, [])
+    blocks.reopen("small")
+    with blocks.borrowed("small", 0, NEVER) as fd:
+        assert fd is not None
+    assert blocks.count() == 1
+
+
+def test_a_block_that_is_lent_when_its_dataset_closes_is_lent_to_nobody_else(blocks):
+    with blocks.borrowed("small", 0, NEVER):
+        blocks.close_dataset("small")
+        with blocks.borrowed("small", 0, NEVER) as late:
+            assert late is None
+    assert blocks.count() == 0
+
+
 def test_without_a_block_a_fit_cuts_its_rows_itself():
     with SplitBlocks(lambda *_: None).borrowed("small", 0, NEVER) as fd:
         assert fd is None
