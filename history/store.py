@@ -1,8 +1,8 @@
 """What a history store does, and the store that keeps everything in memory.
 
-In here: what is saved of a workflow, the interface :class:`HistoryStore`, its in-memory twin.
-Not in here: MLflow (:mod:`fitcast.history.mlflow_store`), the background thread that calls a store
-(:mod:`fitcast.history.writer`).
+In here: what is saved of a workflow, the interface :class:`HistoryStore`, its in-memory
+counterpart. Not in here: MLflow (:mod:`fitcast.history.mlflow_store`), the background thread that
+calls a store (:mod:`fitcast.history.writer`).
 """
 
 import threading
@@ -121,7 +121,7 @@ def unique_records(records: Iterable[Record]) -> tuple[Record, ...]:
 
 
 class MemoryHistory:
-    """A history that lives as long as its process: the in-memory twin of the MLflow store.
+    """A history that lives as long as its process: the in-memory counterpart of the MLflow store.
 
     For tests, and for a client that shall leave nothing behind.
     """

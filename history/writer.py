@@ -1,4 +1,4 @@
-"""The one writer of a process: takes records off the critical path and brings them to the store.
+"""The one writer of a process: saves records to the store off the critical path.
 
 In here: the background thread, when it saves, what happens when the store is away. Not in here:
 the files that outlive the process (:mod:`fitcast.history.outbox`), the store itself.
@@ -267,7 +267,7 @@ class HistoryWriter:
                 self._outbox.tidy()
 
     def _take_over(self) -> None:
-        """Bring in what an earlier process could not store."""
+        """Take over what an earlier process could not store."""
         if self._outbox is None:
             return
         for file, workflow in self._outbox.left_behind():
@@ -355,10 +355,10 @@ class HistoryWriter:
                 self._store_trouble, self._retry_s, self._retry_at = False, _FIRST_RETRY_S, 0.0
             return True
         with self._changed:
-            told, self._store_trouble = self._store_trouble, True
+            reported, self._store_trouble = self._store_trouble, True
             self._retry_at = time.monotonic() + self._retry_s
             self._retry_s = min(_LAST_RETRY_S, 2 * self._retry_s)
-        if not told:
+        if not reported:
             place = "memory" if self._outbox is None else self._outbox.folder
             self._tell(
                 f"{message.rstrip('.')}. The sweep goes on; its records are kept in {place} and "

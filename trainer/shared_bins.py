@@ -49,7 +49,7 @@ _EMPTY: Final = ("weight", "group", "qid", "base_margin", "init_score", "ref")
 
 
 def has_bins(model: Any) -> bool:
-    """Whether an estimator bins its rows in a way that is known here."""
+    """Return whether an estimator bins its rows in a way that is known here."""
     return public_path(model) in _KINDS
 
 

@@ -18,7 +18,7 @@ BINS = "bins "
 
 
 def may_share(estimator: Any) -> bool:
-    """Whether there may be work that an estimator has in common with others of its kind."""
+    """Return whether there may be work that an estimator has in common with others of its kind."""
     return _is_pipeline(estimator) or has_bins(estimator)
 
 

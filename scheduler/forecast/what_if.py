@@ -83,10 +83,10 @@ class Choice:
 
     @property
     def rank(self) -> tuple[float, float]:
-        """How dear it is: what it costs, or would if CPUs and memory had a price; then how late."""
+        """Sort key: cost (by CPUs and memory where pools have no price), then ETA."""
         hours = self.eta.p50_s / 3600.0
-        dear = sum(pool.workers * pool.cost_per_hour for pool in self.pools) * hours
-        return (dear if self.cost is None else self.cost.p50, self.eta.p50_s)
+        cost = sum(pool.workers * pool.cost_per_hour for pool in self.pools) * hours
+        return (cost if self.cost is None else self.cost.p50, self.eta.p50_s)
 
     def __str__(self) -> str:
         return " + ".join(f"{pool.workers} × {pool.name}" for pool in self.pools)
@@ -133,7 +133,7 @@ class Wish:
         return cls(within_s, most)
 
     def meets(self, choice: Choice) -> bool:
-        """Tell whether a choice meets it."""
+        """Return whether a choice meets it."""
         cost = 0.0 if choice.cost is None else choice.cost.p90
         return choice.eta.p90_s <= self.done_within_s and cost <= self.cost_at_most
 

@@ -51,7 +51,7 @@ class MemoryLedger:
         self._write_head()
 
     def take(self, share_bytes: int) -> int:
-        """Give a slot; there are more than a worker has threads."""
+        """Allocate a slot; there are more than a worker has threads."""
         with self._lock:
             slot = next(slot for slot in range(SLOTS) if slot not in self._taken)
             _SLOT.pack_into(self._map, _place(slot), 0, share_bytes, 0)
@@ -60,14 +60,14 @@ class MemoryLedger:
             return slot
 
     def clear(self, slot: int) -> None:
-        """Take a slot back."""
+        """Free a slot."""
         with self._lock:
             _SLOT.pack_into(self._map, _place(slot), 0, 0, 0)
             self._taken.discard(slot)
             self._write_head()
 
     def blocks(self, held_bytes: int) -> None:
-        """Say how much memory blocks with rows hold."""
+        """Set how much memory blocks of rows hold."""
         with self._lock:
             self._blocks_bytes = held_bytes
             self._write_head()
@@ -122,12 +122,12 @@ class LedgerView:
         self._shared: dict[int, int] = {}  # of processes: resident bytes that aren't their own
 
     def enter(self, pid: int) -> None:
-        """Say which process the slot is of."""
+        """Set the process that the slot belongs to."""
         self._write(pid, 0)
         self._pid = pid
 
     def children(self, held_bytes: int) -> None:
-        """Say what the processes below it hold."""
+        """Set the memory of its child processes."""
         self._write(self._pid, held_bytes)
 
     def look(self) -> tuple[bool, float]:

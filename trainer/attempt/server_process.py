@@ -73,7 +73,7 @@ class ServerProcess:
         return self._dead.is_set()
 
     def ends_within(self, timeout_s: float) -> bool:
-        """Tell whether it has ended, after waiting for that so long."""
+        """Return whether it has ended, after waiting for that so long."""
         return self._dead.wait(timeout_s)
 
     def wait_ready(self, timeout_s: float) -> None:

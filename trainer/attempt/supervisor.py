@@ -1,4 +1,4 @@
-"""The keeper of one process of fits: forks it, watches it, ends all of it, says what it cost.
+"""The supervisor of one process of fits: forks it, watches it, ends all of it, reports its cost.
 
 In: limits on memory and time, cancelling, killing, reaping, measuring, catching output. Not in:
 what runs inside the process (:mod:`fitcast.trainer.attempt.fit_process`), what an ending means
@@ -49,7 +49,7 @@ _TREE_EVERY_S = 0.200  # looking for the fit's own children costs more
 
 
 def keep(connection: socket.socket, fds: Sequence[int]) -> NoReturn:
-    """Be the keeper of one process of fits. Never returns.
+    """Supervise one process of fits. Never returns.
 
     Parameters
     ----------

@@ -54,7 +54,7 @@ def load(
     sample_weight: Any = None,
     groups: Any = None,
 ) -> Loaded:
-    """Take in X and y, or a file; ``target``, weights and groups may name columns of a frame.
+    """Read X and y, or a file; ``target``, weights and groups may name columns of a frame.
 
     Raises
     ------
@@ -158,7 +158,7 @@ def bytes_of(thing: Any) -> int:
 
 
 def fingerprint(X: Any, y: Any) -> str:
-    """Return 16 hex digits that tell apart datasets by shape and content, however laid out."""
+    """Return 16 hex digits that identify a dataset by shape and content, not by layout."""
     digest = hashlib.blake2b(digest_size=8)
     for part in (X, y):
         _hash(part, digest)
