@@ -16,6 +16,8 @@ SCHEMA_VERSION = 1
 REFIT_FOLD = -1
 """The fold number of the fit on all rows that follows the choice of the best candidate."""
 
+_NEVER_ZERO = ("cpu_s", "peak_memory_bytes", "base_memory_bytes")  # 0: not measured
+
 ParamValue: TypeAlias = str | int | float | bool | None
 
 
@@ -83,7 +85,11 @@ class Estimate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
-    """What one attempt was, cost and became; beside it what had been forecast. Immutable."""
+    """What one attempt was, cost and became; beside it what had been forecast. Immutable.
+
+    What wasn't measured, such as the memory of a lost worker, is None. No process takes 0 bytes or
+    0 seconds of CPU: records of older versions, which wrote 0 for it, read as None too.
+    """
 
     record_id: str
     workflow_id: str
@@ -97,9 +103,9 @@ class Record:
     estimate: Estimate | None
     outcome: Outcome
     runtime_s: float  # wall clock of the attempt in its child: load, fit, predict, score
-    cpu_s: float
-    peak_memory_bytes: int
-    base_memory_bytes: int  # of the same process before the fit began
+    cpu_s: float | None
+    peak_memory_bytes: int | None
+    base_memory_bytes: int | None  # of the same process before the fit began
     memory_limit_bytes: int
     deadline_s: float | None
     pool: str
@@ -113,11 +119,15 @@ class Record:
     versions: Mapping[str, str] = field(default_factory=dict)
     machine_speed: float = 0.0  # of one core over the reference machine's; 0 if unknown
     shared_s: float = 0.0  # of work that another fit did for it; alone it would cost this more
+    imported: bool = False  # from an ordinary MLflow run: the time of all it did, no memory
+    schema_version: int = SCHEMA_VERSION
+
+    def __post_init__(self) -> None:
+        for name in _NEVER_ZERO:
+            if not getattr(self, name):
+                object.__setattr__(self, name, None)
 
     @property
     def runtime_alone_s(self) -> float:
         """What it would have taken in a process of its own, in seconds: that is forecast."""
         return self.runtime_s + self.shared_s
-
-    imported: bool = False  # from an ordinary MLflow run: the time of all it did, no memory
-    schema_version: int = SCHEMA_VERSION

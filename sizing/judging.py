@@ -121,7 +121,7 @@ def _runtime_loss(estimate: Estimate, record: Record) -> float:
 
 
 def _memory_loss(estimate: Estimate, record: Record) -> float:
-    if record.peak_memory_bytes <= 0:
+    if record.peak_memory_bytes is None:
         return 0.0
     measured = math.log(record.peak_memory_bytes)
     quantiles = (

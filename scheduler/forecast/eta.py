@@ -10,6 +10,7 @@ how much it exceeds its bound (all work on all cores, or the longest fit); many 
 give the bound alone. The ratio hardly varies between draws, the bound does.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -62,7 +63,17 @@ class Eta:
 
 
 def span(seconds: float) -> str:
-    """Return a duration as people write it: ``41 s``, ``3 min 20 s``, ``5 h 02 min``."""
+    """Return a duration as people write it: ``41 s``, ``3 min 20 s``; ``-`` for NaN.
+
+    Examples
+    --------
+    >>> span(200.4)
+    '3 min 20 s'
+    >>> span(3 * 86_400)
+    '3.0 days'
+    """
+    if math.isnan(seconds):
+        return "-"
     if seconds < 9.95:
         return f"{seconds:.1f} s"
     whole = round(seconds)

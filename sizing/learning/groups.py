@@ -68,19 +68,19 @@ def observation_of(record: Record) -> Observation:
     deadline gives a lower bound. One that failed counts as a failure only: its cost until then
     is not that of a fit.
     """
-    base = record.base_memory_bytes
+    base = record.base_memory_bytes or 0
+    peak = record.peak_memory_bytes
     log_speed = log_speed_of(record.machine_speed)
     base_known = float(base) if base > 0 else None
     if record.outcome is Outcome.SUCCEEDED:
-        above = record.peak_memory_bytes - max(base, 0)
         return Observation(
             log_runtime=_log(record.runtime_alone_s, log_speed),
-            log_memory=_log(max(above, 1e5)) if record.peak_memory_bytes > 0 else None,
+            log_memory=None if peak is None else _log(max(peak - base, 1e5)),
             base_memory_bytes=base_known,
             failed=False,
         )
     if record.outcome is Outcome.OUT_OF_MEMORY:
-        reached = (record.peak_memory_bytes or record.memory_limit_bytes) - max(base, 0)
+        reached = (peak or record.memory_limit_bytes) - base
         return Observation(log_memory_least=_log(reached), base_memory_bytes=base_known)
     if record.outcome is Outcome.OUT_OF_TIME:
         reached_s = max(record.runtime_s, record.deadline_s or 0.0)
