@@ -42,6 +42,13 @@ class Eta:
         Quantiles of the seconds that remain.
     finish_at : datetime
         The median as a time of day, UTC.
+
+    Examples
+    --------
+    >>> from datetime import UTC, datetime
+    >>> eta = Eta(p10_s=90.0, p50_s=200.0, p90_s=5400.0, finish_at=datetime(2026, 1, 1, tzinfo=UTC))
+    >>> print(eta)
+    3 min 20 s (1 min 30 s to 1 h 30 min)
     """
 
     p10_s: float

@@ -63,13 +63,27 @@ class SweepCost:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """Workers that one might take, and what a sweep would take on them."""
+    """A choice of workers, and the forecast of a sweep on them.
+
+    Attributes
+    ----------
+    pools : tuple of Pool
+        The workers; give them to a backend, or to `Client.estimate`.
+    eta : Eta
+        When the sweep would be done.
+    cost : SweepCost or None
+        What it would cost; None unless every pool has a price.
+    busy_share : float
+        Share of the cores' time that fits use.
+    given : bool
+        Whether they are the workers of the estimate itself.
+    """
 
     pools: tuple[Pool, ...]
     eta: Eta
     cost: SweepCost | None
-    busy_share: float  # of the cores' time
-    given: bool = False  # they are those of the estimate
+    busy_share: float
+    given: bool = False
 
     @property
     def workers(self) -> int:
