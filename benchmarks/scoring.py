@@ -62,7 +62,7 @@ def judge(pairs: Sequence[tuple[Estimate, Record]]) -> Accuracy:
     ]
     measured = sum(record.runtime_alone_s for _, record in done)
     forecast = sum(mean_runtime_s(estimate) for estimate, _ in done)
-    with_memory = [(e, r) for e, r in done if r.peak_memory_bytes > 0]
+    with_memory = [(e, r) for e, r in done if r.peak_memory_bytes is not None]
     used = sum(r.peak_memory_bytes for _, r in with_memory)
     return Accuracy(
         fits=len(done),

@@ -1,5 +1,6 @@
 """The tables that the command line and the demo print."""
 
+import math
 import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -101,7 +102,7 @@ def print_result(console: Console, result: "Result") -> None:
         table.add_row(
             str(row["rank"]),
             candidate,
-            *(f"{row[name]:.4f}" for name in names),
+            *("-" if math.isnan(row[name]) else f"{row[name]:.4f}" for name in names),
             span(row["runtime_s"]),
             span(row["forecast_runtime_s"]),
             *_mib(row["peak_memory_bytes"], row["forecast_peak_memory_bytes"]),
@@ -117,7 +118,7 @@ def _table(title: str) -> Table:
 
 
 def _mib(*sizes_bytes: float) -> tuple[str, ...]:
-    return tuple(f"{size / _MIB:,.0f}" for size in sizes_bytes)
+    return tuple("-" if math.isnan(size) else f"{size / _MIB:,.0f}" for size in sizes_bytes)
 
 
 def _short(labels: Sequence[str]) -> list[str]:
@@ -136,7 +137,8 @@ def print_accuracy(console: Console, workflow: "Workflow") -> tuple[float, float
     total_s, forecast_s = alone_s.sum(), done["runtime_s_p50"].sum()
     typical = float((done["runtime_s_p50"] / alone_s - 1.0).abs().median())
     inside = alone_s.between(done["runtime_s_p10"], done["runtime_s_p90"]).mean()
-    above = (done["peak_memory_bytes"] > done["peak_memory_bytes_p95"]).mean()
+    known = done[done["peak_memory_bytes"] > 0]  # not all may have been measured
+    above = (known["peak_memory_bytes"] > known["peak_memory_bytes_p95"]).mean()
     table = _table("Forecast at submission against measured")
     for name in ("", "forecast", "measured", "error"):
         table.add_column(name, justify="right" if name else "left")

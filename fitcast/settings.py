@@ -66,7 +66,7 @@ class Settings(BaseSettings):
         try:
             super().__init__(**values)
         except ValidationError as error:
-            raise InvalidInputError(_told(error)) from None
+            raise InvalidInputError(_reported(error)) from None
         except RuntimeError as error:  # "~" without a home folder
             raise InvalidInputError(
                 f"fitcast can't tell your home folder ({error}). Set FITCAST_HOME to a folder "
@@ -150,11 +150,11 @@ class KubernetesSettings(BaseSettings):
         try:
             super().__init__(**values)
         except ValidationError as error:
-            raise InvalidInputError(_told(error, "FITCAST_KUBERNETES_")) from None
+            raise InvalidInputError(_reported(error, "FITCAST_KUBERNETES_")) from None
 
 
-def _told(error: ValidationError, prefix: str = "FITCAST_") -> str:
-    """Return what is wrong with which variable, without pydantic's own words around it."""
+def _reported(error: ValidationError, prefix: str = "FITCAST_") -> str:
+    """Return what is wrong with which variable, without pydantic's own text around it."""
     parts = []
     for problem in error.errors(include_url=False):
         name = str(problem["loc"][0]) if problem["loc"] else "home"

@@ -1,4 +1,4 @@
-"""How far a reader has come in a store that several processes write to.
+"""A reader's position in a store that several processes write to.
 
 Workflows are read in the order of the time at which they were saved. Clocks of writers differ and
 saves overlap, so each reading begins a while before the last one ended and leaves out what it
@@ -34,7 +34,7 @@ class Cursor:
         return max(0, self.saved_at_ms - self.overlap_ms)
 
     def knows(self, save: tuple[str, int]) -> bool:
-        """Tell whether this save of a workflow (run, time in ms) was already read."""
+        """Return whether this save of a workflow (run, time in ms) was already read."""
         return save in self.seen
 
     def after(self, saves: Collection[tuple[str, int]]) -> "Cursor":

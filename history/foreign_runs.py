@@ -1,4 +1,4 @@
-"""Other people's MLflow runs → records: what an ordinary run tells of a fit's cost.
+"""Other people's MLflow runs → records: what an ordinary run shows of a fit's cost.
 
 In: reading what MLflow's autologging of scikit-learn, XGBoost and LightGBM writes. Weaker
 evidence than a measured fit: the time is that of the whole run, memory isn't known. Not in:
@@ -42,12 +42,12 @@ class Imported:
     skipped: dict[str, int] = field(default_factory=dict)  # how many, by reason
 
     def skip(self, reason: str) -> None:
-        """Count a run that tells nothing."""
+        """Count a run that can't be used."""
         self.skipped[reason] = self.skipped.get(reason, 0) + 1
 
 
 def read_runs(runs: Iterable[ForeignRun], workflow_id: str, name: str) -> Imported:
-    """Make records of runs; those that tell nothing are counted by reason.
+    """Make records of runs; those that can't be used are counted by reason.
 
     Parameters
     ----------
@@ -116,8 +116,8 @@ def _shape(profiles: Sequence[str]) -> tuple[int, int, int] | None:
         shape = profile.get("features_shape")
         if isinstance(shape, list) and shape and all(_whole(n) for n in shape):
             columns = math.prod(shape[1:]) if len(shape) > 1 else 1
-            told = profile.get("features_nbytes")
-            return shape[0], max(1, columns), told if _whole(told) else 8 * shape[0] * columns
+            given = profile.get("features_nbytes")
+            return shape[0], max(1, columns), given if _whole(given) else 8 * shape[0] * columns
         rows, cells = profile.get("num_rows"), profile.get("num_elements")
         if _whole(rows) and _whole(cells):
             return rows, max(1, cells // rows), 8 * cells
@@ -169,9 +169,9 @@ def _record(
         estimate=None,
         outcome=Outcome.SUCCEEDED,
         runtime_s=(ended_ms - started_ms) / 1000.0,
-        cpu_s=0.0,
-        peak_memory_bytes=0,
-        base_memory_bytes=0,
+        cpu_s=None,
+        peak_memory_bytes=None,
+        base_memory_bytes=None,
         memory_limit_bytes=0,
         deadline_s=None,
         pool=POOL,

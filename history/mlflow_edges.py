@@ -1,4 +1,4 @@
-"""What surrounds every call of MLflow: its errors turned into ours, its reports kept quiet.
+"""The edge of every MLflow call: its errors become ours, its log messages are silenced.
 
 In here: what the store needs around MLflow but that needs no MLflow. Not in here: the calls
 (:mod:`fitcast.history.mlflow_store`).
@@ -55,7 +55,7 @@ def quoted(text: str) -> str:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Keep the reports of schema migrations out of the user's terminal; warnings stay."""
+    """Keep log messages of schema migrations out of the user's terminal; warnings stay."""
     names = ("alembic", "mlflow.store.db.utils", "mlflow.tracking")
     loggers = [logging.getLogger(name) for name in names]
     levels = [logger.level for logger in loggers]

@@ -1,7 +1,7 @@
-"""Fetches the runs of an MLflow experiment that fitcast didn't write, and keeps what they tell.
+"""Fetches the runs of an MLflow experiment that fitcast didn't write, and keeps records of them.
 
 In: the experiment's runs by pages, and saving their records as one workflow of the history. Not
-in: what a run tells (:mod:`fitcast.history.foreign_runs`).
+in: what a run shows (:mod:`fitcast.history.foreign_runs`).
 """
 
 import hashlib
@@ -55,7 +55,7 @@ class ForeignExperiment:
 
 
 def import_runs(source: ForeignExperiment, store: HistoryStore) -> Imported:
-    """Keep what an experiment's runs tell in our own history; importing again adds what is new.
+    """Save records of an experiment's runs in our own history; importing again adds new ones.
 
     Raises
     ------

@@ -1,7 +1,7 @@
-"""Versions of the sizing model as the history keeps them, and the keeper in memory.
+"""Versions of the sizing model as the history keeps them, and the registry in memory.
 
-In: what a version is, the interface :class:`ModelRegistry`, its in-memory twin. Not in: MLflow's
-Model Registry (:mod:`fitcast.history.mlflow_models`), what is in a model's files
+In: what a version is, the interface :class:`ModelRegistry`, its in-memory counterpart. Not in:
+MLflow's Model Registry (:mod:`fitcast.history.mlflow_models`), what is in a model's files
 (:mod:`fitcast.sizing.learning.model_files`), when a model is replaced
 (:mod:`fitcast.scheduler.session.learning`).
 """
@@ -81,7 +81,7 @@ def rollback(registry: ModelRegistry) -> ModelVersion:
 
 
 class MemoryModels:
-    """A registry that lives as long as its process: the in-memory twin of MLflow's."""
+    """A registry that lives as long as its process: the in-memory counterpart of MLflow's."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

@@ -102,7 +102,7 @@ def fit_points(record: Record) -> list[Point]:
     ``refit_``. Of attempts that went down with their worker or were cancelled only the forecast
     is shown, as their cost isn't the fit's.
     """
-    values: dict[str, float] = {}
+    values: dict[str, float | None] = {}
     if record.outcome not in _COST_UNKNOWN:
         values |= {
             "runtime_s": record.runtime_s,
@@ -127,11 +127,13 @@ def fit_points(record: Record) -> list[Point]:
     return points({prefix + k: v for k, v in values.items()}, record.ended_at, step)
 
 
-def points(values: Mapping[str, float], at: datetime, step: int = 0) -> list[Point]:
-    """Return values as points of metrics; what is no finite number is left out."""
+def points(values: Mapping[str, float | None], at: datetime, step: int = 0) -> list[Point]:
+    """Return values as points of metrics; None and what isn't finite are left out."""
     now = epoch_ms(at)
     found = []
     for name, value in values.items():
+        if value is None:
+            continue
         try:
             number = float(value)
         except (TypeError, ValueError):
@@ -150,11 +152,14 @@ def totals(records: Sequence[Record]) -> dict[str, float]:
         "fits_failed": len(_failed_fits(records)),
         "attempts": len(records),
         "total_runtime_s": sum(r.runtime_s for r in done),
-        "total_cpu_s": sum(r.cpu_s for r in done),
     }
-    if done:
-        values["max_peak_memory_bytes"] = max(r.peak_memory_bytes for r in done)
-    # A total of some fits only would look like a forecast that was too low
+    # A total of some fits only would look like one of all: where one wasn't measured, there is none
+    cpu_s = [r.cpu_s for r in done if r.cpu_s is not None]
+    if done and len(cpu_s) == len(done):
+        values["total_cpu_s"] = sum(cpu_s)
+    peaks = [r.peak_memory_bytes for r in done if r.peak_memory_bytes is not None]
+    if done and len(peaks) == len(done):
+        values["max_peak_memory_bytes"] = max(peaks)
     if forecast and len(forecast) == len(done):
         values["forecast_total_runtime_s"] = sum(e.runtime_s_p50 for e in forecast)
         values["forecast_max_peak_memory_bytes"] = max(e.peak_memory_bytes_p50 for e in forecast)
@@ -205,7 +210,7 @@ def failure_text(record: Record, log: AttemptLog | None) -> str:
         f"outcome     {record.outcome}",
         f"error       {record.error_type}: {record.error_message}".rstrip(": "),
         f"runtime_s   {record.runtime_s:.3f} (deadline {record.deadline_s})",
-        f"peak memory {record.peak_memory_bytes:,} bytes (limit {record.memory_limit_bytes:,})",
+        f"peak memory {_bytes(record.peak_memory_bytes)} (limit {record.memory_limit_bytes:,})",
         f"worker      {record.worker} (pool {record.pool}, host {record.host})",
         f"started_at  {to_utc(record.started_at).isoformat()}",
     ]
@@ -228,6 +233,10 @@ def warnings_text(logs: Iterable[AttemptLog]) -> str:
     counts = Counter(w for entry in logs for w in entry.warnings)
     text = "".join(f"{n} × {w.strip()}\n" for w, n in counts.most_common(100))
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def _bytes(size: int | None) -> str:
+    return "not measured" if size is None else f"{size:,} bytes"
 
 
 def _failed_fits(records: Sequence[Record]) -> set[tuple[int, int]]:

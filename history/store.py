@@ -1,8 +1,8 @@
 """What a history store does, and the store that keeps everything in memory.
 
-In here: what is saved of a workflow, the interface :class:`HistoryStore`, its in-memory twin.
-Not in here: MLflow (:mod:`fitcast.history.mlflow_store`), the background thread that calls a store
-(:mod:`fitcast.history.writer`).
+In here: what is saved of a workflow, the interface :class:`HistoryStore`, its in-memory
+counterpart. Not in here: MLflow (:mod:`fitcast.history.mlflow_store`), the background thread that
+calls a store (:mod:`fitcast.history.writer`).
 """
 
 import threading
@@ -18,18 +18,42 @@ from fitcast.history.records import ParamValue, Record
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkflowRun:
-    """A workflow as the history knows it from its start."""
+    """A workflow as the history knows it from its start.
+
+    Attributes
+    ----------
+    workflow_id : str
+        Unique over all workflows.
+    name : str
+        The sweep's name.
+    started_at : datetime
+        UTC.
+    tags, params : mapping
+        What else is known of it.
+    """
 
     workflow_id: str
     name: str
-    started_at: datetime  # UTC
+    started_at: datetime
     tags: Mapping[str, str] = field(default_factory=dict)
     params: Mapping[str, ParamValue] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptLog:
-    """What one attempt wrote."""
+    """What one attempt wrote.
+
+    Attributes
+    ----------
+    record_id : str
+        The attempt's record.
+    stdout, stderr : str
+        Output; of a long one the end.
+    warnings : tuple of str
+        Python's warnings.
+    traceback : str
+        Of the exception, if it raised one.
+    """
 
     record_id: str
     stdout: str = ""
@@ -40,26 +64,52 @@ class AttemptLog:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkflowEnd:
-    """How a workflow ended."""
+    """How a workflow ended.
 
-    state: str  # succeeded | failed | cancelled | interrupted (its process went away)
-    ended_at: datetime  # UTC
+    Attributes
+    ----------
+    state : str
+        succeeded, failed, cancelled or interrupted (its process went away).
+    ended_at : datetime
+        UTC.
+    summary_metrics : mapping
+        Numbers about the whole workflow.
+    """
+
+    state: str
+    ended_at: datetime
     summary_metrics: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkflowHistory:
-    """All that there is to save of one workflow so far; ``end`` is None while it runs."""
+    """All that there is to save of one workflow so far.
+
+    Attributes
+    ----------
+    run : WorkflowRun
+        The workflow.
+    records : tuple of Record
+        Attempts that ended.
+    logs : mapping
+        AttemptLog by record_id.
+    end : WorkflowEnd or None
+        None while it runs.
+    """
 
     run: WorkflowRun
     records: tuple[Record, ...] = ()
-    logs: Mapping[str, AttemptLog] = field(default_factory=dict)  # by record_id
+    logs: Mapping[str, AttemptLog] = field(default_factory=dict)
     end: WorkflowEnd | None = None
 
 
 @runtime_checkable
 class HistoryStore(Protocol):
-    """Keeps what workflows cost, and gives it back. Methods may be called from several threads."""
+    """Keeps what workflows cost, and gives it back: the interface of every history.
+
+    Implement it to keep the history elsewhere than in MLflow, and give it to ``Client(history=…)``.
+    Methods may be called from several threads.
+    """
 
     @property
     def source(self) -> str | None:
@@ -126,9 +176,22 @@ def unique_records(records: Iterable[Record]) -> tuple[Record, ...]:
 
 
 class MemoryHistory:
-    """A history that lives as long as its process: the in-memory twin of the MLflow store.
+    """A history that lives as long as its process: the in-memory counterpart of the MLflow store.
 
     For tests, and for a client that shall leave nothing behind.
+
+    Examples
+    --------
+    >>> from fitcast import Client, MemoryHistory, Sweep
+    >>> from sklearn.datasets import load_iris
+    >>> from sklearn.naive_bayes import GaussianNB
+    >>> sweep = Sweep({"nb": GaussianNB()}, *load_iris(return_X_y=True), cv=2, refit=False)
+    >>> history = MemoryHistory()
+    >>> with Client(history=history) as client:
+    ...     result = client.submit(sweep).result()
+    >>> records, _ = history.read()
+    >>> sorted((record.candidate, record.fold, str(record.outcome)) for record in records)
+    [('nb', 0, 'succeeded'), ('nb', 1, 'succeeded')]
     """
 
     def __init__(self) -> None:

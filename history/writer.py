@@ -1,4 +1,4 @@
-"""The one writer of a process: takes records off the critical path and brings them to the store.
+"""The one writer of a process: saves records to the store off the critical path.
 
 In here: the background thread, when it saves, what happens when the store is away. Not in here:
 the files that outlive the process (:mod:`fitcast.history.outbox`), the store itself.
@@ -271,7 +271,7 @@ class HistoryWriter:
                 self._outbox.tidy()
 
     def _take_over(self) -> None:
-        """Bring in what an earlier process could not store."""
+        """Take over what an earlier process could not store."""
         if self._outbox is None:
             return
         for file, workflow in self._outbox.left_behind():

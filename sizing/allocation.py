@@ -1,7 +1,7 @@
-"""How much memory each attempt gets: the sequence that wastes least, failed attempts included.
+"""How much memory each attempt gets: the sequence of least expected waste, with failed attempts.
 
 In: scenarios of the demand, where they come from if the forecast is log-normal, and the policy that
-turns them into attempts. Pure; it sizes the fits and their retries, and plays the public traces.
+turns them into attempts. Pure; it sizes fits and retries, and is evaluated on public traces.
 Not in: forecasting the demand (:mod:`benchmarks.online`, :mod:`fitcast.sizing.learning.model`).
 
 An attempt that gets less memory than is needed fails, and what it held is lost; one that gets more
@@ -40,7 +40,7 @@ _FAR_TAIL = 6  # quantile scenarios of a log-normal beyond the evenly spaced one
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Scenarios:
-    """What a fit's or a task's peak memory may turn out to be.
+    """Possible peak memories of a fit or task, with their probabilities.
 
     Make them with :meth:`of` or :func:`lognormal_scenarios`.
     """
@@ -115,7 +115,7 @@ class Scenarios:
 
 @dataclass(frozen=True, slots=True)
 class Attempts:
-    """The memory of the first attempt, of the second should the first run out of it, and so on."""
+    """The memory of the first attempt, of the second if the first runs out of memory, and so on."""
 
     memory_bytes: tuple[float, ...]  # ascending; empty if nothing within the bounds is left to try
     expected_cost_bytes: float  # memory held, all attempts, per scenario
@@ -129,15 +129,15 @@ def plan_attempts(
     most_bytes: float = math.inf,
     failure_overhead: float = FAILURE_OVERHEAD,
 ) -> Attempts:
-    """Choose the attempts that are expected to waste least.
+    """Choose the attempts of least expected waste.
 
     Parameters
     ----------
     scenarios
         Of the demand, as it was forecast before the first attempt.
     least_bytes
-        What an attempt has proved to be too little: every attempt gets more, and scenarios up to
-        it are ruled out.
+        Memory that an attempt has proved to be too little: every attempt gets more, and scenarios
+        up to it are ruled out.
     most_bytes
         The largest that can be given: every attempt gets at most this, whatever is forecast.
     failure_overhead
@@ -263,7 +263,7 @@ def attempt_bytes(estimate: Estimate, least_bytes: int = 0, failures: int = 0) -
     estimate
         The fit's forecast.
     least_bytes
-        What an attempt has proved to be too little; 0 if none was made.
+        Memory that an attempt has proved to be too little; 0 if none was made.
     failures
         How many attempts ran out of memory: beyond all that was forecast, steps get longer.
     """

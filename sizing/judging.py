@@ -23,10 +23,10 @@ _POISONED = 0.7  # how much worse than the laws alone a stored model may be, in 
 
 @dataclass(frozen=True, slots=True)
 class ForecastLoss:
-    """How far a model's quantiles are off, in natural logarithms; smaller is better.
+    """A model's mean pinball loss, in natural logarithms; smaller is better.
 
-    The pinball loss, averaged over fits and quantiles: it is least for the true quantiles, so it
-    rewards both being near and knowing how near (Koenker and Bassett, 1978).
+    Averaged over fits and quantiles. It is smallest for the true quantiles, so it rewards both
+    accuracy and calibration (Koenker and Bassett, 1978).
     """
 
     fits: int
@@ -36,7 +36,7 @@ class ForecastLoss:
 
     @property
     def total(self) -> float:
-        """Both together."""
+        """Sum of both."""
         return self.runtime + self.memory
 
 
@@ -75,10 +75,10 @@ def loss(model: SizingModel, records: Sequence[Record]) -> ForecastLoss:
 
 
 def may_take_over(challenger: ForecastLoss, champion: ForecastLoss) -> bool:
-    """Tell whether a challenger should take over: unless it is worse by more than chance.
+    """Return whether a challenger should take over: unless it is significantly worse.
 
-    It knows more than the champion, so where the two can't be told apart it goes on. They can if
-    the mean of the differences, fit by fit, exceeds its standard error.
+    It has more evidence than the champion, so it is preferred unless it is significantly worse:
+    by a mean difference, fit by fit, above its standard error (a z-score of 1).
 
     Parameters
     ----------
@@ -96,14 +96,14 @@ def may_take_over(challenger: ForecastLoss, champion: ForecastLoss) -> bool:
 
 
 def is_poisoned(model: SizingModel, records: Sequence[Record]) -> bool:
-    """Tell whether a model does far worse on its own evidence than the laws without any.
+    """Return whether a model forecasts its own evidence far worse than the laws alone do.
 
     Parameters
     ----------
     model
         The model in question.
     records
-        What it rests on; the newest are looked at.
+        The evidence it was trained on; the newest count.
     """
     newest = list(records)[-200:]
     own, laws = loss(model, newest), loss(SizingModel.prior(), newest)
@@ -121,7 +121,7 @@ def _runtime_loss(estimate: Estimate, record: Record) -> float:
 
 
 def _memory_loss(estimate: Estimate, record: Record) -> float:
-    if record.peak_memory_bytes <= 0:
+    if record.peak_memory_bytes is None:
         return 0.0
     measured = math.log(record.peak_memory_bytes)
     quantiles = (

@@ -1,8 +1,8 @@
-"""Which tiny fits on a sample would make a sweep's forecast surer, and are worth their time.
+"""Which small fits on a sample would make a sweep's forecast more certain and are worth their time.
 
-In: the choice. Not in: running them (:mod:`fitcast.scheduler.forecast.probes`). What they tell
-needs no rule of its own: they are records of the same dataset on fewer rows, and the law carries
-them over.
+In: the choice. Not in: running them (:mod:`fitcast.scheduler.forecast.probes`). They
+need no treatment of their own: they are records of the same dataset with fewer rows, from which the
+model extrapolates.
 """
 
 from collections.abc import Mapping
@@ -16,13 +16,13 @@ BUDGET = 0.03
 LEAST_SWEEP_S = 60.0
 """Forecast seconds of all fits together, below which a sweep is over before probing pays."""
 
-UNSURE = 0.25
+UNCERTAIN_LOG_SD = 0.25
 """Standard deviation of what all fits of an algorithm share, in natural logarithms, above which the
 algorithm is probed."""
 
-_FEWEST_ROWS = 200  # on fewer, a fit tells of its start only
+_FEWEST_ROWS = 200  # with fewer, only the start of a fit is measured
 _LARGEST_SHARE = 0.25  # of a fold's rows
-_LEAST_SHARE = 0.01  # farther away, it tells little
+_LEAST_SHARE = 0.01  # beyond, extrapolation says little
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class Probe:
 def choose_probes(
     requests: Mapping[str, Request], estimates: Mapping[str, Estimate]
 ) -> list[Probe]:
-    """Choose probes of the algorithms that are forecast unsurely and take long.
+    """Choose probes of the algorithms whose forecasts are uncertain and whose fits take long.
 
     Parameters
     ----------
@@ -58,8 +58,8 @@ def choose_probes(
     chosen: list[Probe] = []
     for fit_ids in by_algorithm.values():
         own_s = sum(estimates[fit_id].runtime_s_p50 for fit_id in fit_ids)
-        unsure = max(estimates[fit_id].runtime_log_sd_algorithm for fit_id in fit_ids)
-        if unsure < UNSURE:
+        uncertain = max(estimates[fit_id].runtime_log_sd_algorithm for fit_id in fit_ids)
+        if uncertain < UNCERTAIN_LOG_SD:
             continue
         fit_ids = sorted(fit_ids, key=lambda fit_id: estimates[fit_id].runtime_s_p50)
         ends = [fit_ids[0], fit_ids[-1]]

@@ -1,4 +1,4 @@
-"""Estimate → the chance that an attempt fails: for lack of memory, of time, by its own error.
+"""Estimate → the probability that an attempt fails: out of memory, out of time, or by an error.
 
 In: probabilities at a given limit. Not in: which limit is chosen
 (:mod:`fitcast.sizing.allocation`), how the forecast came about
@@ -19,7 +19,7 @@ _LEAST_SD = 1e-4
 
 @dataclass(frozen=True, slots=True)
 class Risk:
-    """How likely an attempt fails, and of what; each alone, from 0 to 1."""
+    """Probabilities that an attempt fails, by cause; each by itself, from 0 to 1."""
 
     out_of_memory: float
     out_of_time: float
@@ -27,7 +27,7 @@ class Risk:
 
     @property
     def any(self) -> float:
-        """Of at least one of them, taken to be independent."""
+        """Probability of at least one of them, assumed to be independent."""
         return 1.0 - (1.0 - self.out_of_memory) * (1.0 - self.out_of_time) * (1.0 - self.error)
 
 
@@ -58,14 +58,14 @@ def risk_of(
 
 
 def out_of_memory_probability(estimate: Estimate, memory_bytes: float) -> float:
-    """Return the chance that a fit's peak memory is above a limit, in bytes."""
+    """Return the probability that a fit's peak memory is above a limit, in bytes."""
     median = max(float(estimate.peak_memory_bytes_p50), 1.0)
     upper = max(float(estimate.peak_memory_bytes_p95), median)
     return _above("memory_bytes", memory_bytes, median, math.log(upper / median) / _Z95)
 
 
 def out_of_time_probability(estimate: Estimate, deadline_s: float) -> float:
-    """Return the chance that a fit's runtime is above a limit, in seconds."""
+    """Return the probability that a fit's runtime is above a limit, in seconds."""
     variance = (
         estimate.runtime_log_sd_algorithm**2
         + estimate.runtime_log_sd_candidate**2
@@ -76,7 +76,7 @@ def out_of_time_probability(estimate: Estimate, deadline_s: float) -> float:
 
 
 def _above(name: str, limit: float, median: float, log_sd: float) -> float:
-    """Return the chance that a log-normal is above a limit."""
+    """Return the probability that a log-normal is above a limit."""
     if not limit >= 0.0:
         raise InvalidInputError(f"{name} is {limit}; give a number that isn't negative")
     if limit == 0.0:

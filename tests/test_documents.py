@@ -42,3 +42,12 @@ def test_links_lead_somewhere(document):
     for link in links:
         if "://" not in link:
             assert (document.parent / link).exists(), link
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_files_that_are_named_exist(document):
+    if document.name in {"CHANGELOG.md", "decisions.md"}:
+        return  # they tell of the past too
+    rooms = "benchmarks|docs|fitcast|history|notebooks|scheduler|sizing|tests|trainer"
+    for name in re.findall(rf"`((?:{rooms})/[\w/.-]+\.\w+)`", document.read_text()):
+        assert (ROOT / name).exists(), name

@@ -1,10 +1,10 @@
-"""How fast one core of this machine is, beside the one that the prior was measured on.
+"""The speed of one core of this machine, relative to the one that the prior was measured on.
 
 In: a micro-benchmark of about a second, and keeping its answer per host. Not in: what a forecast
 makes of it (:meth:`fitcast.sizing.learning.model.SizingModel.for_machine`).
 
-Four kernels that fits are made of: adding up into histograms (memory), sorting, multiplying
-matrices, growing a tree by compiled code. Each is timed by its thread's own CPU time and the
+Four kernels typical of fits: accumulating histograms (memory), sorting, multiplying matrices,
+growing a tree in compiled code. Each is timed by its thread's own CPU time and the
 quickest of several rounds counts, so that other work on the machine disturbs little. The speed is
 the geometric mean of the kernels' speeds.
 """

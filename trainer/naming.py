@@ -1,4 +1,4 @@
-"""What a class is called, wherever it is written down."""
+"""The public name of a class, wherever it is recorded."""
 
 import sys
 from typing import Any

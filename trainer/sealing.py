@@ -1,7 +1,7 @@
 """Sealed datasets: encrypted for one workflow, in segments, wherever fsspec can write.
 
 In: sealing, verifying, unsealing, removing. Nothing else in fitcast imports ``cryptography``.
-Not in: how the plaintext is laid out (:mod:`fitcast.trainer.shared_memory`), who holds keys.
+Not in: the layout of the plaintext (:mod:`fitcast.trainer.shared_memory`), who holds keys.
 
 File: magic · length of the header · header (JSON) · header's tag · segments, each AES-256-GCM with
 its tag. Every file has its own key, derived from the workflow's key and a random salt. A segment's

@@ -1,6 +1,6 @@
 """Blocks of memory that many processes share: anonymous files that never have a name.
 
-In: how an object lies in a block (pickle protocol 5, large buffers out of band and aligned),
+In: the layout of an object in a block (pickle protocol 5, large buffers out of band and aligned),
 writing, freezing and mapping blocks. Not in: encryption (:mod:`fitcast.trainer.sealing`), who holds
 which block (:mod:`fitcast.trainer.attempt.split_blocks`, :mod:`fitcast.trainer.attempt.runner`).
 
@@ -43,7 +43,7 @@ class Packed:
 
 
 def pack(content: object) -> Packed:
-    """Lay an object out as a block.
+    """Prepare an object to be written as a block.
 
     Parameters
     ----------

@@ -10,6 +10,7 @@ how much it exceeds its bound (all work on all cores, or the longest fit); many 
 give the bound alone. The ratio hardly varies between draws, the bound does.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -41,6 +42,13 @@ class Eta:
         Quantiles of the seconds that remain.
     finish_at : datetime
         The median as a time of day, UTC.
+
+    Examples
+    --------
+    >>> from datetime import UTC, datetime
+    >>> eta = Eta(p10_s=90.0, p50_s=200.0, p90_s=5400.0, finish_at=datetime(2026, 1, 1, tzinfo=UTC))
+    >>> print(eta)
+    3 min 20 s (1 min 30 s to 1 h 30 min)
     """
 
     p10_s: float
@@ -66,7 +74,17 @@ class Eta:
 
 
 def span(seconds: float) -> str:
-    """Return a duration as people write it: ``41 s``, ``3 min 20 s``, ``5 h 02 min``."""
+    """Return a duration as people write it: ``41 s``, ``3 min 20 s``; ``-`` for NaN.
+
+    Examples
+    --------
+    >>> span(200.4)
+    '3 min 20 s'
+    >>> span(3 * 86_400)
+    '3.0 days'
+    """
+    if math.isnan(seconds):
+        return "-"
     if seconds < 9.95:
         return f"{seconds:.1f} s"
     whole = round(seconds)

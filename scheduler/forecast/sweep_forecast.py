@@ -50,16 +50,17 @@ _THIS = "this"
 
 @dataclass(frozen=True, eq=False)
 class SweepEstimate:
-    """What a sweep is forecast to take; nothing was run for it.
+    """The forecast of a sweep; nothing was run for it.
 
     Attributes
     ----------
     fits : DataFrame
-        A row per fit: candidate, fold, threads, pool, the quantiles, why, and the chance that it
-        fails: in all, for needing more memory than the largest worker has, for needing longer
-        than the sweep's deadline.
+        A row per fit: candidate, fold, threads, pool, quantiles of runtime and peak memory, the
+        explanation, and the probability of failing: in all, for needing more memory than the
+        largest worker has, for needing longer than the sweep's deadline.
     eta : Eta
-        When it would be done, submitted now to idle workers.
+        When the workflow would be done, were it submitted now to idle workers: in seconds from
+        now, as `Workflow.eta` has it for one that runs.
     sequential_s : float
         How long the fits would take one after the other, in seconds.
     cost : SweepCost or None
@@ -67,6 +68,26 @@ class SweepEstimate:
         fits use; None unless every pool has a price.
     pools : tuple of Pool
         The workers that all this is for.
+
+    Examples
+    --------
+    >>> from fitcast import Client, MemoryHistory, Pool, Sweep
+    >>> from sklearn.datasets import load_iris
+    >>> grid = {"C": [0.1, 1.0, 10.0]}
+    >>> models = {"lr": ("sklearn.linear_model.LogisticRegression", grid)}
+    >>> sweep = Sweep(models, *load_iris(return_X_y=True), cv=5)
+    >>> small = Pool("small", cpus=2, memory_bytes=4 * 2**30, price_per_hour=0.1)
+    >>> with Client(history=MemoryHistory()) as client:
+    ...     estimate = client.estimate(sweep, pools=[small])
+    >>> len(estimate.fits)
+    15
+    >>> estimate.eta.p10_s < estimate.eta.p50_s < estimate.eta.p90_s
+    True
+    >>> choices = estimate.what_if(done_within_s=3600)
+    >>> choices["choice"].iloc[0]
+    '1 × small'
+    >>> print(estimate.cheapest(done_within_s=3600))
+    1 × small
     """
 
     fits: pd.DataFrame

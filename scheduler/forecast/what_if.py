@@ -63,13 +63,27 @@ class SweepCost:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """Workers that one might take, and what a sweep would take on them."""
+    """A choice of workers, and the forecast of a sweep on them.
+
+    Attributes
+    ----------
+    pools : tuple of Pool
+        The workers; give them to a backend, or to `Client.estimate`.
+    eta : Eta
+        When the sweep would be done.
+    cost : SweepCost or None
+        What it would cost; None unless every pool has a price.
+    busy_share : float
+        Share of the cores' time that fits use.
+    given : bool
+        Whether they are the workers of the estimate itself.
+    """
 
     pools: tuple[Pool, ...]
     eta: Eta
     cost: SweepCost | None
-    busy_share: float  # of the cores' time
-    given: bool = False  # they are those of the estimate
+    busy_share: float
+    given: bool = False
 
     @property
     def workers(self) -> int:
@@ -83,10 +97,10 @@ class Choice:
 
     @property
     def rank(self) -> tuple[float, float]:
-        """How dear it is: what it costs, or would if CPUs and memory had a price; then how late."""
+        """Sort key: cost (by CPUs and memory where pools have no price), then ETA."""
         hours = self.eta.p50_s / 3600.0
-        dear = sum(pool.workers * pool.cost_per_hour for pool in self.pools) * hours
-        return (dear if self.cost is None else self.cost.p50, self.eta.p50_s)
+        cost = sum(pool.workers * pool.cost_per_hour for pool in self.pools) * hours
+        return (cost if self.cost is None else self.cost.p50, self.eta.p50_s)
 
     def __str__(self) -> str:
         return " + ".join(f"{pool.workers} × {pool.name}" for pool in self.pools)
@@ -133,7 +147,7 @@ class Wish:
         return cls(within_s, most)
 
     def meets(self, choice: Choice) -> bool:
-        """Tell whether a choice meets it."""
+        """Return whether a choice meets it."""
         cost = 0.0 if choice.cost is None else choice.cost.p90
         return choice.eta.p90_s <= self.done_within_s and cost <= self.cost_at_most
 

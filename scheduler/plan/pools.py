@@ -45,6 +45,15 @@ class Pool:
     ------
     InvalidPoolError
         If a size isn't positive or the name is empty.
+
+    Examples
+    --------
+    >>> pool = Pool("big", cpus=8, memory_bytes=32 * 2**30, workers=4, price_per_hour=0.4)
+    >>> pool.cost_per_hour
+    0.4
+    >>> Pool("small", cpus=0, memory_bytes=2**30)
+    Traceback (most recent call last):
+    fitcast.errors.InvalidPoolError: pool 'small': cpus is 0; it must be a whole number above 0
     """
 
     name: str

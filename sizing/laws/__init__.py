@@ -1,1 +1,1 @@
-"""What a fit costs by the rule of its family."""
+"""What a fit costs by the law of its family."""

@@ -1,7 +1,8 @@
-"""Which family an algorithm belongs to, and which of its hyper-parameters may cost.
+"""Which family an algorithm belongs to, and which of its hyper-parameters affect its cost.
 
-In: import path → family; which hyper-parameters cost; what threads do to a forecast. Not in: the
-laws themselves and how far they may be off (:mod:`fitcast.sizing.laws.prior`).
+In: import path → family; which hyper-parameters affect the cost; how threads
+change a forecast. Not in: the
+laws themselves and their uncertainty (:mod:`fitcast.sizing.laws.prior`).
 """
 
 from dataclasses import dataclass, replace
@@ -150,7 +151,7 @@ def family_of(
     bases: tuple[str, ...] = (),
     names: frozenset[str] = frozenset(),
 ) -> Family:
-    """Return the family of an algorithm; "generic" for one of which nothing is known.
+    """Return the family of an algorithm; "generic" for an unknown one.
 
     Parameters
     ----------
@@ -161,7 +162,7 @@ def family_of(
     bases
         Import paths of the classes that it derives from, nearest first.
     names
-        Of its hyper-parameters: a class that isn't known is taken for what has such ones.
+        Of its hyper-parameters: an unknown class is assigned to the family that has the same.
     """
     known = (_BY_NAME.get(path.rpartition(".")[2]) for path in (algorithm, *bases))
     found = next((name for name in known if name), None)

@@ -1,7 +1,7 @@
-"""Request → plain numbers and words that cost laws and kernels can use.
+"""Request → numeric and categorical features that cost laws and kernels can use.
 
-In: reading hyper-parameters whatever a user put there, and the shape of the data. Never fails:
-a value that makes no sense counts as absent. Not in: what the numbers cost
+In: reading hyper-parameters of any type, and the shape of the data. Never fails: a value that
+can't be interpreted counts as absent. Not in: what the numbers cost
 (:mod:`fitcast.sizing.laws.prior`).
 """
 
@@ -45,10 +45,10 @@ class Params:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Described:
-    """A request as cost laws see it."""
+    """The features of a request that cost laws use."""
 
     algorithm: str
-    kind: str  # what learns together: the algorithm, and its family where a solver chooses it
+    kind: str  # what learns together: the algorithm, and its family where a solver decides
     family: Family
     params: Params
     steps: tuple[str, ...]
@@ -123,7 +123,7 @@ def describe(request: Request) -> Described:
 def read_params(
     algorithm: str, steps: tuple[str, ...], params: Mapping[str, object], *, version: str = ""
 ) -> Params:
-    """Split hyper-parameters into numbers and words; those of a pipeline's last step by own name.
+    """Split hyper-parameters into numeric and categorical; a pipeline's last step's without prefix.
 
     Parameters
     ----------
@@ -134,7 +134,7 @@ def read_params(
     params
         Hyper-parameters by name, those of steps as ``step__name``.
     version
-        Of the library, which counts as one more word; "" if unknown.
+        Of the library, used as one more category; "" if unknown.
     """
     try:
         return _read_params(algorithm, steps, tuple(params.items()), version)
@@ -175,7 +175,7 @@ def _read_params(
 
 
 def scaled(value: float) -> float:
-    """Return a hyper-parameter on a scale of decades that also holds zero and negatives.
+    """Scale a number to decades, symmetrically: zero and negatives included.
 
     Zero is 0, a millionth about 0.2, one 6, minus one -6.
     """

@@ -1,4 +1,4 @@
-"""What the laws of all families have in common: what a law answers, and reading a request for it.
+"""What the laws of all families have in common: a law's result, and reading a request for it.
 
 In: helpers of :mod:`fitcast.sizing.laws.tree`, :mod:`fitcast.sizing.laws.linear` and
 :mod:`fitcast.sizing.laws.point`. Not in: any family's law.
@@ -17,7 +17,7 @@ all others are positive scales (seconds, bytes, passes, shares)."""
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What a law says of one fit at one thread."""
+    """The cost of one fit with one thread, by a law."""
 
     serial_s: float
     parallel_s: float  # seconds of work that threads divide
@@ -27,7 +27,7 @@ class Work:
 
 
 def between(value: float, least: float, most: float) -> float:
-    """Return a value held within bounds; one that isn't finite becomes a bound."""
+    """Clip a value to bounds; one that isn't finite becomes a bound."""
     if not math.isfinite(value):
         return most if value > 0 else least
     return min(max(value, least), most)
@@ -52,7 +52,7 @@ def outputs(fit: Described) -> float:
 
 
 def is_regression(fit: Described) -> bool:
-    """Tell whether the target isn't classes."""
+    """Return whether the target isn't classes."""
     return fit.classes < 1.0
 
 
@@ -70,7 +70,7 @@ def item_bytes(fit: Described) -> float:
 
 
 def is_sparse(fit: Described) -> bool:
-    """Tell whether the data holds its non-zeros only."""
+    """Return whether the data holds its non-zeros only."""
     return fit.nonzeros < 0.5 * fit.rows_train * fit.columns
 
 

@@ -20,7 +20,7 @@ from fitcast.sizing.laws.law import (
 
 
 def closed_linear(fit: Described, c: Constants) -> Work:
-    """Cost least squares, ridge, discriminant analysis: rows × columns × the smaller of the two."""
+    """Return the cost of least squares, ridge, LDA: rows × columns × min(rows, columns)."""
     name = fit.algorithm.rpartition(".")[2]
     small = min(fit.rows_train, fit.columns)
     if is_sparse(fit):  # solved by passes instead
@@ -45,7 +45,7 @@ def closed_linear(fit: Described, c: Constants) -> Work:
 
 
 def iterative_linear(fit: Described, c: Constants) -> Work:
-    """Cost models solved by whole passes over the data: lbfgs, saga, and others of that kind."""
+    """Return the cost of models solved by passes over the data: lbfgs, saga and their like."""
     most = between(fit.params.number("max_iter", default=1e2), 1.0, 1e7)
     solver = fit.params.word("solver")
     prefix = "saga" if solver in ("saga", "sag") else "lbfgs"
@@ -66,7 +66,7 @@ def iterative_linear(fit: Described, c: Constants) -> Work:
 
 
 def coordinate_descent(fit: Described, c: Constants) -> Work:
-    """Cost models solved column by column or row by row: lasso, liblinear."""
+    """Return the cost of models solved column by column or row by row: lasso, liblinear."""
     most = between(fit.params.number("max_iter", default=1e3), 1.0, 1e7) * c["pass_cap"]
     name = fit.algorithm.rpartition(".")[2]
     if name in ("LinearSVC", "LinearSVR"):
@@ -87,7 +87,7 @@ def coordinate_descent(fit: Described, c: Constants) -> Work:
 
 
 def stochastic(fit: Described, c: Constants) -> Work:
-    """Cost gradient steps row by row, until a pass brings no more."""
+    """Return the cost of stochastic gradient descent, until a pass no longer improves the loss."""
     most = between(fit.params.number("max_iter", default=1e3), 1.0, 1e7)
     prefix = "sgdr" if is_regression(fit) else "sgd"
     passes = max(min(5.0, most), at_most(_passes(fit, c, prefix), most))

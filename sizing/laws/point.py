@@ -1,4 +1,4 @@
-"""What models cost that compare rows, weigh them, or count them; and models that nobody knows.
+"""What models cost that compare, weight or count rows; and unknown models.
 
 In: kernel machines, Gaussian processes, neighbours, neural networks, counting, the generic law.
 Not in: their constants (``prior.json``).
@@ -23,7 +23,7 @@ from fitcast.sizing.laws.law import (
 
 
 def kernel(fit: Described, c: Constants) -> Work:
-    """Cost support vector machines and kernel ridge: every pair of rows."""
+    """Return the cost of support vector machines and kernel ridge: every pair of rows."""
     name = fit.algorithm.rpartition(".")[2]
     columns = fit.nonzeros / fit.rows_train
     pair_s = c["pair_s"] + c["pair_column_s"] * columns
@@ -47,14 +47,14 @@ def kernel(fit: Described, c: Constants) -> Work:
 
 
 def gaussian_process(fit: Described, c: Constants) -> Work:
-    """Cost Gaussian processes: the cube of rows, for each step of the search for a kernel."""
+    """Return the cost of Gaussian processes: rows cubed, per step of the kernel's optimisation."""
     restarts = 1.0 + between(fit.params.number("n_restarts_optimizer", default=0.0), 0.0, 1e3)
     work_s = c["cube_s"] * fit.rows_train**3 * 20.0 * restarts
     return Work(0.0, work_s, c["pair_bytes"] * fit.rows_train**2, "Gaussian process")
 
 
 def neighbours(fit: Described, c: Constants) -> Work:
-    """Cost neighbours: by a tree in few dimensions, among all pairs in many."""
+    """Return the cost of nearest neighbours: a tree in few dimensions, brute force in many."""
     wanted = fit.params.number("n_neighbors", default=5.0)
     wanted = between(wanted, 1.0, fit.rows_train)
     queried = fit.rows_test
@@ -89,7 +89,7 @@ def neighbours(fit: Described, c: Constants) -> Work:
 
 
 def neural(fit: Described, c: Constants) -> Work:
-    """Cost networks: epochs × rows × weights, and what each batch costs by itself."""
+    """Return the cost of neural networks: epochs × rows × weights, and an overhead per batch."""
     p = fit.params
     epochs = p.number("max_iter", "epochs", "max_epochs", "fit__epochs", default=0.0)
     if epochs < 1.0:
@@ -119,7 +119,7 @@ def neural(fit: Described, c: Constants) -> Work:
 
 
 def counting(fit: Described, c: Constants) -> Work:
-    """Cost models that look at every value once or twice."""
+    """Return the cost of models that pass over the data once or twice."""
     cells = fit.nonzeros + cells_test(fit)
     each = max(1.0, fit.classes)
     normal = fit.algorithm.rpartition(".")[2] == "GaussianNB"
@@ -132,7 +132,7 @@ def counting(fit: Described, c: Constants) -> Work:
 
 
 def generic(fit: Described, c: Constants) -> Work:
-    """Cost algorithms that aren't known."""
+    """Return the cost of unknown algorithms."""
     name = fit.algorithm.rpartition(".")[2] or "an unknown algorithm"
     cells = fit.nonzeros + cells_test(fit)
     work_s = c["fixed_s"] + c["cell_s"] * cells * (cells / 1e5) ** c["cells_power"]

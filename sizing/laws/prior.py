@@ -1,9 +1,9 @@
-"""What a fit costs by the rule of its family, before anything like it was seen.
+"""What a fit costs by the law of its family, before any similar fit was observed.
 
 In: which law a fit follows, what a pipeline's earlier steps add, the constants (``prior.json``, set
 by ``benchmarks/fit_prior.py``). Not in: the laws themselves (:mod:`fitcast.sizing.laws.tree`,
-:mod:`fitcast.sizing.laws.linear`, :mod:`fitcast.sizing.laws.point`), how far a law may be off
-(:mod:`fitcast.sizing.laws.families`) and what is learned
+:mod:`fitcast.sizing.laws.linear`, :mod:`fitcast.sizing.laws.point`), which hyper-parameters a law
+depends on (:mod:`fitcast.sizing.laws.families`) and what is learned
 (:mod:`fitcast.sizing.learning.gaussian_process`).
 """
 
@@ -38,7 +38,7 @@ _KNOWN_STEPS = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class FitCost:
-    """What the law of a family says of one fit."""
+    """One fit's cost by the law of its family."""
 
     work_s: float  # at one thread, without starting the process
     process_s: float  # what every attempt costs, however small
@@ -68,12 +68,12 @@ def constants() -> Mapping[str, Any]:
 
 
 def base_memory_bytes() -> float:
-    """Return what a fit's process holds before the fit begins."""
+    """Return the memory of a fit's process before the fit begins, in bytes."""
     return float(constants()["base_memory_bytes"])
 
 
 def process_start_s(machine_speed: float = 0.0) -> float:
-    """Return what starting a process for it adds to a fit.
+    """Return the seconds that starting its own process adds to a fit.
 
     Parameters
     ----------
@@ -84,13 +84,13 @@ def process_start_s(machine_speed: float = 0.0) -> float:
 
 
 def own_memory_bytes() -> float:
-    """Return what the smallest fit adds to its process."""
+    """Return the memory that the smallest fit adds to its process, in bytes."""
     return float(constants()["process"]["own_bytes"])
 
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """How far a law may be off: standard deviations of natural logarithms (0.3 is a third)."""
+    """A law's uncertainty: standard deviations of natural logarithms (0.3 is about a third)."""
 
     algorithm: float  # of its constant
     dataset: float  # of what the data's content changes, given its shape
@@ -99,7 +99,7 @@ class Spread:
 
 
 def spread_of(fit: Described, quantity: str) -> Spread:
-    """Return how far the law of a fit may be off for a quantity, "runtime" or "memory"."""
+    """Return the uncertainty of a fit's law for a quantity, "runtime" or "memory"."""
     spreads = constants()["spreads"]
     name = "guessed" if fit.family.guessed else law_name(fit)
     return Spread(*spreads.get(name, spreads["generic"])[quantity])
@@ -117,12 +117,12 @@ def law_name(fit: Described) -> str:
 
 
 def cost_of(fit: Described, given: Mapping[str, Any] | None = None) -> FitCost:
-    """Return what the law of its family says of a fit.
+    """Return a fit's cost by the law of its family.
 
     Parameters
     ----------
     fit
-        What is asked.
+        The fit.
     given
         Constants other than those measured, for fitting them.
     """
@@ -155,12 +155,12 @@ def cost_of(fit: Described, given: Mapping[str, Any] | None = None) -> FitCost:
 def steps_share(fit: Described, count: int, runtime_s: float) -> float:
     """Return which share of a pipeline's runtime its first steps take, 0 to 1.
 
-    Steps that no law knows are taken to cost a good part: who shares them finds out.
+    Steps without a law are assumed to take a good part; fits that reuse them measure it.
 
     Parameters
     ----------
     fit
-        What is asked.
+        The fit.
     count
         How many steps.
     runtime_s
@@ -179,7 +179,7 @@ def bins_share(fit: Described, runtime_s: float) -> float:
     Parameters
     ----------
     fit
-        What is asked.
+        The fit.
     runtime_s
         Its forecast in seconds.
     """
@@ -189,7 +189,7 @@ def bins_share(fit: Described, runtime_s: float) -> float:
 
 
 def _through_steps(fit: Described, c: Constants) -> tuple[Described, float, float]:
-    """Return a fit as a pipeline's last step sees it, and what the steps before cost."""
+    """Return the fit that a pipeline's last step gets, and the cost of the steps before it."""
     seconds = held = 0.0
     last = fit
     for step in fit.steps[:-1]:

@@ -19,10 +19,10 @@ from fitcast.sizing.laws.law import (
 
 
 def histogram_boosting(fit: Described, c: Constants) -> Work:
-    """Cost XGBoost, LightGBM, scikit-learn's histogram boosting, CatBoost.
+    """Return the cost of XGBoost, LightGBM, scikit-learn's histogram boosting, CatBoost.
 
-    Each tree bins nothing anew: its levels add up gradients over rows × columns, and each of its
-    nodes looks for the best of columns × bins. Binning and the test rows come on top.
+    Rows are binned once. Each level of a tree sums gradients over rows × columns, and each node
+    searches columns × bins for the best split. Binning and predicting the test rows are added.
     """
     p = fit.params
     rounds = p.number("n_estimators", "max_iter", "iterations", "num_boost_round", default=100.0)
@@ -82,7 +82,7 @@ def histogram_boosting(fit: Described, c: Constants) -> Work:
 
 
 def forest(fit: Described, c: Constants) -> Work:
-    """Cost random forests, extra trees."""
+    """Return the cost of random forests, extra trees."""
     p = fit.params
     name = fit.algorithm.rpartition(".")[2]
     trees = between(p.number("n_estimators", default=100.0), 1.0, 1e6)
@@ -112,7 +112,7 @@ def forest(fit: Described, c: Constants) -> Work:
 
 
 def tree(fit: Described, c: Constants) -> Work:
-    """Cost a single tree."""
+    """Return the cost of a single tree."""
     random = fit.algorithm.rpartition(".")[2].startswith("Extra")
     features = max_features(fit, fit.columns)
     tree_s, nodes, _ = _grown(fit, c, fit.rows_train, features, random=random)
@@ -126,7 +126,7 @@ def tree(fit: Described, c: Constants) -> Work:
 
 
 def bagging(fit: Described, c: Constants) -> Work:
-    """Cost a bag of models, which are taken to be trees."""
+    """Return the cost of bagging; its models are assumed to be trees."""
     members = between(fit.params.number("n_estimators", default=10.0), 1.0, 1e6)
     tree_s, nodes, depth = _grown(fit, c, 0.632 * fit.rows_train, fit.columns, random=False)
     memory = (
@@ -145,7 +145,7 @@ def bagging(fit: Described, c: Constants) -> Work:
 
 
 def exact_boosting(fit: Described, c: Constants) -> Work:
-    """Cost boosting whose trees sort every column anew."""
+    """Return the cost of boosting whose trees sort every column in each node."""
     p = fit.params
     trees = between(p.number("n_estimators", default=100.0), 1.0, 1e6) * outputs(fit)
     sampled = between(p.number("subsample", default=1.0), 0.01, 1.0)
@@ -166,7 +166,7 @@ def exact_boosting(fit: Described, c: Constants) -> Work:
 
 
 def adaboost(fit: Described, c: Constants) -> Work:
-    """Cost boosting by weights, of trees of depth 1 for classes, 3 for numbers."""
+    """Return the cost of AdaBoost: trees of depth 1 in classification, 3 in regression."""
     rounds = between(fit.params.number("n_estimators", default=50.0), 1.0, 1e6)
     limit = 3.0 if is_regression(fit) else 1.0
     tree_s, _, depth = _grown(fit, c, fit.rows_train, fit.columns, random=False, limit=limit)

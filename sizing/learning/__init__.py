@@ -1,1 +1,1 @@
-"""What records teach beyond the laws."""
+"""What is learned from records: corrections to the laws."""

@@ -1,4 +1,4 @@
-"""Learning within a running sweep: what the fits that are done tell of those that aren't.
+"""Learning within a running sweep: finished fits update the forecasts of the remaining ones.
 
 In: one joint Gaussian over the candidates of the sweep, updated exactly by each fit as it ends.
 Not in: the model that it starts from (:mod:`fitcast.sizing.learning.model`).
@@ -30,7 +30,7 @@ _Place = tuple[str, int, int]  # algorithm, candidate, key of what it costs
 
 @dataclass(slots=True, eq=False)
 class _Joint:
-    """The logarithms of one quantity over the places of a block."""
+    """The joint Gaussian of one quantity's logarithms over a block."""
 
     quantity: Quantity
     mean: Array
@@ -38,7 +38,7 @@ class _Joint:
     fit_sd: list[float]
 
     def see(self, row: int, value: float, *, at_least_only: bool = False) -> None:
-        """Take one fit's measured logarithm in, or a bound below it."""
+        """Update on the measured logarithm of one fit, or on a lower bound of it."""
         mean, variance = float(self.mean[row]), float(self.covariance[row, row])
         noise = chance_variance(self.quantity, self.fit_sd[row], mean)
         if at_least_only:
@@ -60,7 +60,7 @@ class _Joint:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Block:
-    """Places that learn from each other."""
+    """Fits that learn from each other."""
 
     fits: list[Described]
     costs: list[FitCost]
@@ -75,7 +75,7 @@ class SweepCorrection:
     Parameters
     ----------
     model
-        What was known before the sweep began.
+        The model that was in use when the sweep began.
     requests
         By fit, all that the sweep will run.
     dataset
@@ -196,7 +196,7 @@ class SweepCorrection:
 
 
 def _split(places: list[_Place]) -> list[list[_Place]]:
-    """Return all places together, or if they are many, by algorithm and in parts."""
+    """Return one block of all fits; of many, blocks by algorithm and of bounded size."""
     if len(places) <= _MAX_JOINT:
         return [places] if places else []
     by_algorithm: dict[str, list[_Place]] = {}

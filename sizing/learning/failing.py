@@ -1,6 +1,6 @@
-"""How likely the user's own code fails, told by fits of the algorithm that failed or didn't.
+"""The probability that the user's own code fails, estimated from earlier fits of the algorithm.
 
-In: which past fits are like a new one, and how much each of them tells. Not in: memory and time
+In: how similar earlier fits are to a new one, and their weights. Not in: memory and time
 that run out, which follow from their forecasts (:mod:`fitcast.sizing.risk`).
 """
 
@@ -16,14 +16,14 @@ from fitcast.sizing.laws.features import Params, scaled
 _RATE = 0.01  # of settings that fail, before any was seen
 _RATE_FITS = 20.0  # as if that many had been seen to fail at that rate
 _LIKE_FITS = 0.5  # as if that many like fits had failed at the algorithm's own rate
-_WORD = 3.0  # what another word for a hyper-parameter takes from a fit's weight, as an exponent
-_DECADE = 1.0  # what a number another decade away takes, at most two of them
+_WORD = 3.0  # exponent by which a different category lowers a fit's weight
+_DECADE = 1.0  # the same per decade between numbers, at most two decades
 _MOST_SETTINGS = 400  # that are compared; the latest
 _ABSENT = "~"
 
 
 class Failures:
-    """Fits of one algorithm that were seen to fail or not, by hyper-parameters."""
+    """Counts of failed and succeeded fits of one algorithm, by hyper-parameters."""
 
     def __init__(self) -> None:
         self.seen: Counter[int] = Counter()
@@ -33,13 +33,13 @@ class Failures:
         self._table: _Table | None = None
 
     def copy(self) -> "Failures":
-        """Return what was seen until now, to go on from."""
+        """Return an independent copy."""
         new = Failures()
         new.seen, new.failed, new._params = self.seen.copy(), self.failed.copy(), dict(self._params)
         return new
 
     def see(self, params: Params, *, failed: bool) -> None:
-        """Take one fit in."""
+        """Count one more fit."""
         self.seen[params.key] += 1
         self.failed[params.key] += int(failed)
         self._params[params.key] = self._params.pop(params.key, params)  # the latest stand last
@@ -48,9 +48,9 @@ class Failures:
     def probability(self, params: Params) -> float:
         """Return the chance that a fit with these hyper-parameters fails.
 
-        The mean of a Beta posterior whose prior is what like fits tell, each weighted by how like
-        it is, and theirs what all fits of the algorithm tell. What fails once with the same
-        hyper-parameters mostly fails again: all others together count as one fit beside them.
+        The mean of a Beta posterior. Its prior is the failure rate of similar fits, weighted by
+        similarity, and theirs is the rate of all fits of the algorithm. What failed once usually
+        fails again with the same hyper-parameters: all other fits together count as one.
         """
         known = self._known.get(params.key)
         if known is None:
@@ -70,7 +70,7 @@ class Failures:
 
 
 class _Table:
-    """Settings seen as matrices, of those hyper-parameters that vary."""
+    """Observed settings as matrices of the hyper-parameters that vary."""
 
     def __init__(
         self, settings: Mapping[int, Params], seen: Mapping[int, int], failed: Mapping[int, int]
@@ -93,7 +93,7 @@ class _Table:
         self.failed = float(self._failed.sum())
 
     def weighted(self, params: Params) -> tuple[float, float]:
-        """Return of how many like fits something is known, and how many of them failed."""
+        """Return the total weight of similar fits, and the weight of those that failed."""
         if not self._names:
             return float(self.settings), self.failed
         texts = [self._codes.get(_text(params, name), -1) for name in self._names]

@@ -1,6 +1,6 @@
-"""Means and variances of logarithms → the estimate a user reads.
+"""Means and variances of logarithms → the estimate that users get.
 
-In: quantiles, the line that says why, the chance of failing. Not in: where the means come from.
+In: quantiles, the explanation, the probability of failing. Not in: where the means come from.
 """
 
 import math
@@ -17,7 +17,7 @@ _LEAST_S = 1e-3
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Normal:
-    """A logarithm's forecast, its variance split by what shares it."""
+    """A forecast of a logarithm, its variance split into components."""
 
     mean: float
     shared: float  # variance shared by all fits of the algorithm
@@ -26,7 +26,7 @@ class Normal:
 
     @property
     def variance(self) -> float:
-        """All of it."""
+        """The total variance."""
         return self.shared + self.own + self.chance
 
 

@@ -1,11 +1,11 @@
 """A law learned from records: a Gaussian process over logarithms, its mean the family's law.
 
-In: kernels over points, conditioning on what was seen (values and lower bounds), the posterior
-of other points. Not in: what a quantity is (:mod:`fitcast.sizing.learning.model`).
+In: kernels over points, conditioning on observations (values and lower bounds), the posterior
+at other points. Not in: what a quantity is (:mod:`fitcast.sizing.learning.model`).
 
-What may be off is split by what shares it: the machine, the algorithm, slopes in size and
-hyper-parameters (a straight line in logarithms, which goes on beyond what was seen), a smooth
-part, the dataset, the workflow's run, the candidate, and chance from fit to fit.
+The uncertainty is a sum of components: the machine, the algorithm, slopes in size and
+hyper-parameters (linear in logarithms, so they extrapolate), a smooth part, the dataset, the
+workflow's run, the candidate, and noise from fit to fit.
 """
 
 import math
@@ -40,7 +40,7 @@ _ENOUGH = 250
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scales:
-    """Standard deviations, of natural logarithms, of all that may be off."""
+    """Standard deviations of all components of the uncertainty, in natural logarithms."""
 
     machine: float  # shared by all algorithms
     algorithm: float
@@ -60,17 +60,17 @@ class Scales:
 
 @dataclass(frozen=True, eq=False)
 class Learned:
-    """Points seen, ready to tell of others."""
+    """A Gaussian process conditioned on its observations."""
 
     points: Points
-    inverse_factor: Array  # of the lower Cholesky factor of the covariance of what was seen
-    weights: Array  # its inverse times what was seen beyond the law
+    inverse_factor: Array  # of the lower Cholesky factor of the observations' covariance
+    weights: Array  # its inverse times the residuals from the law
     scales: Scales
     stretch: float  # measured error over expected, by leaving each point out
-    stretch_apart: float  # the same by leaving each dataset out: for those not seen
+    stretch_apart: float  # the same by leaving each dataset out: for datasets never observed
 
     def stretches(self, asked: Points) -> Array:
-        """Return by how much the standard deviations at points are stretched."""
+        """Return the factors by which standard deviations at points are calibrated."""
         return np.where(
             np.isin(asked.dataset, self.points.dataset), self.stretch, self.stretch_apart
         )
@@ -124,7 +124,7 @@ def learn(
     censored: Points | None = None,
     bounds: Array | None = None,
 ) -> Learned:
-    """Condition on what was seen.
+    """Condition on observations.
 
     Parameters
     ----------
@@ -133,11 +133,11 @@ def learn(
     values
         Their natural logarithms.
     noise
-        Variance of each value by chance.
+        Noise variance of each value.
     scales
-        What may be off.
+        The prior uncertainty.
     censored, bounds
-        Points of which only is known that their value is at least this.
+        Points whose values are known only to be at least these.
     """
     if censored is not None and bounds is not None and len(censored):
         seen, values, noise = _with_bounds(seen, values, noise, scales, censored, bounds)
@@ -165,10 +165,10 @@ def learn(
 
 
 def fitted_scales(seen: Points, values: Array, noise: Array, scales: Scales) -> Scales:
-    """Return the scales that make what was seen likeliest.
+    """Return the scales of maximum a posteriori likelihood.
 
-    One factor for all that hyper-parameters change, one for datasets, one for sizes, each drawn
-    to 1: few candidates tell little.
+    One factor for hyper-parameters, one for datasets, one for sizes, each shrunk towards 1: few
+    candidates determine little.
     """
     if len(seen) < _SOME:  # too few to fit scales one by one: one factor for all of them
         scales = _surprised(seen, values, noise, scales)
@@ -193,7 +193,7 @@ def fitted_scales(seen: Points, values: Array, noise: Array, scales: Scales) -> 
 def posterior(
     learned: Learned | None, asked: Points, scales: Scales
 ) -> tuple[Array, npt.NDArray[np.float64]]:
-    """Return mean and covariance of the logarithms at points, without chance from fit to fit."""
+    """Return mean and covariance of the logarithms at points, without noise from fit to fit."""
     covariance = kernel(asked, asked, scales)
     if learned is None:
         return asked.log_mean.copy(), covariance
@@ -208,9 +208,9 @@ def posterior(
 def posterior_shared(
     learned: Learned | None, asked: Points, scales: Scales, *, sample: int = 128
 ) -> tuple[Array, Array, Array]:
-    """Return mean, variance, and the part of the variance that all points share.
+    """Return mean, variance, and the part of the variance common to all points.
 
-    For many points: the full covariance is never built. What is shared is the mean covariance
+    For many points: the full covariance is never built. The common part is the mean covariance
     with a sample of the other points.
     """
     rows = np.unique(np.linspace(0, len(asked) - 1, min(sample, len(asked))).astype(np.intp))
@@ -261,7 +261,7 @@ def _likelihood(seen: Points, values: Array, noise: Array, scales: Scales) -> fl
 
 
 def _surprised(seen: Points, values: Array, noise: Array, scales: Scales) -> Scales:
-    """Return wider scales if what was seen is much farther from the law than expected."""
+    """Return wider scales if observations are much farther from the law than expected."""
     covariance = kernel(seen, seen, scales)
     covariance[np.diag_indices_from(covariance)] += noise + _JITTER
     half = solve_triangular(cholesky(covariance, lower=True), values - seen.log_mean, lower=True)
@@ -318,7 +318,7 @@ def _with_bounds(
 
 
 def joined(a: Points, b: Points) -> Points:
-    """Return the points of both."""
+    """Return the points of both, concatenated."""
     return Points(
         np.concatenate([a.log_mean, b.log_mean]),
         np.concatenate([a.share, b.share]),

@@ -1,7 +1,8 @@
-"""Records → groups of like fits, which is what is learned from.
+"""Records → groups of similar fits, from which the model learns.
 
-In: which outcome tells what (a value, a lower bound, a failure, nothing), and folding the folds
-of one candidate into one group. Not in: the learning itself (:mod:`fitcast.sizing.learning.model`).
+In: what is observed by outcome (a value, a lower bound, a failure, nothing), and combining the
+folds of one candidate into one group. Not in: the learning itself
+(:mod:`fitcast.sizing.learning.model`).
 """
 
 import math
@@ -12,8 +13,8 @@ from fitcast.history.records import Outcome, Record
 from fitcast.sizing.laws.features import Described
 
 IMPORTED_SD = 0.4
-"""How far the time of an ordinary MLflow run may be from that of its fit: it includes logging,
-loading and whatever else the run did. Of natural logarithms."""
+"""Standard deviation, in natural logarithms, of an ordinary MLflow run's time around its fit's: it
+includes logging, loading and whatever else the run did."""
 
 _MAX_VALUES = 32  # of one group; more add nothing
 _OUTLIER = 0.7  # of a logarithm, beyond which a fold was disturbed
@@ -21,14 +22,14 @@ _OUTLIER = 0.7  # of a logarithm, beyond which a fold was disturbed
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """What one attempt tells; logarithms of bytes and of seconds on the reference machine."""
+    """What is observed of one attempt; logarithms of bytes and of reference-machine seconds."""
 
     log_runtime: float | None = None
     log_memory: float | None = None
     log_runtime_least: float | None = None
     log_memory_least: float | None = None
     base_memory_bytes: float | None = None
-    failed: bool | None = None  # None if it tells nothing of failing
+    failed: bool | None = None  # None if it is no evidence of failing or not
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +47,7 @@ class Group:
 
     @property
     def run_variance(self) -> float:
-        """Variance of the logarithm of runtime that all values of the group share."""
+        """Variance of the log runtime common to all values of the group."""
         return IMPORTED_SD**2 if self.imported else 0.0
 
     def having(self, observed: Observation) -> "Group":
@@ -61,25 +62,25 @@ class Group:
 
 
 def observation_of(record: Record) -> Observation:
-    """Return what a record tells.
+    """Return what is observed from a record.
 
-    A lost worker and a cancelled attempt tell nothing. One killed at its memory limit or its
-    deadline tells that more was needed. One that failed tells of failing only: what it had cost
-    until then is no fit's cost.
+    A lost worker and a cancelled attempt give nothing. One ended at its memory limit or its
+    deadline gives a lower bound. One that failed counts as a failure only: its cost until then
+    is not that of a fit.
     """
-    base = record.base_memory_bytes
+    base = record.base_memory_bytes or 0
+    peak = record.peak_memory_bytes
     log_speed = log_speed_of(record.machine_speed)
     base_known = float(base) if base > 0 else None
     if record.outcome is Outcome.SUCCEEDED:
-        above = record.peak_memory_bytes - max(base, 0)
         return Observation(
             log_runtime=_log(record.runtime_alone_s, log_speed),
-            log_memory=_log(max(above, 1e5)) if record.peak_memory_bytes > 0 else None,
+            log_memory=None if peak is None else _log(max(peak - base, 1e5)),
             base_memory_bytes=base_known,
             failed=False,
         )
     if record.outcome is Outcome.OUT_OF_MEMORY:
-        reached = (record.peak_memory_bytes or record.memory_limit_bytes) - max(base, 0)
+        reached = (peak or record.memory_limit_bytes) - base
         return Observation(log_memory_least=_log(reached), base_memory_bytes=base_known)
     if record.outcome is Outcome.OUT_OF_TIME:
         reached_s = max(record.runtime_s, record.deadline_s or 0.0)
@@ -98,7 +99,7 @@ def log_speed_of(machine_speed: float) -> float:
 
 
 def typical(values: tuple[float, ...]) -> float:
-    """Return the mean of the folds, a disturbed one drawn in."""
+    """Return the winsorised mean of the folds: a disturbed one counts for less."""
     middle = median(values)
     return sum(min(max(v, middle - _OUTLIER), middle + _OUTLIER) for v in values) / len(values)
 

@@ -1,4 +1,4 @@
-"""Request → estimate: the sizing model, from its cold start to what history taught it.
+"""Request → estimate: the sizing model, from its cold start to what it learned from history.
 
 In: training on records, estimating requests. Not in: learning within a running sweep
 (:mod:`fitcast.sizing.learning.correction`), judging forecasts (:mod:`benchmarks.scoring`).
@@ -54,19 +54,19 @@ class LearnedQuantity:
     """What was learned of one quantity of one algorithm."""
 
     learned: Learned | None = None
-    fit_sd: float | None = None  # by chance from fit to fit; None: as the family's
+    fit_sd: float | None = None  # noise from fit to fit; None: the family's
 
 
 @dataclass(frozen=True, eq=False)
 class AlgorithmModel:
-    """What was learned of one algorithm; empty for one never seen."""
+    """What was learned of one algorithm; empty for one never observed."""
 
     groups: Mapping[GroupKey, Group] = field(default_factory=dict)
     vocabulary: Vocabulary = field(default_factory=Vocabulary)
     runtime: LearnedQuantity = field(default_factory=LearnedQuantity)
     memory: LearnedQuantity = field(default_factory=LearnedQuantity)
     failures: Failures = field(default_factory=Failures)  # not to be changed
-    records: int = 0  # that tell of runtime or memory
+    records: int = 0  # with an observation of runtime or memory
 
     def quantity(self, quantity: Quantity) -> LearnedQuantity:
         """Return what was learned of a quantity."""
@@ -75,12 +75,12 @@ class AlgorithmModel:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ModelInputs:
-    """Fits of one algorithm beside what was learned of it."""
+    """The inputs of a posterior: fits of one algorithm as points, and what was learned of it."""
 
     learned: Learned | None
     points: Points
     scales: Scales
-    fit_sd: float  # by chance from fit to fit
+    fit_sd: float  # noise from fit to fit
 
 
 UNSEEN = AlgorithmModel()
@@ -94,9 +94,9 @@ class SizingModel:
     algorithms
         What was learned, by kind (:attr:`Described.kind`).
     shift
-        Logarithm of this machine's runtimes over the laws', as all algorithms seen tell.
+        Log ratio of this machine's runtimes to the laws', estimated from all observed algorithms.
     bases
-        Bytes that latest processes held before their fits began.
+        Memory of recent processes before their fits began, in bytes.
     record_ids
         Records already learned from; they count once.
     machine_speed
@@ -120,7 +120,7 @@ class SizingModel:
 
     @classmethod
     def prior(cls) -> "SizingModel":
-        """Return the model that knows laws and no records."""
+        """Return the model before any training: the laws alone."""
         return cls()
 
     def for_machine(self, speed: float) -> "SizingModel":
@@ -157,12 +157,12 @@ class SizingModel:
         return self._algorithms.get(kind, UNSEEN)
 
     def shift_for(self, quantity: Quantity, kind: str) -> float:
-        """Return what other algorithms tell of an algorithm's logarithm of runtime."""
+        """Return the shift of an algorithm's log runtime that other algorithms suggest."""
         known = self.algorithm(kind).runtime.learned is not None
         return 0.0 if known or quantity is Quantity.MEMORY else self._shift
 
     def train(self, records: Sequence[Record]) -> "SizingModel":
-        """Return a model that learned from these records too; those known already count once.
+        """Return a model trained on these records as well; known ones count once.
 
         Parameters
         ----------
@@ -200,10 +200,10 @@ class SizingModel:
         Parameters
         ----------
         requests
-            Of any algorithms; like ones, as the folds of a candidate, are computed once.
+            Of any algorithms; equal ones, such as the folds of a candidate, are computed once.
         dataset
-            Fingerprint of the dataset that they are about, if known: what was seen on it counts
-            for more.
+            Fingerprint of the dataset that they are about, if known: observations of
+            it count for more.
         """
         fits = [describe(request) for request in requests]
         first: dict[tuple[str, int], Described] = {}
@@ -222,7 +222,7 @@ class SizingModel:
     def model_inputs(
         self, fits: Sequence[Described], costs: Sequence[FitCost], dataset: int
     ) -> dict[Quantity, ModelInputs]:
-        """Lay fits of one algorithm out beside what was learned of it."""
+        """Return the inputs of the posterior for fits of one algorithm, by quantity."""
         vocabulary = self.algorithm(fits[0].kind).vocabulary.extended(fits)
         n = len(fits)
         places = places_of(
@@ -385,7 +385,7 @@ def _points(quantity: Quantity, groups: Sequence[Group], vocabulary: Vocabulary)
 
 
 def _fit_sd(groups: Sequence[tuple[float, ...]], expected: float) -> float:
-    """Return how much the folds of one candidate differ, drawn to what is expected."""
+    """Return the standard deviation among folds of a candidate, shrunk to the expected one."""
     weight = 10.0
     squares = weight * expected**2
     free = weight
@@ -398,7 +398,7 @@ def _fit_sd(groups: Sequence[tuple[float, ...]], expected: float) -> float:
 
 
 def _machine_shift(algorithms: Mapping[str, AlgorithmModel]) -> float:
-    """Return this machine's runtimes over the laws', drawn to none while few algorithms tell."""
+    """Return the log ratio of runtimes to the laws', shrunk to 0 if algorithms are few."""
     offsets: list[float] = []
     for model in algorithms.values():
         if model.runtime.learned is None:

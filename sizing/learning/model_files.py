@@ -4,7 +4,7 @@ A model is kept as the evidence that it rests on: records in Parquet, and a JSON
 Nothing in it runs when it is read, a person can look at it, and a newer fitcast makes a newer
 model of the same evidence.
 
-In: which records are evidence, writing and reading. Not in: where the files are kept
+In: which records are evidence; writing and reading them. Not in: where the files are kept
 (:mod:`fitcast.history.models`), whether a model is any good (:mod:`fitcast.sizing.judging`).
 """
 
@@ -55,7 +55,7 @@ def to_files(records: Sequence[Record], about: Mapping[str, object]) -> dict[str
     records
         What the model was trained on.
     about
-        What a person, or a later training, may want to know: numbers and texts.
+        Metadata for people and later training: numbers and texts.
     """
     buffer = io.BytesIO()
     write_parquet(records, buffer)

@@ -1,4 +1,4 @@
-"""Described fits of one algorithm → matrices in which like fits lie near each other.
+"""Described fits of one algorithm → feature matrices in which similar fits are near each other.
 
 In: the vocabulary of hyper-parameters that vary, and the points made with it. Not in: the
 kernels over points (:mod:`fitcast.sizing.learning.gaussian_process`).
@@ -19,9 +19,9 @@ Array = npt.NDArray[np.float64]
 Codes = npt.NDArray[np.int64]
 
 FRESH = 0
-"""Code of the dataset and the run that nothing was seen of; real codes are positive."""
+"""Code of an unobserved dataset or run; real codes are positive."""
 
-_MAX_COLUMNS = 400  # of varying words, against hyper-parameters with a new word each time
+_MAX_COLUMNS = 400  # of categories, against hyper-parameters with a new value each time
 _MAX_DECADES = 4.0
 _ABSENT = "~"
 SHAPE_COLUMNS = 11
@@ -29,15 +29,15 @@ SHAPE_COLUMNS = 11
 
 @dataclass(frozen=True, eq=False)
 class Vocabulary:
-    """Hyper-parameters of one algorithm that were seen to vary, each with its usual value."""
+    """Hyper-parameters of one algorithm that vary, each with its reference value."""
 
-    references: dict[str, float] = field(default_factory=dict)  # of numbers
-    usual: dict[str, str] = field(default_factory=dict)  # of words
+    references: dict[str, float] = field(default_factory=dict)  # numeric
+    usual: dict[str, str] = field(default_factory=dict)  # categorical
     word_columns: dict[tuple[str, str], int] = field(default_factory=dict)
     number_columns: dict[str, int] = field(default_factory=dict)
 
     def extended(self, fits: Sequence[Described]) -> "Vocabulary":
-        """Return a vocabulary that also knows what these fits bring; old columns keep places."""
+        """Return a vocabulary extended by these fits; existing columns keep their places."""
         distinct = list({fit.params.key: fit.params for fit in fits}.values())
         references = dict(self.references)
         usual = dict(self.usual)
@@ -73,11 +73,11 @@ class Vocabulary:
 class Points:
     """Fits of one algorithm as matrices, a row each."""
 
-    log_mean: Array  # what the law says, natural logarithm
-    share: Array  # of it that the fit's work has; the rest is the process's
+    log_mean: Array  # the law's value, natural logarithm
+    share: Array  # the part of it that is the fit's own work; the rest is the process's
     shape: Array  # (n, SHAPE_COLUMNS): see `_shape_of`
-    numbers: Array  # (n, vocabulary.number_columns): decades from the usual value
-    words: Array  # (n, vocabulary.word_columns): 1 where it isn't the usual word
+    numbers: Array  # (n, vocabulary.number_columns): decades from the reference value
+    words: Array  # (n, vocabulary.word_columns): 1 where it isn't the reference category
     dataset: Codes
     candidate: Codes
     run: Codes
@@ -128,7 +128,7 @@ class Points:
 
 @dataclass(frozen=True, eq=False)
 class Places:
-    """Where fits lie, whatever quantity is asked: :class:`Points` without what the law says."""
+    """The features of fits that don't depend on the quantity: :class:`Points` without the law."""
 
     shape: Array
     numbers: Array
@@ -154,7 +154,7 @@ class Places:
 def places_of(
     fits: Sequence[Described], vocabulary: Vocabulary, *, dataset: Codes, run: Codes
 ) -> Places:
-    """Lay fits out.
+    """Return the features of fits.
 
     Parameters
     ----------
@@ -181,7 +181,7 @@ def places_of(
 
 
 def is_costly(name: str) -> bool:
-    """Tell whether another word for this hyper-parameter may change the cost much."""
+    """Return whether another category of this hyper-parameter may change the cost much."""
     return name.rpartition("__")[2] in COSTLY_CATEGORIES
 
 

@@ -1,6 +1,6 @@
-"""The two quantities that are forecast, runtime and memory: law, scales, chance.
+"""The two quantities that are forecast, runtime and memory: law, scales, noise.
 
-In: for each, what the law says as a logarithm and how far it may be off. Not in: how that is
+In: for each, the logarithm of the law and its uncertainty. Not in: how that is
 learned (:mod:`fitcast.sizing.learning.gaussian_process`).
 """
 
@@ -17,8 +17,8 @@ from fitcast.sizing.learning.gaussian_process import Scales
 from fitcast.sizing.learning.points import Array, Places, Points
 
 KNOWN_MACHINE_SD = 0.15
-"""How far a machine whose speed was measured may be off: the four kernels of the measurement differ
-by more than that between machines, fits are mixes of them. Of natural logarithms."""
+"""Uncertainty left if a machine's speed was measured, in natural logarithms: the four kernels
+of the measurement differ by more than that between machines, but fits are mixes of them."""
 
 CLOCK_S = 0.004  # by which a runtime varies however short it is
 
@@ -32,14 +32,14 @@ class Quantity(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Law:
-    """What the family's law says of one fit, for one quantity."""
+    """The family's law for one fit and one quantity."""
 
     log_mean: float
     share: float
 
 
 def law_of(quantity: Quantity, fit: Described, cost: FitCost) -> Law:
-    """Return the logarithm of what the law says, in seconds or bytes, and the work's share."""
+    """Return the logarithm of the law, in seconds or bytes, and the share of the fit's own work."""
     if quantity is Quantity.RUNTIME:
         total = cost.runtime_s(fit.threads)
         return Law(math.log(total), max(1e-3, 1.0 - cost.process_s / total))
@@ -49,7 +49,7 @@ def law_of(quantity: Quantity, fit: Described, cost: FitCost) -> Law:
 
 
 def scales_of(quantity: Quantity, fit: Described) -> Scales:
-    """Return how far the law of a fit may be off."""
+    """Return the uncertainty of a fit's law."""
     spread = spread_of(fit, quantity)
     if quantity is Quantity.RUNTIME:
         return Scales(
@@ -87,7 +87,7 @@ def scales_of(quantity: Quantity, fit: Described) -> Scales:
 
 
 def chance_variance(quantity: Quantity, fit_sd: float, log_mean: float) -> float:
-    """Return the variance of one fit's logarithm by chance alone."""
+    """Return the noise variance of one fit's logarithm."""
     if quantity is Quantity.MEMORY:
         return fit_sd**2
     return fit_sd**2 + min(1.0, (CLOCK_S * math.exp(-min(max(log_mean, -7.0), 20.0))) ** 2)
@@ -106,11 +106,11 @@ def points_at(
     Parameters
     ----------
     fits, costs
-        The fits, and what the law says of each.
+        The fits, and the cost of each by its law.
     places
-        Where they lie.
+        Their features.
     shift
-        Added to the law's logarithm: what other algorithms tell of this machine.
+        Added to the law's logarithm: this machine's shift, estimated from other algorithms.
     """
     laws = [law_of(quantity, fit, cost) for fit, cost in zip(fits, costs, strict=True)]
     log_mean: Array = np.array([law.log_mean for law in laws]) + shift

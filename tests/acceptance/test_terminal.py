@@ -106,7 +106,7 @@ def running_fits(terminal: Terminal) -> list[psutil.Process]:
     """Wait until fits run; return every process below the command."""
     terminal.read_until(r"[12] running")
     command = psutil.Process(terminal.process.pid)
-    # Dask's worker and tracker, fork server, a keeper and its fit
+    # Dask's worker and tracker, fork server, a supervisor and its fit
     assert wait_for(lambda: len(command.children(recursive=True)) >= 5), terminal.shown[-3000:]
     return command.children(recursive=True)
 

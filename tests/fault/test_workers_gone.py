@@ -46,7 +46,7 @@ def test_nothing_is_left_after_harm_of_every_kind(tmp_path, no_process_left):
     backend = LocalBackend([Pool("p", 1, 600 * MIB, workers=2)], silent_after_s=3.0)
     with Client(backend, home=tmp_path) as client:
         workflow = submit(client)
-        for kind in ("worker", "fork server", "keeper", "fit"):
+        for kind in ("worker", "fork server", "supervisor", "fit"):
             harm.strike_surely(client, kind, chance)
         workflow.wait(LONGEST_S)
         holding.check_whole(client, workflow, FITS)
@@ -128,7 +128,7 @@ def lone(tmp_path):
 
 def test_a_killed_client_leaves_no_process_and_nothing_readable(lone, tmp_path):
     process, below = lone(600.0)
-    assert len(below) >= 8  # two workers, fork servers, keepers and fits
+    assert len(below) >= 8  # two workers, fork servers, supervisors and fits
     keys = [*memory_root().glob(f"{process.pid}-*")]
     assert keys
     process.kill()

@@ -107,3 +107,12 @@ def test_nan_stays_nan_and_does_not_lose_the_forecast():
         assert math.isnan(found.runtime_s)
         assert math.isnan(found.scores["score"])
         assert math.isnan(found.estimate.runtime_s_p50)
+
+
+def test_what_was_not_measured_is_missing_and_zeros_of_older_versions_are_too():
+    unmeasured = {"cpu_s": None, "peak_memory_bytes": None, "base_memory_bytes": None}
+    row = codec.record_to_json(examples.record(**unmeasured))
+    assert {name: row[name] for name in unmeasured} == unmeasured
+    assert codec.row_to_record(row) == examples.record(**unmeasured)
+    older = row | {"cpu_s": 0.0, "peak_memory_bytes": 0, "base_memory_bytes": 0}
+    assert codec.row_to_record(older) == examples.record(**unmeasured)

@@ -21,7 +21,7 @@ import numpy.typing as npt
 from fitcast.errors import InvalidSweepError
 from fitcast.history.records import REFIT_FOLD
 from fitcast.trainer.attempt.spec import Job
-from fitcast.trainer.sharing import Shared
+from fitcast.trainer.reuse import ReusedWork
 
 _CLASS_COLUMNS = {"predict_proba": 0.0, "predict_log_proba": None, "decision_function": None}
 """Methods with a column per class, and what a class unseen in training gets (None: lowest)."""
@@ -152,7 +152,7 @@ def fit_split(
     estimator: Any,
     split: Callable[[], Split],
     fold: int,
-    shared: Shared | None = None,
+    shared: ReusedWork | None = None,
     return_model: bool = False,
 ) -> Fitted:
     """Fit, score and predict; ``split`` is called for the rows when the clock runs.

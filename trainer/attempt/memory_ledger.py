@@ -1,4 +1,4 @@
-"""The memory of a worker, as all keepers of its fits see it together.
+"""The memory of a worker, as all supervisors of its fits see it together.
 
 In: who runs on the worker and with which share, what they hold in all, who must go when it is too
 much. Not in: looking and killing (:mod:`fitcast.trainer.attempt.supervisor`), who gets which share
@@ -6,7 +6,7 @@ much. Not in: looking and killing (:mod:`fitcast.trainer.attempt.supervisor`), w
 
 Fits are packed by what they probably hold at the same time, so a worker may overflow (with a
 chance that the plan states). Then the fit that is furthest above its share ends, at once, and no
-other is harmed. The ledger is a shared block with a slot for every process of fits; its keeper
+other is harmed. The ledger is a shared block with a slot for every process of fits; its supervisor
 writes to it, the runner gives and clears it.
 
 What is compared with the worker's memory is what is really held: private memory of the fits (their
@@ -51,7 +51,7 @@ class MemoryLedger:
         self._write_head()
 
     def take(self, share_bytes: int) -> int:
-        """Give a slot; there are more than a worker has threads."""
+        """Allocate a slot; there are more than a worker has threads."""
         with self._lock:
             slot = next(slot for slot in range(SLOTS) if slot not in self._taken)
             _SLOT.pack_into(self._map, _place(slot), 0, share_bytes, 0)
@@ -60,14 +60,14 @@ class MemoryLedger:
             return slot
 
     def clear(self, slot: int) -> None:
-        """Take a slot back."""
+        """Free a slot."""
         with self._lock:
             _SLOT.pack_into(self._map, _place(slot), 0, 0, 0)
             self._taken.discard(slot)
             self._write_head()
 
     def blocks(self, held_bytes: int) -> None:
-        """Say how much memory blocks with rows hold."""
+        """Set how much memory blocks of rows hold."""
         with self._lock:
             self._blocks_bytes = held_bytes
             self._write_head()
@@ -93,14 +93,14 @@ class _Entry:
 
 
 class LedgerView:
-    """A worker's ledger, as the keeper of one process of fits sees it.
+    """A worker's ledger, as the supervisor of one process of fits sees it.
 
     Parameters
     ----------
     fd : int
         The block; closed here.
     slot : int
-        The keeper's own.
+        The supervisor's own.
     resident, private : callable
         Bytes of a process, quickly and exactly; None while a process is ending.
     """
@@ -122,12 +122,12 @@ class LedgerView:
         self._shared: dict[int, int] = {}  # of processes: resident bytes that aren't their own
 
     def enter(self, pid: int) -> None:
-        """Say which process the slot is of."""
+        """Set the process that the slot belongs to."""
         self._write(pid, 0)
         self._pid = pid
 
     def children(self, held_bytes: int) -> None:
-        """Say what the processes below it hold."""
+        """Set the memory of its child processes."""
         self._write(self._pid, held_bytes)
 
     def look(self) -> tuple[bool, float]:

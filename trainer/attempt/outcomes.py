@@ -1,7 +1,7 @@
-"""What an ending means: from facts about a process to the measured attempts. Pure.
+"""From facts about an ended process to the outcomes of its attempts. Pure.
 
-In: the rules that tell failed, out of memory, out of time, cancelled and lost apart, each only with
-proof. Not in: gathering the facts (:mod:`fitcast.trainer.attempt.supervisor`).
+In: the rules that distinguish failed, out of memory, out of time, cancelled and lost, each only
+with proof. Not in: gathering the facts (:mod:`fitcast.trainer.attempt.supervisor`).
 """
 
 import signal
@@ -20,7 +20,7 @@ def judge(
     count: int = 1,
     texts: Sequence[tuple[str, str]] = (),
 ) -> list[Measured | None]:
-    """Say what became of the attempts of a process.
+    """Return the outcomes of the attempts of a process.
 
     Parameters
     ----------

@@ -88,7 +88,7 @@ def reset_peak() -> None:
 
 @dataclass(frozen=True, slots=True)
 class ProcessState:
-    """What a fit found; the next one of the same process is to find it too."""
+    """The state that a fit began with; restored for the next fit of the same process."""
 
     environ: dict[str, str]
     folder: str
@@ -100,7 +100,7 @@ class ProcessState:
 
     @classmethod
     def now(cls, threads: int) -> "ProcessState":
-        """Look at the process as it is."""
+        """Capture the current state of the process."""
         return cls(
             environ=dict(os.environ),
             folder=os.getcwd(),  # noqa: PTH109 - only handed back to chdir
@@ -112,7 +112,7 @@ class ProcessState:
         )
 
     def restore(self) -> None:
-        """Put everything back; what a fit didn't change costs next to nothing."""
+        """Restore everything; what a fit didn't change costs next to nothing."""
         if os.environ != self.environ:
             os.environ.clear()
             os.environ.update(self.environ)

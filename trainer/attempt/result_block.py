@@ -1,4 +1,4 @@
-"""The shared block through which the process of several fits tells what became of each.
+"""The shared block in which the process of several fits reports on each.
 
 In: how it lies in memory: whose turn it is and since when, then a report after the other. Not in:
 what a report means (:mod:`fitcast.trainer.attempt.outcomes`).

@@ -73,7 +73,7 @@ class ServerProcess:
         return self._dead.is_set()
 
     def ends_within(self, timeout_s: float) -> bool:
-        """Tell whether it has ended, after waiting for that so long."""
+        """Return whether it has ended, after waiting for that so long."""
         return self._dead.wait(timeout_s)
 
     def wait_ready(self, timeout_s: float) -> None:
@@ -146,7 +146,9 @@ class ServerProcess:
         with self._lock:
             for connection in self._connections:
                 with suppress(OSError):
-                    connection.shutdown(socket.SHUT_RDWR)  # keepers that outlived it end their fits
+                    connection.shutdown(
+                        socket.SHUT_RDWR
+                    )  # supervisors that are left end their fits
 
 
 def _environment() -> dict[str, str]:

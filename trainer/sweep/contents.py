@@ -1,4 +1,4 @@
-"""What the values of a dataset are like, told by a sample: distinct, missing, well conditioned.
+"""Statistics of a dataset's values, estimated from a sample: distinct, missing, well conditioned.
 
 In: counting. Not in: the dataset's shape (:mod:`fitcast.trainer.sweep.requests`), what it costs.
 """

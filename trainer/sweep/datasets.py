@@ -36,7 +36,7 @@ class DatasetContent:
 
 
 @dataclass(frozen=True)
-class Loaded:
+class LoadedData:
     """Data as taken in, before it is validated."""
 
     X: Any
@@ -53,8 +53,8 @@ def load(
     target: str | None,
     sample_weight: Any = None,
     groups: Any = None,
-) -> Loaded:
-    """Take in X and y, or a file; ``target``, weights and groups may name columns of a frame.
+) -> LoadedData:
+    """Read X and y, or a file; ``target``, weights and groups may name columns of a frame.
 
     Raises
     ------
@@ -87,7 +87,7 @@ def load(
         groups = _take(X, columns["groups"], source, "groups")
     if columns:
         X = X.drop(columns=list(dict.fromkeys(columns.values())))
-    return Loaded(X, None if y is None else _table(y, "y"), sample_weight, groups)
+    return LoadedData(X, None if y is None else _table(y, "y"), sample_weight, groups)
 
 
 def read_frame(uri: str | Path) -> Any:
@@ -158,7 +158,7 @@ def bytes_of(thing: Any) -> int:
 
 
 def fingerprint(X: Any, y: Any) -> str:
-    """Return 16 hex digits that tell apart datasets by shape and content, however laid out."""
+    """Return 16 hex digits that identify a dataset by shape and content, not by layout."""
     digest = hashlib.blake2b(digest_size=8)
     for part in (X, y):
         _hash(part, digest)

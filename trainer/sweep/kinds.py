@@ -21,17 +21,17 @@ def tags_of(estimator: Any) -> Any | None:
 
 
 def is_classifier(estimator: Any) -> bool:
-    """Tell whether an estimator predicts classes."""
+    """Return whether an estimator predicts classes."""
     return _is("classifier", estimator, base.is_classifier)
 
 
 def is_regressor(estimator: Any) -> bool:
-    """Tell whether an estimator predicts numbers."""
+    """Return whether an estimator predicts numbers."""
     return _is("regressor", estimator, base.is_regressor)
 
 
 def lacks(estimator: Any, method: str) -> bool:
-    """Tell whether an estimator surely won't have a method, not even once it is fitted."""
+    """Return whether an estimator surely won't have a method, not even once it is fitted."""
     if hasattr(estimator, method):
         return False
     last = final_estimator(estimator)

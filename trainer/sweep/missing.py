@@ -189,5 +189,5 @@ def _refuses(estimator: Any, *, infinite: bool) -> str:
 
 
 def _wraps_tolerant(step: Any) -> bool:
-    """Tell whether an estimator is built around another that isn't known to refuse."""
+    """Return whether an estimator is built around another that isn't known to refuse."""
     return any(not _refuses(part, infinite=False) for part in inner_estimators(step))

@@ -48,7 +48,7 @@ class Candidate:
 
 
 def candidates_from(models: Models) -> tuple[Candidate, ...]:
-    """Lay out every candidate of ``models``, in the order of their grids.
+    """Return every candidate of ``models``, in the order of their grids.
 
     Raises
     ------

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from fitcast.history.records import REFIT_FOLD, Request
 from fitcast.trainer.attempt.spec import JobBytes
-from fitcast.trainer.sharing import may_share, work_names
+from fitcast.trainer.reuse import may_reuse, work_names
 from fitcast.trainer.sweep import validation
 from fitcast.trainer.sweep.datasets import DatasetContent, bytes_of, fingerprint, load
 from fitcast.trainer.sweep.jobs import WEIGHTS, JobPickler, make_job
@@ -257,7 +257,7 @@ def _prepare(sweep: Sweep) -> PreparedSweep:
         work_names={
             candidate.index: work_names(estimator, 0)
             for candidate, estimator in zip(candidates, configured, strict=True)
-            if may_share(candidate.estimator)
+            if may_reuse(candidate.estimator)
         },
         _shape=shape,
         _jobs=_jobs(candidates, configured, scorers, sweep, weighted=weights is not None),

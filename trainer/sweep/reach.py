@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from fitcast.errors import InvalidInputError
-from fitcast.trainer.sweep.datasets import Loaded, fingerprint, load
+from fitcast.trainer.sweep.datasets import LoadedData, fingerprint, load
 from fitcast.trainer.sweep.models import entries
 from fitcast.trainer.sweep.unusual_objects import unusual_objects
 from fitcast.trainer.sweep.users_code import digest_of
@@ -41,7 +41,7 @@ class Reach:
     rest: tuple[bytes, ...]
 
 
-def reach_of(sweep: "Sweep", loaded: Loaded, dataset: str) -> Reach:
+def reach_of(sweep: "Sweep", loaded: LoadedData, dataset: str) -> Reach:
     """Return what can be changed of a sweep.
 
     Parameters
@@ -78,11 +78,11 @@ def is_unchanged(reach: Reach, sweep: "Sweep") -> bool:
         return False
 
 
-def _only_given(sweep: "Sweep") -> Loaded:
-    return Loaded(sweep.X, sweep.y, sweep.sample_weight, sweep.groups)
+def _only_given(sweep: "Sweep") -> LoadedData:
+    return LoadedData(sweep.X, sweep.y, sweep.sample_weight, sweep.groups)
 
 
-def _digests(sweep: "Sweep", loaded: Loaded) -> Iterator[bytes]:
+def _digests(sweep: "Sweep", loaded: LoadedData) -> Iterator[bytes]:
     yield _digest(list(entries(sweep.models)))  # clones, as they are what is sent
     for name in _SETTINGS:
         yield _digest(getattr(sweep, name))

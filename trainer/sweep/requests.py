@@ -28,7 +28,7 @@ _SHORT_SEQUENCE = 16
 
 @dataclass(frozen=True, eq=False)
 class Shape:
-    """What requests say of a dataset."""
+    """A dataset as requests describe it."""
 
     rows: int
     columns: int

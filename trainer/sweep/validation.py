@@ -257,7 +257,7 @@ def _check_target(
         return
     if shape.target_type == "unknown":
         raise InvalidDataError(
-            "y can't be told to be classes or numbers: its values are of mixed or unusual types. "
+            "y can't be read as classes or numbers: its values are of mixed or unusual types. "
             "Convert it, as in y.astype(str) for classes or y.astype(float) for numbers."
         )
     if is_classifier(estimator):

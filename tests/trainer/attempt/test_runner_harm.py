@@ -183,7 +183,7 @@ def test_forked_children_that_share_are_not_counted_twice(data, tmp_path):
 
 
 def children_bytes(runner):
-    """Return what the runner's keepers saw the children of fits hold, when they looked last."""
+    """Return what the runner's supervisors saw the children of fits hold, when they looked last."""
     ledger = runner._ledger
     slots = [_SLOT.unpack_from(ledger._map, _place(slot)) for slot in range(8)]
     return sum(held_bytes for _, _, held_bytes in slots)
@@ -221,7 +221,7 @@ def test_a_daemonised_grandchild_is_ended(data):
     assert marked(mark) == []
 
 
-def test_one_that_asks_its_keeper_to_end_is_not_heard(data):
+def test_one_that_asks_its_supervisor_to_end_is_not_heard(data):
     def ask_parent():
         for asked in (signal.SIGTERM, signal.SIGINT):
             os.kill(os.getppid(), asked)
@@ -229,7 +229,7 @@ def test_one_that_asks_its_keeper_to_end_is_not_heard(data):
     assert run(data, ask_parent).outcome is Outcome.SUCCEEDED
 
 
-def test_one_that_kills_its_keeper_leaves_nothing(data):
+def test_one_that_kills_its_supervisor_leaves_nothing(data):
     mark = new_mark()
 
     def kill_parent():
