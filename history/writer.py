@@ -355,10 +355,10 @@ class HistoryWriter:
                 self._store_trouble, self._retry_s, self._retry_at = False, _FIRST_RETRY_S, 0.0
             return True
         with self._changed:
-            reported, self._store_trouble = self._store_trouble, True
+            told, self._store_trouble = self._store_trouble, True
             self._retry_at = time.monotonic() + self._retry_s
             self._retry_s = min(_LAST_RETRY_S, 2 * self._retry_s)
-        if not reported:
+        if not told:
             place = "memory" if self._outbox is None else self._outbox.folder
             self._tell(
                 f"{message.rstrip('.')}. The sweep goes on; its records are kept in {place} and "
