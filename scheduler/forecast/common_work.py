@@ -2,7 +2,7 @@
 
 Only finds it: whether it pays to run such fits in one process is decided in
 :mod:`fitcast.scheduler.plan.batching`, the sharing itself is done in
-:mod:`fitcast.trainer.sharing`.
+:mod:`fitcast.trainer.reuse`.
 """
 
 from collections import Counter
@@ -14,7 +14,7 @@ from fitcast.scheduler.plan.events import SharedWork
 from fitcast.sizing.laws.features import describe
 from fitcast.sizing.laws.prior import bins_share, steps_share
 from fitcast.trainer.attempt.spec import Measured
-from fitcast.trainer.sharing import BINS
+from fitcast.trainer.reuse import BINS
 from fitcast.trainer.sweep.jobs import WEIGHTS
 from fitcast.trainer.sweep.prepared import PreparedSweep
 

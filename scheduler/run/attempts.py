@@ -196,7 +196,7 @@ def _spec(run: Run, start: events.Start, member: Member) -> AttemptSpec:
         deadline_s=member.deadline_s,
         share_bytes=start.share_bytes,
         begin_within_s=member.begin_within_s,
-        shared_work=shared.name if shared is not None else "",
+        common_work=shared.name if shared is not None else "",
     )
 
 

@@ -32,7 +32,7 @@ class Majority(ClassifierMixin, BaseEstimator):
 
 
 class WorkerKiller(Majority):
-    """Takes its Dask worker down with it: its process, the keeper, the fork server, the worker."""
+    """Takes its Dask worker down with it: its process, supervisor, fork server, the worker."""
 
     def fit(self, X, y):
         time.sleep(self.sleep_s)

@@ -109,7 +109,7 @@ def running_fits(terminal: Terminal) -> list[psutil.Process]:
     end = time.monotonic() + 60
     while True:
         below = psutil.Process(terminal.process.pid).children(recursive=True)
-        if len(below) >= 5:  # Dask's worker and tracker, fork server, a keeper and its fit
+        if len(below) >= 5:  # Dask's worker and tracker, fork server, a supervisor and its fit
             return below
         assert time.monotonic() < end, terminal.shown[-3000:]
         time.sleep(0.1)

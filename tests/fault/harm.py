@@ -13,7 +13,7 @@ import psutil
 from fitcast import Client
 from tests.trainer.running import wait_for
 
-KINDS = ("fit", "keeper", "fork server", "worker")
+KINDS = ("fit", "supervisor", "fork server", "worker")
 
 
 def victims(client: Client) -> dict[str, list[psutil.Process]]:
@@ -31,10 +31,10 @@ def victims(client: Client) -> dict[str, list[psutil.Process]]:
                 if "fork_server" not in " ".join(server.cmdline()):
                     continue
                 found["fork server"].append(server)
-                for keeper in server.children():
-                    fits = keeper.children()
+                for supervisor in server.children():
+                    fits = supervisor.children()
                     if fits:  # else it loads data, or has just begun
-                        found["keeper"].append(keeper)
+                        found["supervisor"].append(supervisor)
                         found["fit"] += fits
     return found
 

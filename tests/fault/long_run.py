@@ -26,7 +26,7 @@ from tests.fault import harm, holding
 from tests.fault.estimators import Lingers
 
 MIB = 2**20
-WEIGHTS = {"fit": 3, "keeper": 3, "fork server": 2, "worker": 2, "stopped worker": 1}
+WEIGHTS = {"fit": 3, "supervisor": 3, "fork server": 2, "worker": 2, "stopped worker": 1}
 SILENT_AFTER_S = 3.0
 LEAST_PAUSE_S, MOST_PAUSE_S = 0.3, 1.5
 

@@ -23,7 +23,7 @@ def submit(client, **params):
     )
 
 
-@pytest.mark.parametrize("kind", ["keeper", "fork server", "worker"])
+@pytest.mark.parametrize("kind", ["supervisor", "fork server", "worker"])
 def test_what_runs_fits_is_killed_and_every_fit_succeeds_all_the_same(client, kind):
     chance = random.Random(zlib.crc32(kind.encode()))
     workflow = submit(client)
@@ -51,7 +51,7 @@ def test_a_killed_fit_is_said_to_be_killed_and_the_others_succeed(client):
 def test_everything_at_once(client):
     chance = random.Random(2)
     workflow = submit(client, depth=[2, 3, 4])
-    for kind in ("fork server", "keeper", "worker", "fork server"):
+    for kind in ("fork server", "supervisor", "worker", "fork server"):
         if not harm.until(lambda: bool(harm.victims(client)["fit"]) or workflow._run.is_over):
             break
         harm.strike(client, kind, chance)
@@ -78,7 +78,7 @@ def test_a_worker_whose_fork_server_can_t_be_started_is_replaced(client):
 
 def test_a_lost_attempt_leaves_a_record_and_a_time_of_its_end(client):
     workflow = submit(client)
-    harm.strike_surely(client, "keeper", random.Random(3))
+    harm.strike_surely(client, "supervisor", random.Random(3))
     assert harm.until(lambda: bool(harm.victims(client)["fit"]))
     harm.strike_surely(client, "worker", random.Random(4))
     workflow.wait(60)

@@ -44,7 +44,7 @@ def test_nothing_is_left_after_harm_of_every_kind(tmp_path, no_process_left):
     backend = LocalBackend([Pool("p", 1, 600 * MIB, workers=2)], silent_after_s=3.0)
     with Client(backend, home=tmp_path) as client:
         workflow = submit(client)
-        for kind in ("worker", "fork server", "keeper", "fit"):
+        for kind in ("worker", "fork server", "supervisor", "fit"):
             harm.strike_surely(client, kind, chance)
         workflow.wait(90)
         holding.check_whole(client, workflow, FITS)
@@ -126,7 +126,7 @@ def lone(tmp_path):
 
 def test_a_killed_client_leaves_no_process_and_nothing_readable(lone, tmp_path):
     process, below = lone(30.0)
-    assert len(below) >= 8  # two workers, fork servers, keepers and fits
+    assert len(below) >= 8  # two workers, fork servers, supervisors and fits
     process.kill()
     _, alive = psutil.wait_procs(below, timeout=15)
     assert not alive

@@ -59,7 +59,7 @@ class Opened:
         scoring: Any = None,
         attempt: int = 1,
         share_bytes: int = 0,
-        shared_work: str = "",
+        common_work: str = "",
         **job: Any,
     ) -> AttemptSpec:
         self.numbers[0] += 1
@@ -80,7 +80,7 @@ class Opened:
             memory_limit_bytes=memory_limit_bytes,
             deadline_s=deadline_s,
             share_bytes=share_bytes,
-            shared_work=shared_work,
+            common_work=common_work,
         )
 
 

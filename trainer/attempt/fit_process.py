@@ -20,7 +20,7 @@ from typing import Any, NoReturn
 from fitcast.errors import InvalidSweepError
 from fitcast.history.records import REFIT_FOLD
 from fitcast.trainer.attempt.fitting import Fitted, Split, configured, cut, fit_split
-from fitcast.trainer.attempt.messages import MAX_TEXT_CHARS, Report, Start
+from fitcast.trainer.attempt.messages import MAX_TEXT_CHARS, Report, StartRequest
 from fitcast.trainer.attempt.output_files import size
 from fitcast.trainer.attempt.process_state import (
     ProcessState,
@@ -31,8 +31,8 @@ from fitcast.trainer.attempt.process_state import (
 from fitcast.trainer.attempt.process_tree import close_other_descriptors, die_with, flush_c_streams
 from fitcast.trainer.attempt.result_block import FIRST_REPORT, Turn, append_report, begin_turn
 from fitcast.trainer.attempt.spec import AttemptSpec, Job
+from fitcast.trainer.reuse import ReusedWork, names_in_common, work_names
 from fitcast.trainer.shared_memory import map_object
-from fitcast.trainer.sharing import Shared, common_work, work_names
 
 _MAX_WARNINGS = 100
 _MAX_WARNING_CHARS = 2_000
@@ -41,7 +41,7 @@ _WORTH_KEEPING = 0.1  # work in common that is less of a fit doesn't make others
 
 @dataclass(frozen=True, slots=True)
 class Descriptors:
-    """What a fit's process is given by its keeper."""
+    """What a fit's process is given by its supervisor."""
 
     result: int
     dataset: int
@@ -54,12 +54,14 @@ class Descriptors:
         return {self.result, self.dataset, self.stdout, self.stderr, *self.folds.values()}
 
 
-def run_fits(start: Start, keeper_pid: int, fds: Descriptors, began_s: float) -> NoReturn:
+def run_fits(
+    start: StartRequest, supervisor_pid: int, fds: Descriptors, began_s: float
+) -> NoReturn:
     """Be the process of these fits, forked at ``began_s``: run each and end. Never returns."""
     code = 70  # ended without a report
     try:
         os.setsid()  # signals to its group stay with it
-        die_with(keeper_pid)
+        die_with(supervisor_pid)
         os.dup2(fds.stdout, 1)
         os.dup2(fds.stderr, 2)
         close_other_descriptors(fds.data())
@@ -77,7 +79,7 @@ class _Turns:
     def __init__(self, specs: Sequence[AttemptSpec], fds: Descriptors) -> None:
         self._specs = specs
         self._fds = fds
-        self._shared: Shared | None = None
+        self._shared: ReusedWork | None = None
         self._next: tuple[Job, Any, list[str]] | None = None  # made already, to see what is shared
 
     def run(self, began_s: float) -> None:
@@ -150,7 +152,7 @@ class _Turns:
                 # perhaps because it wanted to write to what is shared
                 return fit_split(job, configured(job, spec.threads), rows, spec.fold)
 
-    def _common(self, turn: int, names: list[str], before: Shared | None) -> Shared | None:
+    def _common(self, turn: int, names: list[str], before: ReusedWork | None) -> ReusedWork | None:
         """Return what the fit shares with the one before it and the one after it."""
         if not names:
             return None
@@ -158,8 +160,8 @@ class _Turns:
         if self._shares(turn, turn + 1):
             with suppress(Exception):  # what is wrong with it is met in its own turn
                 self._next = self._made(turn + 1)
-                keep = common_work(names, self._next[2])
-        return Shared(names, keep, before)
+                keep = names_in_common(names, self._next[2])
+        return ReusedWork(names, keep, before)
 
     def _made(self, turn: int) -> tuple[Job, Any, list[str]]:
         import cloudpickle
@@ -177,7 +179,7 @@ class _Turns:
         if not 0 <= other < len(self._specs):
             return False
         one, two = self._specs[turn], self._specs[other]
-        return bool(one.shared_work) and one.shared_work == two.shared_work and one.fold == two.fold
+        return bool(one.common_work) and one.common_work == two.common_work and one.fold == two.fold
 
 
 def _cpu_s() -> float:

@@ -21,7 +21,7 @@ import numpy.typing as npt
 from fitcast.errors import InvalidSweepError
 from fitcast.history.records import REFIT_FOLD
 from fitcast.trainer.attempt.spec import Job
-from fitcast.trainer.sharing import Shared
+from fitcast.trainer.reuse import ReusedWork
 
 _CLASS_COLUMNS = {"predict_proba": 0.0, "predict_log_proba": None, "decision_function": None}
 """Methods with a column per class, and what a class unseen in training gets (None: lowest)."""
@@ -142,7 +142,7 @@ def configured(job: Job, threads: int) -> Any:
 
 
 def fit_split(
-    job: Job, estimator: Any, split: Any, fold: int, shared: Shared | None = None
+    job: Job, estimator: Any, split: Any, fold: int, shared: ReusedWork | None = None
 ) -> Fitted:
     """Fit, score and predict; ``split`` is called for the rows when the clock runs.
 

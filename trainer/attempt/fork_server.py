@@ -1,4 +1,4 @@
-"""The fork server: has everything imported, has one thread, forks a keeper per process of fits.
+"""The fork server: libraries imported, one thread; forks a supervisor per process of fits.
 
 In: ``python -m fitcast.trainer.attempt.fork_server FD``, where FD is a socket from the runner;
 requests come over it with the descriptors that belong to them. Not in: what the forked processes
@@ -23,7 +23,7 @@ from fitcast.trainer.attempt import process_state
 from fitcast.trainer.attempt.loader import cut_out, load
 from fitcast.trainer.attempt.messages import ATTEMPT, CUT, LOAD, MOST_DESCRIPTORS, READY
 from fitcast.trainer.attempt.process_tree import adopt_orphans, children, kill_descendants, parent
-from fitcast.trainer.attempt.supervisor import keep
+from fitcast.trainer.attempt.supervisor import supervise
 
 _PRELOADED = (
     "numpy",
@@ -52,8 +52,8 @@ _PRELOADED = (
     "lightgbm",
     "fitcast.trainer.sweep.datasets",
 )
-_GRACE_S = 2.0  # keepers end their fits by themselves when the runner goes
-_ORPHAN_WATCH_S = 2.0  # how long after a keeper's violent end its orphans may still arrive
+_GRACE_S = 2.0  # supervisors end their fits by themselves when the runner goes
+_ORPHAN_WATCH_S = 2.0  # how long after a supervisor's violent end its orphans may still arrive
 
 
 class _Server:
@@ -123,7 +123,7 @@ def _be(kind: bytes, fds: list[int]) -> NoReturn:
         connection = socket.socket(fileno=fds[0])
         connection.setblocking(True)
         if kind == ATTEMPT:
-            keep(connection, fds[1:])
+            supervise(connection, fds[1:])
         elif kind == LOAD:
             load(connection, fds[1])
         elif kind == CUT:

@@ -1,4 +1,4 @@
-"""The memory of a worker, as all keepers of its fits see it together.
+"""The memory of a worker, as all supervisors of its fits see it together.
 
 In: who runs on the worker and with which share, what they hold in all, who must go when it is too
 much. Not in: looking and killing (:mod:`fitcast.trainer.attempt.supervisor`), who gets which share
@@ -6,7 +6,7 @@ much. Not in: looking and killing (:mod:`fitcast.trainer.attempt.supervisor`), w
 
 Fits are packed by what they probably hold at the same time, so a worker may overflow (with a
 chance that the plan states). Then the fit that is furthest above its share ends, at once, and no
-other is harmed. The ledger is a shared block with a slot for every process of fits; its keeper
+other is harmed. The ledger is a shared block with a slot for every process of fits; its supervisor
 writes to it, the runner gives and clears it.
 
 What is compared with the worker's memory is what is really held: private memory of the fits (their
@@ -93,14 +93,14 @@ class _Entry:
 
 
 class LedgerView:
-    """A worker's ledger, as the keeper of one process of fits sees it.
+    """A worker's ledger, as the supervisor of one process of fits sees it.
 
     Parameters
     ----------
     fd : int
         The block; closed here.
     slot : int
-        The keeper's own.
+        The supervisor's own.
     resident, private : callable
         Bytes of a process, quickly and exactly; None while a process is ending.
     """

@@ -1,4 +1,4 @@
-"""What runner, fork server, keeper and fit say to each other, and how it is sent.
+"""What runner, fork server, supervisor and fit say to each other, and how it is sent.
 
 In: the messages and their framing. Not in: what anyone does with them.
 """
@@ -17,8 +17,8 @@ ATTEMPT = b"attempt"  # with: connection, result block, ledger, outputs, dataset
 LOAD = b"load"  # with: connection, block to fill
 CUT = b"cut"  # with: connection, dataset block, block to fill
 READY = b"ready"
-STARTED = b"S"  # keeper → runner: I have the attempt
-CANCEL = b"C"  # runner → keeper
+STARTED = b"S"  # supervisor → runner: I have the attempt
+CANCEL = b"C"  # runner → supervisor
 
 MAX_TEXT_CHARS = 65_536
 """Longest message, traceback, stdout or stderr that is kept of a fit; the end is what counts."""
@@ -30,8 +30,8 @@ _LENGTH = struct.Struct("<Q")
 
 
 @dataclass(frozen=True, slots=True)
-class Start:
-    """Runner → keeper: the attempts of a process in order, and where modules are looked for."""
+class StartRequest:
+    """Runner → supervisor: the attempts of a process in order, and the search path of modules."""
 
     specs: tuple[AttemptSpec, ...]
     sys_path: tuple[str, ...]
@@ -86,9 +86,9 @@ class Report:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ending:
-    """Keeper → runner: how the process of the fits ended and what it cost."""
+    """Supervisor → runner: how the process of the fits ended and what it cost."""
 
-    killed_for: str = ""  # "memory", "room", "deadline", "cancel"; "" if the keeper didn't kill it
+    killed_for: str = ""  # "memory", "room", "deadline", "cancel"; "" if it wasn't killed
     killed_turn: int | None = None  # whose turn it was when its limit was passed
     exit_code: int = 0  # negative: minus the number of the signal
     kernel_out_of_memory: bool = False  # the kernel killed for memory in our group meanwhile

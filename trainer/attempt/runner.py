@@ -1,7 +1,7 @@
 """The attempt runner of a worker: opens datasets, runs attempts, cancels them.
 
 In: what the worker's threads call. Not in: the fork server's process
-(:mod:`fitcast.trainer.attempt.server_process`), the keeper, what an ending means.
+(:mod:`fitcast.trainer.attempt.server_process`), the supervisor, what an ending means.
 
 The worker process itself maps no dataset and opens no job; it only holds the descriptors of shared
 blocks, so a fork server that died is replaced without loading anything again.
@@ -31,7 +31,7 @@ from fitcast.trainer.attempt.messages import (
     Load,
     Loaded,
     Report,
-    Start,
+    StartRequest,
     receive_exactly,
     receive_message,
     send_message,
@@ -96,10 +96,10 @@ class AttemptRunner:
         return self._server.pid
 
     def pids(self) -> dict[str, list[int]]:
-        """Return the processes below this runner: server, keepers (and loaders), fits."""
-        keepers = children(self.server_pid)
-        fits = [pid for keeper in keepers for pid in descendants(keeper)]
-        return {"server": [self.server_pid], "keepers": keepers, "fits": fits}
+        """Return the processes below this runner: server, supervisors (and loaders), fits."""
+        supervisors = children(self.server_pid)
+        fits = [pid for supervisor in supervisors for pid in descendants(supervisor)]
+        return {"server": [self.server_pid], "supervisors": supervisors, "fits": fits}
 
     def open_dataset(self, dataset_id: str, uri: str, key_file: Path) -> int:
         """Unseal a dataset into shared memory, verified to its end; return the bytes held.
@@ -240,7 +240,7 @@ class AttemptRunner:
             self._ledger.close()
 
     def _run_once(self, batch: RunningBatch) -> list[Measured | None] | None:
-        """Try to run attempts; None if they didn't begin: the server or their keeper had died."""
+        """Try to run attempts; None if they didn't begin: server or supervisor had died."""
         first = batch.specs[0]
         with ExitStack() as stack:
             with self._lock:
@@ -282,7 +282,7 @@ class AttemptRunner:
             stack.callback(batch.connect, None)
             began = False
             try:
-                start = Start(batch.specs, tuple(sys.path), tuple(folds), slot)
+                start = StartRequest(batch.specs, tuple(sys.path), tuple(folds), slot)
                 send_message(connection, start)
                 began = receive_exactly(connection, len(STARTED)) == STARTED
                 batch.started()
@@ -295,7 +295,7 @@ class AttemptRunner:
                     return None
                 return batch.without_process(
                     Outcome.WORKER_LOST,
-                    "KeeperDied",
+                    "SupervisorDied",
                     "the processes that run fits on this worker were ended from outside",
                 )
             reports = read_reports(result_fd)

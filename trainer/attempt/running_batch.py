@@ -25,7 +25,7 @@ class RunningBatch:
         self._started = False
 
     def connect(self, connection: socket.socket | None) -> None:
-        """Take the connection to the keeper, or take it back."""
+        """Take the connection to the supervisor, or take it back."""
         with self._lock:
             self._connection = connection
             self._started = False
@@ -33,7 +33,7 @@ class RunningBatch:
                 connection.shutdown(socket.SHUT_RDWR)
 
     def started(self) -> None:
-        """Note that the keeper has them."""
+        """Note that the supervisor has them."""
         with self._lock:
             self._started = True
 
@@ -52,6 +52,6 @@ class RunningBatch:
                 return
             with suppress(OSError):
                 if self._started:
-                    self._connection.send(CANCEL)  # the keeper ends the fit and says what it cost
+                    self._connection.send(CANCEL)  # the fit is ended and its cost reported
                 else:
                     self._connection.shutdown(socket.SHUT_RDWR)

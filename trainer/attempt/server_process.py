@@ -146,7 +146,9 @@ class ServerProcess:
         with self._lock:
             for connection in self._connections:
                 with suppress(OSError):
-                    connection.shutdown(socket.SHUT_RDWR)  # keepers that outlived it end their fits
+                    connection.shutdown(
+                        socket.SHUT_RDWR
+                    )  # supervisors that are left end their fits
 
 
 def _environment() -> dict[str, str]:

@@ -45,7 +45,7 @@ class AttemptSpec:
     deadline_s: float | None  # from its own beginning
     share_bytes: int = 0  # what the plan counts it with on its worker; 0 for the limit
     begin_within_s: float = math.inf  # of its process; a later turn is given back
-    shared_work: str = ""  # equal for fits that begin with the same steps on the same rows
+    common_work: str = ""  # equal for fits that begin with the same steps on the same rows
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,8 +4,8 @@ In: limits on memory and time, cancelling, killing, reaping, measuring, catching
 what runs inside the process (:mod:`fitcast.trainer.attempt.fit_process`), what an ending means
 (:mod:`fitcast.trainer.attempt.outcomes`).
 
-A keeper is a process of its own, with one thread, so it adopts whatever the fits leave behind and
-dies alone if something goes wrong. It watches its connection: when the runner goes, so do the
+It is a process of its own, with one thread, so it adopts whatever the fits leave behind and dies
+alone if something goes wrong. It watches its connection: when the runner goes, so do the
 fits.
 """
 
@@ -26,7 +26,7 @@ from fitcast.trainer.attempt.messages import (
     STARTED,
     ConnectionLostError,
     Ending,
-    Start,
+    StartRequest,
     receive_message,
     send_message,
 )
@@ -48,7 +48,7 @@ _FASTEST_BYTES_PER_S = 4e9  # at which one process was seen to touch new memory
 _TREE_EVERY_S = 0.200  # looking for the fit's own children costs more
 
 
-def keep(connection: socket.socket, fds: Sequence[int]) -> NoReturn:
+def supervise(connection: socket.socket, fds: Sequence[int]) -> NoReturn:
     """Supervise one process of fits. Never returns.
 
     Parameters
@@ -75,7 +75,7 @@ def keep(connection: socket.socket, fds: Sequence[int]) -> NoReturn:
 class _Watch:
     """A process of fits from fork to ending."""
 
-    def __init__(self, connection: socket.socket, start: Start, fds: Sequence[int]) -> None:
+    def __init__(self, connection: socket.socket, start: StartRequest, fds: Sequence[int]) -> None:
         result_fd, ledger_fd, out_fd, err_fd, dataset_fd, *fold_fds = fds
         self._connection = connection
         self._result_fd = result_fd
@@ -91,12 +91,12 @@ class _Watch:
         self._kernel_kills = kernel_kills()
         self._started_at = datetime.now(UTC)
         self._start_s = time.monotonic()
-        keeper_pid = os.getpid()
+        supervisor_pid = os.getpid()
         self._fit = os.fork()
         if self._fit == 0:
             folds = dict(zip(start.block_folds, fold_fds, strict=True))
             theirs = Descriptors(result_fd, dataset_fd, folds, out_fd, err_fd)
-            run_fits(start, keeper_pid, theirs, self._start_s)
+            run_fits(start, supervisor_pid, theirs, self._start_s)
         self._base = resident_bytes(self._fit)
         self._ledger.enter(self._fit)
         for fd in (dataset_fd, *fold_fds):

@@ -36,7 +36,7 @@ class DatasetContent:
 
 
 @dataclass(frozen=True)
-class Loaded:
+class LoadedData:
     """Data as taken in, before it is validated."""
 
     X: Any
@@ -53,7 +53,7 @@ def load(
     target: str | None,
     sample_weight: Any = None,
     groups: Any = None,
-) -> Loaded:
+) -> LoadedData:
     """Read X and y, or a file; ``target``, weights and groups may name columns of a frame.
 
     Raises
@@ -87,7 +87,7 @@ def load(
         groups = _take(X, columns["groups"], source, "groups")
     if columns:
         X = X.drop(columns=list(dict.fromkeys(columns.values())))
-    return Loaded(X, None if y is None else _table(y, "y"), sample_weight, groups)
+    return LoadedData(X, None if y is None else _table(y, "y"), sample_weight, groups)
 
 
 def read_frame(uri: str | Path) -> Any:

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fitcast.history.records import REFIT_FOLD, ParamValue, Request
-from fitcast.trainer.sharing import may_share, work_names
+from fitcast.trainer.reuse import may_reuse, work_names
 from fitcast.trainer.sweep import validation
 from fitcast.trainer.sweep.datasets import DatasetContent, bytes_of, fingerprint, load
 from fitcast.trainer.sweep.jobs import WEIGHTS, dump, make_job
@@ -97,7 +97,7 @@ class PreparedSweep:
         return {
             candidate.index: work_names(candidate.configured(), 0)
             for candidate in self.candidates
-            if may_share(candidate.estimator)
+            if may_reuse(candidate.estimator)
         }
 
     def refit_fit(self, candidate: Candidate) -> Fit:

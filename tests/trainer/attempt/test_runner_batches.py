@@ -249,7 +249,7 @@ def chained(data, *last, fold=0, **more):
         data.spec(
             make_pipeline(StandardScaler(), Counted(3), one),
             fold=fold,
-            shared_work="polynomials",
+            common_work="polynomials",
             **more,
         )
         for one in last
@@ -285,7 +285,7 @@ def test_only_what_is_in_common_is_shared(data):
         make_pipeline(Counted(2), PCA(3), model),
         make_pipeline(Counted(3), PCA(3), model),
     ]
-    specs = [data.spec(one, shared_work="w") for one in pipelines]
+    specs = [data.spec(one, common_work="w") for one in pipelines]
     together = data.runner.run(specs)
     assert ["fit" in one.stdout for one in together] == [True, False, True]
     for one, spec in zip(together, specs, strict=True):
@@ -294,7 +294,7 @@ def test_only_what_is_in_common_is_shared(data):
 
 def boosted(data, *models, prepare=()):
     return [
-        data.spec(make_pipeline(*prepare, one) if prepare else one, shared_work="bins")
+        data.spec(make_pipeline(*prepare, one) if prepare else one, common_work="bins")
         for one in models
     ]
 

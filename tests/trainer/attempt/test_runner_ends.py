@@ -64,7 +64,7 @@ def test_a_killed_worker_leaves_nothing(tmp_path):
     worker = subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, text=True)
     line = worker.stdout.readline()
     seen = [psutil.Process(int(pid)) for pid in line.split()]
-    assert len(seen) == 4  # keeper, fit, its child, server
+    assert len(seen) == 4  # supervisor, fit, its child, server
     worker.kill()
     worker.wait()
     worker.stdout.close()

@@ -171,7 +171,7 @@ def test_a_daemonised_grandchild_is_ended(data):
     assert marked(mark) == []
 
 
-def test_one_that_kills_its_keeper_leaves_nothing(data):
+def test_one_that_kills_its_supervisor_leaves_nothing(data):
     mark = f"89{os.getpid()}.5"
 
     def kill_parent():

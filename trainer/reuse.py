@@ -2,22 +2,22 @@
 
 In: what two estimators share on equal rows, what a fit takes from the one before it and leaves to
 the one after it. Not in: which fits run in one process (:mod:`fitcast.scheduler.plan.batching`),
-how steps and bins are handed on (:mod:`fitcast.trainer.shared_steps`,
-:mod:`fitcast.trainer.shared_bins`).
+how steps and bins are handed on (:mod:`fitcast.trainer.reused_steps`,
+:mod:`fitcast.trainer.reused_bins`).
 """
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from fitcast.trainer.shared_bins import SharedBins, bins_key, has_bins
-from fitcast.trainer.shared_steps import SharedSteps
+from fitcast.trainer.reused_bins import ReusedBins, bins_key, has_bins
+from fitcast.trainer.reused_steps import ReusedSteps
 
 BINS = "bins "
 """How the name of binned rows begins; others are of fitted steps."""
 
 
-def may_share(estimator: Any) -> bool:
+def may_reuse(estimator: Any) -> bool:
     """Return whether there may be work that an estimator has in common with others of its kind."""
     return _is_pipeline(estimator) or has_bins(estimator)
 
@@ -59,7 +59,7 @@ def _hash(content: Any) -> str:
         return str(hash_of(cloudpickle.dumps(content)))
 
 
-def common_work(some: Sequence[str], others: Sequence[str]) -> int:
+def names_in_common(some: Sequence[str], others: Sequence[str]) -> int:
     """Return how many names two fits begin with in common."""
     count = 0
     for one, other in zip(some, others, strict=False):
@@ -69,7 +69,7 @@ def common_work(some: Sequence[str], others: Sequence[str]) -> int:
     return count
 
 
-class Shared:
+class ReusedWork:
     """What a fit has in common with the one before it and the one after it.
 
     Parameters
@@ -78,17 +78,17 @@ class Shared:
         What :func:`work_names` says of it.
     keep : int
         How many of them the next fit has too.
-    before : Shared, optional
+    before : ReusedWork, optional
         That of the fit before.
     """
 
-    def __init__(self, names: Sequence[str], keep: int, before: "Shared | None" = None) -> None:
+    def __init__(self, names: Sequence[str], keep: int, before: "ReusedWork | None" = None) -> None:
         steps = [name for name in names if not name.startswith(BINS)]
         bins = names[-1] if len(names) > len(steps) else None
         steps_before = None if before is None else before._steps
         bins_before = None if before is None else before._bins
-        self._steps: SharedSteps = SharedSteps(steps, min(keep, len(steps)), steps_before)
-        self._bins: SharedBins = SharedBins(bins, keep > len(steps), bins_before)
+        self._steps: ReusedSteps = ReusedSteps(steps, min(keep, len(steps)), steps_before)
+        self._bins: ReusedBins = ReusedBins(bins, keep > len(steps), bins_before)
 
     @property
     def saved_s(self) -> float:

@@ -1,12 +1,12 @@
 """Pipeline steps that several fits of one process have in common, fitted and applied once.
 
 In: handing out what the earlier fit made. Not in: which steps two pipelines share
-(:mod:`fitcast.trainer.sharing`), the fit itself (:mod:`fitcast.trainer.attempt.fitting`).
+(:mod:`fitcast.trainer.reuse`), the fit itself (:mod:`fitcast.trainer.attempt.fitting`).
 
 It uses scikit-learn's own way in: a pipeline's ``memory``. Steps that the next fit has too are
 kept: the fitted steps, and the rows as the last of them gave them. Nothing else is held, so a
 chain costs one array. What is handed out can't be written to; a fit that tries is run again
-without sharing (:attr:`SharedSteps.gave_something`).
+without sharing (:attr:`ReusedSteps.gave_something`).
 """
 
 import time
@@ -28,7 +28,7 @@ class _Kept:
     fit_s: list[float] = field(default_factory=list)
 
 
-class SharedSteps:
+class ReusedSteps:
     """The steps of a fit: taken from the one before where equal, kept for the next where equal.
 
     Parameters
@@ -37,12 +37,12 @@ class SharedSteps:
         Of the beginnings of this fit's pipeline: equal names, equal fitted steps.
     keep : int
         How many of its steps the next fit has too.
-    before : SharedSteps, optional
+    before : ReusedSteps, optional
         Those of the fit before.
     """
 
     def __init__(
-        self, names: Sequence[str], keep: int, before: "SharedSteps | None" = None
+        self, names: Sequence[str], keep: int, before: "ReusedSteps | None" = None
     ) -> None:
         self.saved_s = 0.0
         self.gave_something = False

@@ -78,7 +78,7 @@ def bins_key(model: Any) -> tuple[Any, ...] | None:
     return kind, sorted(changing.items())
 
 
-class SharedBins:
+class ReusedBins:
     """The bins of a fit: taken from the one before where equal, kept for the next where equal.
 
     Parameters
@@ -87,11 +87,11 @@ class SharedBins:
         Of its bins: equal names, equal bins. None if it has none.
     keep : bool
         Whether the next fit has the same.
-    before : SharedBins, optional
+    before : ReusedBins, optional
         Those of the fit before.
     """
 
-    def __init__(self, name: str | None, keep: bool, before: "SharedBins | None" = None) -> None:
+    def __init__(self, name: str | None, keep: bool, before: "ReusedBins | None" = None) -> None:
         self.saved_s = 0.0
         self.kept_s = 0.0  # what they took, in seconds, if the next fit needn't make them
         self.gave_something = False
