@@ -17,7 +17,7 @@ from fitcast.sizing.laws.prior import FitCost, cost_of
 from fitcast.sizing.learning.failing import Failures
 from fitcast.sizing.learning.forecast import Normal, estimate_of
 from fitcast.sizing.learning.gaussian_process import at_least, posterior
-from fitcast.sizing.learning.groups import Observation, observation_of
+from fitcast.sizing.learning.groups import FitObservation, observation_of
 from fitcast.sizing.learning.model import ModelInputs, SizingModel, dataset_code
 from fitcast.sizing.learning.points import Array
 from fitcast.sizing.learning.quantities import Quantity, chance_variance
@@ -129,7 +129,7 @@ class SweepCorrection:
         observed = observation_of(record)
         if record.outcome in (Outcome.SUCCEEDED, Outcome.FAILED):
             self._waiting.pop(fit_id, None)
-        if observed == Observation():
+        if observed == FitObservation():
             return
         number, row = self._where[place]
         block = self._blocks[number]

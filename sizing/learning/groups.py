@@ -21,7 +21,7 @@ _OUTLIER = 0.7  # of a logarithm, beyond which a fold was disturbed
 
 
 @dataclass(frozen=True, slots=True)
-class Observation:
+class FitObservation:
     """What is observed of one attempt; logarithms of bytes and of reference-machine seconds."""
 
     log_runtime: float | None = None
@@ -50,7 +50,7 @@ class Group:
         """Variance of the log runtime common to all values of the group."""
         return IMPORTED_SD**2 if self.imported else 0.0
 
-    def having(self, observed: Observation) -> "Group":
+    def having(self, observed: FitObservation) -> "Group":
         """Return the group with one more attempt."""
         return replace(
             self,
@@ -61,7 +61,7 @@ class Group:
         )
 
 
-def observation_of(record: Record) -> Observation:
+def observation_of(record: Record) -> FitObservation:
     """Return what is observed from a record.
 
     A lost worker and a cancelled attempt give nothing. One ended at its memory limit or its
@@ -73,7 +73,7 @@ def observation_of(record: Record) -> Observation:
     log_speed = log_speed_of(record.machine_speed)
     base_known = float(base) if base > 0 else None
     if record.outcome is Outcome.SUCCEEDED:
-        return Observation(
+        return FitObservation(
             log_runtime=_log(record.runtime_alone_s, log_speed),
             log_memory=None if peak is None else _log(max(peak - base, 1e5)),
             base_memory_bytes=base_known,
@@ -81,15 +81,15 @@ def observation_of(record: Record) -> Observation:
         )
     if record.outcome is Outcome.OUT_OF_MEMORY:
         reached = (peak or record.memory_limit_bytes) - base
-        return Observation(log_memory_least=_log(reached), base_memory_bytes=base_known)
+        return FitObservation(log_memory_least=_log(reached), base_memory_bytes=base_known)
     if record.outcome is Outcome.OUT_OF_TIME:
         reached_s = max(record.runtime_s, record.deadline_s or 0.0)
-        return Observation(
+        return FitObservation(
             log_runtime_least=_log(reached_s, log_speed), base_memory_bytes=base_known
         )
     if record.outcome is Outcome.FAILED:
-        return Observation(base_memory_bytes=base_known, failed=True)
-    return Observation()
+        return FitObservation(base_memory_bytes=base_known, failed=True)
+    return FitObservation()
 
 
 def log_speed_of(machine_speed: float) -> float:

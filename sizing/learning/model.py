@@ -23,7 +23,13 @@ from fitcast.sizing.learning.gaussian_process import (
     learn,
     posterior_shared,
 )
-from fitcast.sizing.learning.groups import Group, Observation, log_speed_of, observation_of, typical
+from fitcast.sizing.learning.groups import (
+    FitObservation,
+    Group,
+    log_speed_of,
+    observation_of,
+    typical,
+)
 from fitcast.sizing.learning.points import (
     FRESH,
     Array,
@@ -172,13 +178,13 @@ class SizingModel:
         new = {r.record_id: r for r in records if r.record_id not in self._record_ids}
         if not new:
             return self
-        by_kind: dict[str, list[tuple[Record, Described, Observation]]] = {}
+        by_kind: dict[str, list[tuple[Record, Described, FitObservation]]] = {}
         bases = list(self._bases)
         for record in sorted(new.values(), key=lambda r: (r.ended_at.timestamp(), r.record_id)):
             observed = observation_of(record)
             if observed.base_memory_bytes is not None:
                 bases.append(observed.base_memory_bytes)
-            if observed != Observation():
+            if observed != FitObservation():
                 fit = describe(record.request)
                 by_kind.setdefault(fit.kind, []).append((record, fit, observed))
         algorithms = dict(self._algorithms)
@@ -296,7 +302,7 @@ def dataset_code(dataset: str | None) -> int:
 
 
 def _trained(
-    before: AlgorithmModel, told: Sequence[tuple[Record, Described, Observation]]
+    before: AlgorithmModel, told: Sequence[tuple[Record, Described, FitObservation]]
 ) -> AlgorithmModel:
     groups = dict(before.groups)
     failures = before.failures.copy()

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from fitcast.history.records import Outcome
-from fitcast.sizing.learning.groups import Observation, observation_of
+from fitcast.sizing.learning.groups import FitObservation, observation_of
 from fitcast.sizing.learning.model import SizingModel
 from tests.sizing.sizing_making import BASE_BYTES, cost_s, record, request
 
@@ -15,7 +15,7 @@ UNMEASURED = {"cpu_s": None, "peak_memory_bytes": None, "base_memory_bytes": Non
 
 def test_memory_that_was_not_measured_is_not_observed():
     observed = observation_of(record(request(), 2.0, **UNMEASURED))
-    assert observed == Observation(log_runtime=math.log(2.0), failed=False)
+    assert observed == FitObservation(log_runtime=math.log(2.0), failed=False)
 
 
 def test_out_of_memory_without_a_measured_peak_is_bounded_by_its_limit():
@@ -34,7 +34,7 @@ def test_out_of_memory_without_a_measured_peak_is_bounded_by_its_limit():
 
 @pytest.mark.parametrize("outcome", [Outcome.WORKER_LOST, Outcome.PREEMPTED, Outcome.CANCELLED])
 def test_of_a_lost_attempt_nothing_is_observed(outcome):
-    assert observation_of(record(request(), 2.0, outcome=outcome, **UNMEASURED)) == Observation()
+    assert observation_of(record(request(), 2.0, outcome=outcome, **UNMEASURED)) == FitObservation()
 
 
 def test_a_model_learns_no_memory_from_records_without_it():
