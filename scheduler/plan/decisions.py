@@ -33,8 +33,8 @@ from fitcast.scheduler.plan.events import (
     FitKey,
     OfWorkflow,
     OpenWorkers,
-    Record,
     Recorded,
+    RecordEnd,
     Reforecast,
     ReleaseDataset,
     RemoveDataset,
@@ -146,7 +146,7 @@ class Decisions:
             case WorkersOpened():
                 self._answer(OpenWorkers(event.workflow_id))
             case Recorded():
-                self._answer(Record(event.workflow_id))
+                self._answer(RecordEnd(event.workflow_id))
             case DatasetReleased():
                 self._answer(ReleaseDataset(event.workflow_id))
             case DatasetRemoved():

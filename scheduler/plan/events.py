@@ -10,7 +10,7 @@ Whatever is slow is an action that is answered by an event, or by its failed twi
     Start           AttemptEnded        and Kill only makes that come sooner
     ExplainLoss     WorkerLeft          why a worker is gone
     ChooseFinal     FinalChosen         which candidate is fitted on all rows
-    Record          Recorded            the history has the workflow's end
+    RecordEnd       Recorded            the history has the workflow's end
     ReleaseDataset  DatasetReleased     workers let go of it; its workflow is back in the queue
     RemoveDataset   DatasetRemoved      nothing is left of it
     CloseWorkers    WorkersClosed       the workflow's own cluster is gone
@@ -277,7 +277,7 @@ class Conclude:
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
+class RecordEnd:
     """Tell the history how a workflow ended."""
 
     workflow_id: str
@@ -312,7 +312,7 @@ class Close:
 
 
 OfWorkflow: TypeAlias = (
-    Seal | OpenWorkers | ChooseFinal | Record | ReleaseDataset | RemoveDataset | CloseWorkers
+    Seal | OpenWorkers | ChooseFinal | RecordEnd | ReleaseDataset | RemoveDataset | CloseWorkers
 )
 """Slow actions of a workflow."""
 

@@ -28,7 +28,7 @@ from fitcast.scheduler.plan.events import (
     Kill,
     OfWorkflow,
     OpenWorkers,
-    Record,
+    RecordEnd,
     ReleaseDataset,
     RemoveDataset,
     Seal,
@@ -127,7 +127,7 @@ def answered(state: PlanState, workflow: WorkflowState, action: OfWorkflow) -> N
             activate(state, workflow)
         case ChooseFinal():
             pass
-        case Record():
+        case RecordEnd():
             workflow.phase = Phase.RECORDED
         case ReleaseDataset():
             _release(state, workflow)
@@ -151,7 +151,7 @@ def failed(
         case ChooseFinal():
             workflow.pending.discard(action)
             workflow.final, workflow.error = False, error  # the folds' results stay
-        case Record() | ReleaseDataset() | RemoveDataset() | CloseWorkers():
+        case RecordEnd() | ReleaseDataset() | RemoveDataset() | CloseWorkers():
             # Said in the log; nothing else can be done, and the workflow goes on.
             answered(state, workflow, action)
         case _:
@@ -196,7 +196,7 @@ def _end(state: PlanState, workflow: WorkflowState) -> Iterator[Action]:
     if workflow.pending or not workflow.concluded:
         return
     if workflow.phase is Phase.DRAINING:
-        yield _ask(workflow, Record(name))
+        yield _ask(workflow, RecordEnd(name))
     elif not workflow.dataset_removed:
         yield _ask(workflow, RemoveDataset(name))
     elif workflow.workers_opened:

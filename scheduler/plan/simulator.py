@@ -27,8 +27,8 @@ from fitcast.scheduler.plan.events import (
     InterruptOpening,
     Kill,
     OpenWorkers,
-    Record,
     Recorded,
+    RecordEnd,
     ReleaseDataset,
     RemoveDataset,
     Seal,
@@ -126,7 +126,7 @@ class SimulatedBackend:
                 return WorkersOpened(action.workflow_id)
             case ExplainLoss():
                 return WorkerLeft(action.address, returns=action.returns)
-            case Record():
+            case RecordEnd():
                 return Recorded(action.workflow_id)
             case ReleaseDataset():
                 return DatasetReleased(action.workflow_id)

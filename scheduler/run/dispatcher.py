@@ -83,9 +83,10 @@ class Dispatcher:
         self._reports: queue.SimpleQueue[Report] = queue.SimpleQueue()
         self._runs: dict[str, Run] = {}
         self._executor = Executor("fitcast-steps")
-        self._calls = Executor("fitcast-calls")
+        self._calls = Executor("fitcast-calls")  # to workers, any of which may hang
+        self._looks = Executor("fitcast-looks", threads=2)
         post = self._reports.put
-        self._workers = WorkerSet(self._calls, post, key_dir, pools)
+        self._workers = WorkerSet(self._looks, post, key_dir, pools)
         self._attempts = DaskAttempts(post)
         self._step = StepRunner(steps, self._executor, self._workers, self._attempts, post)
         self._from_workers = WorkerReports(self._runs, self._attempts, self._workers, self._note)
@@ -138,8 +139,8 @@ class Dispatcher:
             self._workers.close()
         except Exception:
             log.exception("workers can't be ended")
-        self._executor.close(0.0)
-        self._calls.close(0.0)
+        for executor in (self._executor, self._calls, self._looks):
+            executor.close(0.0)
 
     def _is_done(self) -> bool:
         if self._stop_by_s is None:
@@ -206,8 +207,8 @@ class Dispatcher:
                 with self._plan_lock:
                     self.decisions.state.workflows.pop(each, None)
                     restore(self.decisions.state)
-                if each in self._runs:
-                    self._forget(self._runs[each], said)
+            if each in self._runs and each not in self.decisions.workflows:
+                self._forget(self._runs[each], said)  # it never came into the plan, or is out of it
 
     def _internal_error(self, error: BaseException) -> InternalError:
         try:
@@ -290,6 +291,7 @@ class Dispatcher:
                 self._workers.explain(action.address, returns=action.returns)
             case events.Close():
                 run = self._runs.pop(action.workflow_id)
+                run.end("failed", InternalError(f"workflow {run.workflow_id} has no result"))
                 run.closed.set()
                 self._steps.closed(run)
                 if self._serves_one:

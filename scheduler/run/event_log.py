@@ -9,29 +9,38 @@ contradict itself. A file holds names of fits, forecasts and errors; no data and
 import argparse
 import pickle
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
 from fitcast.errors import FitcastError
 from fitcast.scheduler.plan.decisions import Decisions
-from fitcast.scheduler.plan.events import Action, Event
+from fitcast.scheduler.plan.events import Action, Event, Reforecast
 from fitcast.scheduler.plan.invariants import InvariantError
 from fitcast.version import __version__
 
 KEPT = 1_000
-"""At least so many events are kept, once there were that many."""
+"""At least so many events are kept, once there were that many ..."""
+
+MOST_ESTIMATES = 20_000
+"""... or fewer, if they bring so many corrected estimates: a large sweep's hold much memory."""
 
 MOST_FILES = 20
 """The newest files that are kept."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Stretch:
     """A plan, and what happened to it from then on."""
 
     base: Decisions
-    events: list[tuple[float, Event]]
+    events: list[tuple[float, Event]] = field(default_factory=list)
+    estimates: int = 0  # that they brought
+
+    @property
+    def is_full(self) -> bool:
+        """Whether another one is to follow."""
+        return len(self.events) >= KEPT or self.estimates >= MOST_ESTIMATES
 
 
 class EventLog:
@@ -49,9 +58,12 @@ class EventLog:
 
     def note(self, event: Event, now_s: float, decisions: Decisions) -> None:
         """Keep an event that is about to be applied to a plan."""
-        if not self._stretches or len(self._stretches[-1].events) >= KEPT:
-            self._stretches = [*self._stretches[-1:], _Stretch(decisions.copy(), [])]
-        self._stretches[-1].events.append((now_s, event))
+        if not self._stretches or self._stretches[-1].is_full:
+            self._stretches = [*self._stretches[-1:], _Stretch(decisions.copy())]
+        last = self._stretches[-1]
+        last.events.append((now_s, event))
+        if isinstance(event, Reforecast):
+            last.estimates += len(event.estimates)
 
     def write(self) -> Path:
         """Write what is kept to a new file; return which.

@@ -47,7 +47,7 @@ _WHAT = {
     events.Seal: "the dataset can't be sealed",
     events.OpenWorkers: "workers can't be started",
     events.ChooseFinal: "the best candidate can't be chosen",
-    events.Record: "the workflow's end can't be recorded",
+    events.RecordEnd: "the workflow's end can't be recorded",
     events.ReleaseDataset: "workers can't let go of the dataset",
     events.RemoveDataset: "the sealed dataset can't be removed",
     events.CloseWorkers: "the workflow's workers can't be ended",
@@ -127,7 +127,7 @@ class StepRunner:
                 run.final_fit = fit = run.choose_final()
                 fit_id = None if fit is None else fit.fit_id
                 return events.FinalChosen(name, fit_id, run.final_estimate)
-            case events.Record():
+            case events.RecordEnd():
                 self._steps.record(run)
                 return events.Recorded(name)
             case events.ReleaseDataset():

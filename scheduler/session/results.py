@@ -68,9 +68,9 @@ def leaderboard(fits: pd.DataFrame, cv_results: dict[str, Any], score: str) -> p
                 "candidate": label,
                 f"mean_{score}": float(cv_results[f"mean_test_{score}"][index]),
                 f"std_{score}": float(cv_results[f"std_test_{score}"][index]),
-                "runtime_s": float(group["runtime_s"].sum()),
+                "runtime_s": float(group["runtime_s"].sum(min_count=1)),
                 "forecast_runtime_s": float(group["runtime_s_p50"].sum()),
-                "peak_memory_bytes": int(group["peak_memory_bytes"].max()),
+                "peak_memory_bytes": float(group["peak_memory_bytes"].max()),
                 "forecast_peak_memory_bytes": int(group["peak_memory_bytes_p95"].max()),
             }
         )

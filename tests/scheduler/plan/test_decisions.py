@@ -114,7 +114,7 @@ def test_a_lost_worker_costs_nothing_but_three_are_poison():
         (start,) = started(decisions.handle(WorkerJoined(ONE), 2.0))
         assert start.share_bytes == limit
     actions = decisions.handle(WorkerLeft("one"), 3.0)
-    assert [type(a) for a in actions] == [events.Settle, events.Conclude, events.Record]
+    assert [type(a) for a in actions] == [events.Settle, events.Conclude, events.RecordEnd]
     assert actions[0].outcome is Outcome.WORKER_LOST
 
 
@@ -150,7 +150,7 @@ def test_a_users_error_is_not_tried_again():
     decisions = plan(ONE)
     (start,) = started(decisions.handle(submitted(estimate()), 0.0))
     actions = decisions.handle(ended(start, Outcome.FAILED), 1.0)
-    assert [type(a) for a in actions] == [events.Settle, events.Conclude, events.Record]
+    assert [type(a) for a in actions] == [events.Settle, events.Conclude, events.RecordEnd]
 
 
 def test_fits_on_large_data_keep_their_folds_together():
@@ -199,7 +199,7 @@ def test_cancelling_kills_what_runs_and_settles_everything():
     (kill,) = [a for a in actions if isinstance(a, events.Kill)]
     killed = events.AttemptEnded(kill.key, kill.attempt, Outcome.CANCELLED, 0)
     actions = decisions.handle(killed, 2.0)
-    assert [type(a) for a in actions] == [events.Conclude, events.Record, events.Start]
+    assert [type(a) for a in actions] == [events.Conclude, events.RecordEnd, events.Start]
 
 
 def test_what_a_cancelled_fit_holds_is_free_once_its_worker_is_lost():
@@ -209,7 +209,7 @@ def test_what_a_cancelled_fit_holds_is_free_once_its_worker_is_lost():
     (explain,) = decisions.handle(events.WorkerLost("one"), 2.0)
     assert explain == events.ExplainLoss("one")
     actions = decisions.handle(WorkerLeft("one"), 3.0)
-    assert [type(a) for a in actions] == [events.Conclude, events.Record]
+    assert [type(a) for a in actions] == [events.Conclude, events.RecordEnd]
 
 
 def test_a_lost_worker_takes_no_fits_and_blames_none_until_it_is_known_why():
@@ -230,7 +230,7 @@ def test_a_result_that_comes_after_its_worker_went_counts():
     (start,) = started(decisions.handle(submitted(estimate()), 0.0))
     decisions.handle(events.WorkerLost("one"), 1.0)
     actions = decisions.handle(ended(start), 2.0)
-    assert [type(a) for a in actions] == [events.Settle, events.Conclude, events.Record]
+    assert [type(a) for a in actions] == [events.Settle, events.Conclude, events.RecordEnd]
     assert decisions.handle(WorkerLeft("one"), 3.0) == []
 
 
@@ -244,7 +244,7 @@ def test_the_last_fit_waits_for_all_others():
     assert [type(a) for a in decisions.handle(ended(last), 2.0)] == [
         events.Settle,
         events.Conclude,
-        events.Record,
+        events.RecordEnd,
     ]
 
 

@@ -13,7 +13,7 @@ from sklearn.tree import DecisionTreeClassifier
 
 from fitcast import Client, LocalBackend, Pool, Sweep, errors
 from fitcast.history.store import MemoryHistory
-from fitcast.scheduler.plan import decisions
+from fitcast.scheduler.plan import decisions, lifecycle
 from fitcast.scheduler.run.event_log import read, replay
 from fitcast.scheduler.run.runs import Run
 from fitcast.scheduler.session import engine
@@ -142,6 +142,22 @@ def test_an_error_of_ours_in_the_plan_can_be_played_again(client, monkeypatch):
     assert str(written) in str(victim._run.view().error)
     every = [event for _, event, _ in replay(*read(written))]
     assert any(getattr(event, "workflow_id", None) == victim.id for event in every)
+
+
+def test_an_error_of_ours_while_a_workflow_is_taken_in_ends_it(client, monkeypatch):
+    begin = lifecycle.begin
+
+    def failing(state, event):
+        if threading.current_thread().name == "fitcast-dispatcher":
+            raise ZeroDivisionError("before it was known")
+        return begin(state, event)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(lifecycle, "begin", failing)
+        workflow = client.submit(sweep())
+        with pytest.raises(errors.InternalError, match="before it was known"):
+            workflow.result(WITHIN_S)
+    assert client.submit(sweep()).wait(WITHIN_S).state == "succeeded"
 
 
 @pytest.mark.parametrize("trouble", [MemoryError("none left"), KeyError("a column")])

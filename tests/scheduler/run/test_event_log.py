@@ -8,7 +8,7 @@ import pytest
 from fitcast.errors import FitcastError
 from fitcast.history.records import Outcome
 from fitcast.scheduler.plan.decisions import Decisions
-from fitcast.scheduler.plan.events import AttemptEnded, Start, WorkerJoined
+from fitcast.scheduler.plan.events import AttemptEnded, Reforecast, Start, WorkerJoined
 from fitcast.scheduler.plan.pools import WorkerSize
 from fitcast.scheduler.run import event_log
 from fitcast.scheduler.run.event_log import EventLog, read, replay
@@ -50,6 +50,21 @@ def test_the_last_events_are_kept_whatever_came_before(tmp_path, monkeypatch):
     again = [actions for _, _, actions in replay(*read(log.write()))]
     assert 10 <= len(again) <= 20
     assert again == decided[-len(again) :]
+
+
+def test_many_corrected_estimates_are_not_kept_a_thousand_times(tmp_path, monkeypatch):
+    monkeypatch.setattr(event_log, "MOST_ESTIMATES", 100)
+    log, decisions = EventLog(tmp_path), Decisions()
+    sweep = submitted(*[estimate(5.0)] * 30)
+    log.note(sweep, 0.0, decisions)
+    decisions.handle(sweep, 0.0)
+    for second in range(50):
+        event = Reforecast("w", dict(sweep.estimates))
+        log.note(event, float(second), decisions)
+        decisions.handle(event, float(second))
+    base, every = read(log.write())
+    assert sum(len(event.estimates) for _, event in every) <= 2 * 130
+    assert len(list(replay(base, every))) == len(every)
 
 
 def test_old_files_go(tmp_path, monkeypatch):
