@@ -57,7 +57,7 @@ def strike(
 def strike_surely(
     client: Client, kind: str, chance: random.Random, *, sign: int = signal.SIGKILL
 ) -> psutil.Process:
-    """Do so as soon as there is one."""
+    """Do so as soon as there is one; one that is stopped stands still when this returns."""
     found: list[psutil.Process] = []
 
     def struck() -> bool:
@@ -67,7 +67,17 @@ def strike_surely(
         return victim is not None
 
     assert until(struck), f"there was no {kind} to harm"
+    if sign == signal.SIGSTOP:
+        assert until(lambda: _stands_still(found[0]))
     return found[0]
+
+
+def _stands_still(process: psutil.Process) -> bool:
+    """Tell whether a process that was stopped is, which on a busy machine comes a moment later."""
+    try:
+        return process.status() == psutil.STATUS_STOPPED
+    except psutil.NoSuchProcess:
+        return True
 
 
 @contextmanager
