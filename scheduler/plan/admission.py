@@ -8,7 +8,8 @@ workflows wait in the order of their submission; the first is admitted once
 * wherever its dataset is held, the largest fit of each workflow at home there still finds room, and
   the smallest of every other.
 
-Workers are told apart by their memory alone: those of one size hold the same datasets.
+Workers are told apart by their memory alone: those of one size hold the same datasets. A dataset
+counts as held from then on, so nothing is placed in its way; the first fit that comes opens it.
 
 Forecasts may be wrong: fits that turn out to need more than the datasets leave can block each other
 for good. Then the youngest workflow is sent back to the queue (`blocking`), so that the oldest can
