@@ -1,1 +1,1 @@
-"""What gives workers: this machine, and a simulator in virtual time."""
+"""What gives workers: this machine, or Kubernetes."""
