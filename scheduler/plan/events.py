@@ -269,7 +269,7 @@ class ExplainLoss:
 
 @dataclass(frozen=True, slots=True)
 class Conclude:
-    """Every fit of a workflow is settled and nothing of it runs: its result is final."""
+    """Every fit of a workflow is settled: its result is final, whatever is still to be ended."""
 
     workflow_id: str
     error: FitcastError | None = None  # why it was abandoned

@@ -190,10 +190,10 @@ def _end(state: PlanState, workflow: WorkflowState) -> Iterator[Action]:
         return
     if not workflow.is_ending:
         workflow.phase = Phase.DRAINING
-    if not workflow.concluded and not workflow.occupying:
+    if not workflow.concluded:
         workflow.concluded = True
         yield Conclude(name, workflow.error, workflow.cancelled)
-    if workflow.pending or not workflow.concluded:
+    if workflow.pending or workflow.occupying:
         return
     if workflow.phase is Phase.DRAINING:
         yield _ask(workflow, RecordEnd(name))

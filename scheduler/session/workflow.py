@@ -48,7 +48,7 @@ class Workflow:
 
     @property
     def is_over(self) -> bool:
-        """Whether nothing of it runs any more, and its result is final."""
+        """Whether its result is final."""
         return self._run.is_over
 
     @property

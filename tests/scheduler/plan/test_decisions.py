@@ -199,7 +199,7 @@ def test_cancelling_kills_what_runs_and_settles_everything():
     (kill,) = [a for a in actions if isinstance(a, events.Kill)]
     killed = events.AttemptEnded(kill.key, kill.attempt, Outcome.CANCELLED, 0)
     actions = decisions.handle(killed, 2.0)
-    assert [type(a) for a in actions] == [events.Conclude, events.RecordEnd, events.Start]
+    assert [type(a) for a in actions] == [events.RecordEnd, events.Start]
 
 
 def test_what_a_cancelled_fit_holds_is_free_once_its_worker_is_lost():
@@ -209,7 +209,7 @@ def test_what_a_cancelled_fit_holds_is_free_once_its_worker_is_lost():
     (explain,) = decisions.handle(events.WorkerLost("one"), 2.0)
     assert explain == events.ExplainLoss("one")
     actions = decisions.handle(WorkerLeft("one"), 3.0)
-    assert [type(a) for a in actions] == [events.Conclude, events.RecordEnd]
+    assert [type(a) for a in actions] == [events.RecordEnd]
 
 
 def test_a_lost_worker_takes_no_fits_and_blames_none_until_it_is_known_why():

@@ -174,7 +174,7 @@ def test_a_dataset_that_cannot_be_sealed_ends_its_workflow(client, monkeypatch, 
     assert client.submit(sweep()).wait(WITHIN_S).state == "succeeded"
 
 
-def test_cancelling_ends_what_runs_before_it_says_so(client, tmp_path):
+def test_cancelling_ends_what_runs_and_frees_what_it_held(client, tmp_path):
     never = tmp_path / "never"
     waits = Waits(str(tmp_path / "waits"), str(never))
     workflow = client.submit(Sweep(waits, X, Y, cv=2, refit=False))
