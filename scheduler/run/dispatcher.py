@@ -224,7 +224,7 @@ class Dispatcher:
         return made
 
     def _forget(self, run: Run, error: InternalError) -> None:
-        """End a workflow without the decisions, when they can't."""
+        """Let go of a workflow; the error is its end if it has come to none."""
         self._runs.pop(run.workflow_id, None)
         run.end("failed", error)
         run.closed.set()
@@ -290,10 +290,8 @@ class Dispatcher:
             case events.ExplainLoss():
                 self._workers.explain(action.address, returns=action.returns)
             case events.Close():
-                run = self._runs.pop(action.workflow_id)
-                run.end("failed", InternalError(f"workflow {run.workflow_id} has no result"))
-                run.closed.set()
-                self._steps.closed(run)
+                run = self._runs[action.workflow_id]
+                self._forget(run, InternalError(f"workflow {run.workflow_id} has no result"))
                 if self._serves_one:
                     self._reports.put(Stop())
             case _:

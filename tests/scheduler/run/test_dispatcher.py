@@ -233,6 +233,7 @@ def test_a_view_is_of_one_moment(client):
     workflow.wait(WITHIN_S)
     assert dict(before.rows) == rows
     assert not before.is_over
+    assert workflow._run.closed.wait(WITHIN_S)  # from then on nothing of it changes
     assert workflow._run.view() is workflow._run.view()
     with pytest.raises((AttributeError, TypeError)):
         before.rows["c0000-f0"].state = "done"
