@@ -8,6 +8,7 @@ In: when to renew them, and how much of a core that may take. Not in: how an ETA
 """
 
 import logging
+import math
 import queue
 import threading
 import time
@@ -27,6 +28,9 @@ log = logging.getLogger(__name__)
 
 SHARE_OF_CORE = 0.01
 """Share of one core that live ETAs may take."""
+
+SHARE_IF_OVERDUE = 0.1
+"""And while a workflow runs that was to be done by now: what its ETA says is known to be wrong."""
 
 SHARE_FOR_ESTIMATES = 0.01
 """And correcting the estimates, by which the plan goes on."""
@@ -49,6 +53,31 @@ class Forecast:
     etas: Mapping[str, Eta]
 
 
+class Pace:
+    """When forecasts are renewed: after a pause that is longer the more the last ones cost.
+
+    A workflow that runs although its forecast said that it would be over shortens the pause: it
+    would show "0.0 s left" all the while. Times are of one clock, in seconds.
+    """
+
+    def __init__(self) -> None:
+        self._next_s = -math.inf
+        self._overdue_s = math.inf
+
+    def renewed(self, now_s: float, used_s: float, first_done_s: float) -> None:
+        """Note what the forecasts just made cost, and in how many seconds the first is over."""
+        self._next_s = now_s + used_s / SHARE_OF_CORE
+        self._overdue_s = now_s + max(first_done_s, used_s / SHARE_IF_OVERDUE)
+
+    def is_due(self, now_s: float) -> bool:
+        """Whether they may be renewed now."""
+        return now_s >= min(self._next_s, self._overdue_s)
+
+    def wait_s(self, now_s: float) -> float:
+        """Return how long to wait for something to happen before they are renewed anyhow."""
+        return min(RENEW_S, max(0.0, self._overdue_s - now_s))
+
+
 class LiveEta:
     """Renews estimates and ETA of every running workflow.
 
@@ -67,7 +96,8 @@ class LiveEta:
         post: Callable[[Reforecast | Forecast], None],
     ) -> None:
         self._snapshot = snapshot
-        self._next_eta_s = 0.0
+        self._pace = Pace()
+        self._first_done_s = math.inf
         self._observed: queue.SimpleQueue[tuple[Run, str, Record]] = queue.SimpleQueue()
         self._post = post
         self._changed = threading.Event()
@@ -91,18 +121,19 @@ class LiveEta:
 
     def _loop(self) -> None:
         while True:
-            self._changed.wait(RENEW_S)
+            self._changed.wait(self._pace.wait_s(time.monotonic()))
             if self._closing.wait(SETTLE_S):
                 return
             self._changed.clear()
             used_s = time.thread_time()
             self._try(self.correct)
             pause_s = (time.thread_time() - used_s) / SHARE_FOR_ESTIMATES
-            if time.monotonic() >= self._next_eta_s:
+            if self._pace.is_due(time.monotonic()):
                 used_s = time.thread_time()
+                self._first_done_s = math.inf
                 self._try(self.renew)
                 used_s = time.thread_time() - used_s
-                self._next_eta_s = time.monotonic() + used_s / SHARE_OF_CORE
+                self._pace.renewed(time.monotonic(), used_s, self._first_done_s)
             if self._closing.wait(max(LEAST_PAUSE_S, pause_s)):
                 return
 
@@ -151,4 +182,6 @@ class LiveEta:
             overhead_s=overhead_s,
             samples=SAMPLES,
         )
-        self._post(Forecast({name: eta for name, eta in etas.items() if name in runs}))
+        etas = {name: eta for name, eta in etas.items() if name in runs}
+        self._first_done_s = min((eta.p50_s for eta in etas.values()), default=math.inf)
+        self._post(Forecast(etas))
