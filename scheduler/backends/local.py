@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from fitcast.errors import BackendError, InvalidPoolError
-from fitcast.scheduler.backends.dask_config import dask_config
+from fitcast.scheduler.backends.dask_config import dask_config, scratch_folder
 from fitcast.scheduler.backends.fixed import FixedWorkers
 from fitcast.scheduler.backends.interruptible import InterruptibleStart
 from fitcast.scheduler.backends.machine import (
@@ -110,18 +110,24 @@ class LocalBackend(FixedWorkers):
 
     def _start(self, key_dir: Path, listener: Listener, starting: InterruptibleStart) -> Any:
         import dask
-        from distributed import Client, Nanny, Scheduler, Security
+        from distributed import Client, Security
 
+        from fitcast.scheduler.backends.dask_servers import (
+            PrivateNanny,
+            PrivateScheduler,
+            PrivateWorker,
+        )
         from fitcast.scheduler.worker.plugin import FitWorker
 
-        with dask.config.set(dask_config()):
+        scratch = scratch_folder(key_dir)
+        with dask.config.set(dask_config(scratch)):
             try:
                 security = Security.temporary()
                 common = {"protocol": "tls", "host": "127.0.0.1", "security": security}
                 offset = count()
                 workers = {
                     size.address: {
-                        "cls": Nanny,
+                        "cls": PrivateNanny,
                         "options": {
                             **common,
                             "nthreads": size.cpus + 1,
@@ -129,7 +135,8 @@ class LocalBackend(FixedWorkers):
                             "silence_logs": logging.CRITICAL,
                             "dashboard": False,
                             "env": {"PYTHONWARNINGS": "ignore"},
-                            "config": dask_config(),
+                            "config": dask_config(scratch),
+                            "worker_class": PrivateWorker,
                             "plugins": (
                                 FitWorker(
                                     str(key_dir), self._held_to(size, offset), size.memory_bytes
@@ -140,7 +147,7 @@ class LocalBackend(FixedWorkers):
                     for size in self.workers()
                 }
                 scheduler = {
-                    "cls": Scheduler,
+                    "cls": PrivateScheduler,
                     "options": {
                         **common,
                         "port": 0,

@@ -15,6 +15,7 @@ import psutil
 import pytest
 
 from fitcast.scheduler.session.leases import Lease, memory_root
+from tests.leases import leases_of
 from tests.polling import LONGEST_S, wait_for
 
 FITCAST = str(Path(sys.executable).with_name("fitcast"))
@@ -111,11 +112,6 @@ def running_fits(terminal: Terminal) -> list[psutil.Process]:
     return command.children(recursive=True)
 
 
-def leases_of(terminal: Terminal) -> set[Path]:
-    """The folders for keys that the command made; others run at the same time, perhaps."""
-    return set(memory_root().glob(f"{terminal.process.pid}-*"))
-
-
 def alive(processes: list[psutil.Process]) -> list[psutil.Process]:
     _, left = psutil.wait_procs(processes, timeout=LONGEST_S)
     return [p for p in left if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
@@ -141,14 +137,14 @@ def test_ctrl_c_ends_everything_and_waits_for_no_fit(sweep_file, fitcast_home):
     assert "interrupted" in terminal.shown, terminal.shown[-600:]
     assert "Traceback" not in terminal.shown
     assert not alive(started)
-    assert not leases_of(terminal)
+    assert not leases_of(terminal.process.pid)
     assert not [file for file in (fitcast_home / "datasets").rglob("*") if file.is_file()]
 
 
 def test_a_killed_client_leaves_no_process_and_the_next_removes_its_files(sweep_file, fitcast_home):
     terminal = Terminal([FITCAST, "run", sweep_file(10 * LONGEST_S)])
     started = running_fits(terminal)
-    assert leases_of(terminal), "there should be a key for the next start to remove"
+    assert leases_of(terminal.process.pid), "there should be a key for the next start to remove"
     os.kill(terminal.process.pid, signal.SIGKILL)
     terminal.end()
     assert not alive(started)
@@ -156,5 +152,5 @@ def test_a_killed_client_leaves_no_process_and_the_next_removes_its_files(sweep_
     assert sealed
     for root in (memory_root(), fitcast_home / "datasets"):
         Lease(root).close()  # what every client of this user does first, another's perhaps already
-    assert not leases_of(terminal)
+    assert not leases_of(terminal.process.pid)
     assert not any(file.exists() for file in sealed)

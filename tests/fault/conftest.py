@@ -1,7 +1,5 @@
 """Workers that are harmed by one test after the other: each must find them well again."""
 
-from pathlib import Path
-
 import pytest
 
 from fitcast import Client, LocalBackend, Pool
@@ -30,5 +28,5 @@ def client(tmp_path_factory):
 def nothing_readable(tmp_path_factory):
     """Fail a test after which the data can be read in a file."""
     yield
-    places = (Path("/dev/shm"), memory_root(), tmp_path_factory.getbasetemp())
+    places = (memory_root(), tmp_path_factory.getbasetemp())
     assert holding.holding_mark(*places) == []

@@ -13,9 +13,9 @@ from sklearn.model_selection import StratifiedKFold, cross_val_score
 
 from fitcast import Client
 from fitcast.history.records import Outcome
-from fitcast.scheduler.session.leases import memory_root
 from fitcast.scheduler.session.workflow import Workflow
 from tests.fault.estimators import Lingers
+from tests.leases import leases_of
 
 MARK = np.float64(np.random.default_rng().random())
 """A number that is in every row of the data, and whose bytes may be in no file."""
@@ -82,7 +82,7 @@ def holding_mark(*roots: Path) -> list[Path]:
 
 def leases() -> set[Path]:
     """Return what clients of this process keep in memory-backed folders."""
-    return set(memory_root().glob(f"{os.getpid()}-*"))
+    return leases_of(os.getpid())
 
 
 def our_shared_memory() -> set[str]:

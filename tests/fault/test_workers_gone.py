@@ -21,6 +21,7 @@ from fitcast.scheduler.session.leases import Lease, memory_root
 from tests.fault import harm, holding
 from tests.fault.lone_client import SILENT_AFTER_S
 from tests.fault.test_kills import FITS, submit
+from tests.leases import leases_of
 from tests.polling import LONGEST_S
 
 MIB = 2**20
@@ -129,7 +130,7 @@ def lone(tmp_path):
 def test_a_killed_client_leaves_no_process_and_nothing_readable(lone, tmp_path):
     process, below = lone(600.0)
     assert len(below) >= 8  # two workers, fork servers, supervisors and fits
-    keys = [*memory_root().glob(f"{process.pid}-*")]
+    keys = leases_of(process.pid)
     assert keys
     process.kill()
     _, alive = psutil.wait_procs(below, timeout=LONGEST_S)

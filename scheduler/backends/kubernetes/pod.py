@@ -17,10 +17,11 @@ from pathlib import Path
 from typing import Any
 
 import dask
-from distributed import Nanny, Scheduler, Security
+from distributed import Security
 
 from fitcast.errors import BackendError
 from fitcast.scheduler.backends.dask_config import dask_config
+from fitcast.scheduler.backends.dask_servers import PrivateNanny, PrivateScheduler, PrivateWorker
 from fitcast.scheduler.backends.kubernetes.objects import SCHEDULER_PORT
 from fitcast.scheduler.worker.plugin import FitWorker
 from fitcast.scheduler.worker.sealed_transfer import Receiver, SealedSource
@@ -78,7 +79,7 @@ class PodWorker(FitWorker):
         return self._uri or str(self._path), Path(self.key_dir) / "dataset.key"
 
 
-class _PodNanny(Nanny):  # type: ignore[misc]
+class _PodNanny(PrivateNanny):
     """A nanny that knows why its worker wants to end."""
 
     why_closed = ""
@@ -128,7 +129,9 @@ async def _serve(env: dict[str, str]) -> int:
     }
     server: Any
     if env["FITCAST_ROLE"] == "scheduler":
-        server = await Scheduler(port=SCHEDULER_PORT, dashboard=False, **listening(env), **common)
+        server = await PrivateScheduler(
+            port=SCHEDULER_PORT, dashboard=False, **listening(env), **common
+        )
         server.add_plugin(SealedSource(server, Path(env["FITCAST_DATA_DIR"])))
     else:
         server = await _PodNanny(
@@ -140,6 +143,7 @@ async def _serve(env: dict[str, str]) -> int:
             dashboard=False,
             local_directory=env["TMPDIR"],
             config=_CONFIG,
+            worker_class=PrivateWorker,
             plugins=(PodWorker(env),),
             death_timeout=60,
             **common,
