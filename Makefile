@@ -13,7 +13,7 @@ UV_VENV := build/uv
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
 
-.PHONY: help demo compare bench bench-sizing test test-faults test-kubernetes test-tensorflow lint format \
+.PHONY: help demo compare bench bench-sizing test test-faults test-security test-kubernetes test-tensorflow lint format \
     requirements clean
 .DELETE_ON_ERROR:
 
@@ -41,6 +41,10 @@ test-faults: $(READY) ## kill and stop processes of running sweeps 200 times: ab
 	@mkdir -p build
 	@$(BIN)/python -m pytest -m slow tests/fault
 	@$(BIN)/python -m tests.fault.long_run --kills 200 --minutes 12 --json build/test-faults.json
+
+# What needs another local user runs as root only, and says so otherwise.
+test-security: $(READY) ## try what protects users from one another and from hostile fits
+	@$(BIN)/python -m pytest -m "security and not kubernetes" -rs
 
 # On the cluster that KUBECONFIG leads to if FITCAST_IMAGE names an image that its nodes have, in the
 # namespace FITCAST_NAMESPACE; what `make test` runs on an emulated one, too. Else on an emulated one.

@@ -1,9 +1,13 @@
 """Fits that do harm themselves, beside others that don't."""
 
+import pytest
+
 from fitcast import Sweep
 from tests.fault import holding
 from tests.fault.estimators import Lingers
 from tests.polling import LONGEST_S
+
+pytestmark = pytest.mark.security
 
 
 def run(client, deed, *, cv=2, timeout_s=LONGEST_S, **more):

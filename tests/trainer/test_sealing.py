@@ -20,6 +20,8 @@ from fitcast.trainer.sealing import new_key, remove, seal, unseal_into, verify
 from fitcast.trainer.shared_memory import map_object, new_block, write_all
 from fitcast.trainer.sweep.datasets import DatasetContent
 
+pytestmark = pytest.mark.security
+
 SEGMENT = 1024
 TAG = 16
 CONTENT = {"X": np.arange(1000.0), "y": np.arange(1000) % 3, "note": "x" * 300}

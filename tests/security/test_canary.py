@@ -1,0 +1,97 @@
+"""Where the data and the key of a sweep can be seen: nowhere but in the workers' memory."""
+
+import base64
+import io
+import logging
+import os
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import psutil
+import pytest
+from sklearn.compose import make_column_transformer
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OneHotEncoder
+
+from fitcast import Client, LocalBackend, MlflowHistory, Pool, Sweep
+from fitcast.scheduler.session.leases import memory_root
+from tests.fault import harm
+from tests.fault.estimators import Lingers
+from tests.leases import leases_of
+from tests.polling import LONGEST_S
+
+pytestmark = pytest.mark.security
+
+MIB = 2**20
+RNG = np.random.default_rng()
+NUMBER = np.float64(RNG.random())
+TEXT = f"canary-{RNG.integers(2**62):x}"
+
+
+def sinks(*roots: Path) -> dict[str, bytes]:
+    """Return what lies in files below these folders, by path."""
+    found = {}
+    for root in roots:
+        for folder, _, names in os.walk(root):
+            for path in (Path(folder, name) for name in names):
+                try:
+                    if path.is_file():
+                        found[str(path)] = path.read_bytes()
+                except OSError:  # gone meanwhile
+                    continue
+    return found
+
+
+def processes() -> dict[str, bytes]:
+    """Return environment and command line of each process below this one."""
+    found = {}
+    for process in psutil.Process().children(recursive=True):
+        for name in ("environ", "cmdline"):
+            try:
+                found[f"{name} of {process.pid}"] = Path(f"/proc/{process.pid}/{name}").read_bytes()
+            except OSError:
+                continue
+    return found
+
+
+def seen(places: dict[str, bytes], *secrets: bytes) -> list[str]:
+    return [name for name, content in places.items() if any(s in content for s in secrets)]
+
+
+def test_data_and_key_are_in_no_file_log_environment_or_record(tmp_path, no_process_left):
+    said = io.StringIO()
+    handler = logging.StreamHandler(said)
+    logging.getLogger().addHandler(handler)
+    frame = pd.DataFrame({"a": np.append(RNG.random(79), NUMBER), "b": [TEXT, "other"] * 40})
+    y = np.arange(80) // 2 % 2
+    model = make_pipeline(
+        make_column_transformer((OneHotEncoder(), ["b"]), remainder="passthrough"),
+        Lingers(linger_s=1.0),
+    )
+    store = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    watched = (tmp_path, memory_root())
+    backend = LocalBackend([Pool("two", cpus=1, memory_bytes=450 * MIB, workers=2)])
+    try:
+        with Client(backend, home=tmp_path / "home", history=MlflowHistory(store)) as client:
+            grid = {"lingers__deed": ["", "no such deed"]}
+            workflow = client.submit(Sweep({"m": (model, grid)}, frame, y, cv=2))
+            assert harm.until(lambda: len(harm.victims(client)["fit"]) == 2)
+            (lease,) = leases_of(os.getpid())
+            (key_file,) = lease.rglob("*.key")
+            key = key_file.read_bytes()
+            keys = (key, key.hex().encode(), base64.b64encode(key))
+            data = (NUMBER.tobytes(), repr(float(NUMBER)).encode(), TEXT.encode())
+            during = sinks(*watched)
+            assert seen(during, *keys) == [str(key_file)]
+            assert not seen(during, *data)
+            assert not seen(processes(), *keys, *data)
+            result = workflow.result(LONGEST_S)
+            assert len(result.errors) == 2
+            assert client.flush(LONGEST_S)
+        after = sinks(*watched)
+        assert str(tmp_path / "mlflow.db") in after
+        assert not seen(after, *keys, *data)
+        assert not seen({"log": said.getvalue().encode()}, *keys, *data)
+    finally:
+        logging.getLogger().removeHandler(handler)
