@@ -46,9 +46,6 @@ def become_ordinary(sys_path: tuple[str, ...], threads: int) -> None:
     for name in (signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD):
         signal.signal(name, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    # a core file would put the dataset on a disk; 1 also keeps core-pattern programs from starting
-    with suppress(ValueError, OSError):
-        resource.setrlimit(resource.RLIMIT_CORE, (1, 1))
     with suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text(
             "600"
