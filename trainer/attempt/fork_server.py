@@ -4,8 +4,8 @@ In: ``python -m fitcast.trainer.attempt.fork_server FD PID BEATS``, where FD is 
 runner PID, and BEATS the block for signs of life; requests come over the socket with the
 descriptors that belong to them. Not in: what the forked processes do.
 
-It gives a sign of life twice a second, and runs on when its parent ends while it is stopped. It runs
-no user code and never enters an OpenMP region (a process that has can't fork safely). It
+It gives a sign of life twice a second, and runs on when its parent ends while it is stopped.
+It runs no user code and never enters an OpenMP region (a process that has can't fork safely). It
 holds no dataset and no key. When the runner goes, everything below goes.
 """
 
@@ -186,6 +186,7 @@ def main(control_fd: int, runner_pid: int, beats_fd: int) -> None:
         os.close(beats_fd)
         beats.enter(SERVER_ENTRY, server_pid)
         _preload(beats)
+        beats.beat(SERVER_ENTRY)  # before it is held to the shorter patience
         with suppress(OSError):
             control.send(READY)
             _Server(control, beats).serve(runner_handle)

@@ -1,7 +1,7 @@
 """Signs of life of the fork server and of what it forks, and how long there were none.
 
-In: the block in which they lie, and the rule for silence, which is pure. Not in: who is ended for it
-(:mod:`fitcast.trainer.attempt.server_process`).
+In: the block in which they lie, and the rule for silence, which is pure. Not in: who is ended for
+it (:mod:`fitcast.trainer.attempt.server_process`).
 
 A block has an entry for the fork server and one for each process that it was asked for. A sign of
 life is the monotonic clock, written to memory: it costs no call and can't wait for anybody. Fits
