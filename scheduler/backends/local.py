@@ -113,6 +113,7 @@ class LocalBackend(FixedWorkers):
         from distributed import Client, Nanny, Scheduler, Security
 
         from fitcast.scheduler.worker.plugin import FitWorker
+        from fitcast.scheduler.worker.steady_clock import hold_steady
 
         with dask.config.set(dask_config()):
             try:
@@ -155,6 +156,7 @@ class LocalBackend(FixedWorkers):
                     silence_logs=logging.CRITICAL,
                     name="fitcast",
                 )
+                hold_steady(self._cluster.loop)
                 starting.check()
                 client = Client(self._cluster, security=security, set_as_default=False)
                 client.register_plugin(_watcher(listener.workers_changed), name="fitcast-watch")

@@ -22,6 +22,7 @@ from typing import NoReturn
 
 from fitcast.trainer.attempt import process_state
 from fitcast.trainer.attempt.heartbeats import SERVER_ENTRY, Heartbeats, Pulse
+from fitcast.trainer.attempt.held_files import memory_devices
 from fitcast.trainer.attempt.loader import cut_out, load
 from fitcast.trainer.attempt.messages import ATTEMPT, CUT, LOAD, MOST_DESCRIPTORS, READY
 from fitcast.trainer.attempt.process_tree import (
@@ -159,6 +160,7 @@ def _preload(beats: Heartbeats) -> None:
         with suppress(Exception):
             importlib.import_module(name)
     process_state.find_thread_libraries()
+    memory_devices()
     gc.collect()
     gc.freeze()  # the collector then leaves shared pages alone
 

@@ -21,6 +21,7 @@ from typing import NoReturn
 
 from fitcast.trainer.attempt.fit_process import Descriptors, run_fits
 from fitcast.trainer.attempt.heartbeats import Pulse
+from fitcast.trainer.attempt.held_files import HeldFiles
 from fitcast.trainer.attempt.memory_ledger import LedgerView
 from fitcast.trainer.attempt.messages import (
     CANCEL,
@@ -91,6 +92,7 @@ class _Watch:
         self, connection: socket.socket, start: StartRequest, fds: Sequence[int], pulse: Pulse
     ) -> None:
         result_fd, ledger_fd, out_fd, err_fd, dataset_fd, *fold_fds = fds
+        self._files = HeldFiles(fds)
         self._connection = connection
         self._pulse = pulse
         self._result_fd = result_fd
@@ -102,6 +104,10 @@ class _Watch:
         self._killed_turn: int | None = None
         self._tree_peaks: dict[int, int] = {}
         self._children_bytes = 0
+        self._others: list[int] = []  # processes that the fits began
+        self._files_bytes = 0
+        self._next_files_look = 0.0
+        self._told_bytes = 0
         self._next_tree_look = 0.0
         self._kernel_kills = kernel_kills()
         self._started_at = datetime.now(UTC)
@@ -157,11 +163,20 @@ class _Watch:
             others = [pid for pid in descendants(os.getpid()) if pid != self._fit]
             # proportional: forked children share most pages with the fit
             self._children_bytes = sum(proportional_bytes(pid) for pid in others)
-            self._ledger.children(self._children_bytes)
+            self._others = others
             if others:
                 self._next_tree_look = now + max(_TREE_EVERY_S, 10 * (time.monotonic() - now))
-        if self._children_bytes:
-            used += self._children_bytes
+        if now >= self._next_files_look:
+            began_s = time.monotonic()
+            self._files_bytes = self._files.look([self._fit, *self._others]).bytes
+            # at most a fiftieth of the time, however many there are
+            self._next_files_look = now + 50 * (time.monotonic() - began_s)
+        beside = self._children_bytes + self._files_bytes
+        if beside != self._told_bytes:
+            self._told_bytes = beside
+            self._ledger.children(beside)
+        if beside:
+            used += beside
             self._tree_peaks[turn.number] = max(self._tree_peaks.get(turn.number, 0), used)
         deadline_s = self._specs[turn.number].deadline_s
         must_go, room = self._ledger.look()
@@ -200,6 +215,7 @@ class _Watch:
         code = os.waitstatus_to_exitcode(status)
         kills = kernel_kills()
         cpu_s = usage.ru_utime + usage.ru_stime + kill_descendants(beat=self._pulse.beat)
+        self._files.remove_left()
         return Ending(
             killed_for=self._killed_for,
             killed_turn=self._killed_turn,

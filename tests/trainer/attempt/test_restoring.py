@@ -135,10 +135,10 @@ def test_a_class_has_no_say_in_its_name():
         def __name__(cls):
             raise RuntimeError
 
-    class Odd(Exception, metaclass=Meta):
+    class OddError(Exception, metaclass=Meta):
         pass
 
-    assert error_name(Odd()) == "Odd"
+    assert error_name(OddError()) == "OddError"
 
 
 def test_no_core_files(data):
