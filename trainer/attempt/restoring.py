@@ -16,7 +16,6 @@ import faulthandler
 import gc
 import locale
 import os
-import random
 import resource
 import signal
 import sys
@@ -25,6 +24,7 @@ import warnings
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from functools import partial
+from importlib import import_module
 from types import ModuleType
 from typing import Any
 
@@ -36,7 +36,7 @@ MOST_LEFT_OPEN = 16
 
 _CLOCK_STEP_S = 1.0  # clocks that moved apart by more were patched in place, or the machine's set
 _SIGNALS = tuple(
-    signal.Signals(number)
+    int(number)
     for number in sorted(signal.valid_signals())
     if number < signal.SIGRTMIN and number not in (signal.SIGKILL, signal.SIGSTOP)
 )
@@ -44,11 +44,11 @@ _RLIMITS = tuple(
     sorted({getattr(resource, name) for name in dir(resource) if name.startswith("RLIMIT_")})
 )
 _TIMERS = (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF)
-_handler_of: Callable[[int], Any] = getattr(signal.getsignal, "__wrapped__", signal.getsignal)
+_handler_of: Callable[[int], Any] = import_module("_signal").getsignal
 """Without turning what it finds into members of enumerations, which takes ten times as long."""
 
 _GONE = object()
-_PATCHED_OFTEN = (time, datetime, builtins, random, os)
+_PATCHED_OFTEN = (time, datetime, builtins)
 
 
 class ChangedForGoodError(Exception):
@@ -156,7 +156,7 @@ class ProcessState:
         for name, handler in self._handlers:
             if _handler_of(name) is not handler:
                 if handler is None:  # by C code, before; Python can't install that
-                    raise ChangedForGoodError(f"the handler of {name.name} was replaced")
+                    raise ChangedForGoodError(f"the handler of signal {name} was replaced")
                 signal.signal(name, handler)
 
 
