@@ -1,4 +1,4 @@
-"""The public name of a class, wherever it is recorded."""
+"""The names of classes, wherever they are recorded."""
 
 import sys
 from typing import Any
@@ -20,3 +20,16 @@ def public_path(thing: Any) -> str:
         if module is not None and vars(module).get(cls.__name__) is cls:
             return f"{module.__name__}.{cls.__name__}"
     return f"{cls.__module__}.{cls.__qualname__}"
+
+
+MOST_NAME_CHARS = 100
+"""Longest name of a kind of error: it goes into tables, and anyone's class has one."""
+
+
+def error_name(error: BaseException | type) -> str:
+    """Return the name of an error's class, short and printable."""
+    cls = error if isinstance(error, type) else type(error)
+    name: str = type.__dict__["__name__"].__get__(cls)  # a metaclass may have its own idea of it
+    if len(name) <= MOST_NAME_CHARS and name.isprintable():
+        return name
+    return "".join(char if char.isprintable() else "?" for char in name[:MOST_NAME_CHARS])

@@ -10,11 +10,11 @@ remembers while a fit runs.
 """
 
 import sys
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final
 
+from fitcast.trainer.clocks import CLOCKS
 from fitcast.trainer.naming import public_path
 
 _BOOSTING: Final = (
@@ -126,11 +126,11 @@ class ReusedBins:
                 self.saved_s += self.kept_s
                 self.gave_something = True
                 return self._bins
-            began_s = time.perf_counter()
+            began_s = CLOCKS.performance_s()
             bins = make(**kwargs)
             if hasattr(bins, "construct"):  # LightGBM's are made when first needed
                 bins.construct()
-            self.kept_s = time.perf_counter() - began_s
+            self.kept_s = CLOCKS.performance_s() - began_s
             self._bins = bins
             return bins
 

@@ -13,6 +13,7 @@ import hashlib
 import json
 import os
 import secrets
+import stat
 import struct
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
@@ -24,6 +25,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from fsspec.implementations.local import LocalFileSystem
 
 from fitcast.errors import SealError
 from fitcast.trainer.shared_memory import Packed, pack
@@ -69,6 +71,11 @@ class _Header:
     @property
     def segments(self) -> int:
         return max(1, -(-self.plaintext_bytes // self.segment_bytes))
+
+
+_KINDS = dict.fromkeys(("workflow_id", "dataset_id", "salt", "key_id"), str) | dict.fromkeys(
+    ("plaintext_bytes", "segment_bytes", "format"), int
+)
 
 
 def new_key() -> bytes:
@@ -226,7 +233,9 @@ def _said(error: Exception) -> str:
 
 def _unseal(uri: str, key: bytes, dataset_id: str) -> Iterator[bytes]:
     try:
-        opened = fsspec.open(_plain_path(uri), "rb", compression=None).open()
+        opened = _opened(uri)
+    except SealError:
+        raise
     except Exception as error:
         raise SealError(
             f"the sealed dataset {uri!r} can't be read ({error}): it was removed, or this worker "
@@ -258,6 +267,21 @@ def _unseal(uri: str, key: bytes, dataset_id: str) -> Iterator[bytes]:
             yield segment
 
 
+def _opened(uri: str) -> Any:
+    """Open a sealed file for reading; on this machine only a regular file, through no link.
+
+    A pipe in its place would be waited for, without end.
+    """
+    filesystem, path = fsspec.core.url_to_fs(_plain_path(uri))
+    if not isinstance(filesystem, LocalFileSystem):
+        return filesystem.open(path, "rb")
+    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise _damaged(uri, "something that is no file stands in its place")
+    return os.fdopen(fd, "rb")
+
+
 def _read_header(file: Any, uri: str, dataset_id: str, key: bytes) -> tuple[bytes, _Header]:
     start = _read(file, len(_MAGIC) + _LENGTH.size, uri)
     if not start.startswith(_MAGIC):
@@ -272,9 +296,11 @@ def _read_header(file: Any, uri: str, dataset_id: str, key: bytes) -> tuple[byte
         raise _damaged(uri, "it is truncated: it ends within its header")
     try:
         header = _Header(**json.loads(body))
+        if any(type(getattr(header, name)) is not kind for name, kind in _KINDS.items()):
+            raise TypeError
         sizes_ok = header.segment_bytes > 0 and header.plaintext_bytes >= 0
         bytes.fromhex(header.salt)
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, RecursionError):  # the latter: nested a thousandfold
         raise _damaged(uri, "its header was altered") from None
     if not sizes_ok or header.format != _FORMAT:
         raise _damaged(uri, f"its format {header.format} is not one this version reads")

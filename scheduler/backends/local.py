@@ -118,6 +118,7 @@ class LocalBackend(FixedWorkers):
             PrivateWorker,
         )
         from fitcast.scheduler.worker.plugin import FitWorker
+        from fitcast.scheduler.worker.steady_clock import hold_steady
 
         scratch = scratch_folder(key_dir)
         with dask.config.set(dask_config(scratch)):
@@ -162,6 +163,7 @@ class LocalBackend(FixedWorkers):
                     silence_logs=logging.CRITICAL,
                     name="fitcast",
                 )
+                hold_steady(self._cluster.loop)
                 starting.check()
                 client = Client(self._cluster, security=security, set_as_default=False)
                 client.register_plugin(_watcher(listener.workers_changed), name="fitcast-watch")

@@ -8,7 +8,8 @@ is decided in :mod:`fitcast.scheduler.plan.placement`, how a workflow begins and
 :mod:`fitcast.scheduler.plan.admission`.
 
 Growing follows proof: out of memory gets more memory, out of time more time (once), a lost worker
-costs nothing until the fit has taken down `MOST_WORKERS_LOST`.
+costs nothing until the fit has taken down `MOST_WORKERS_LOST`. What would end a fit that follows
+others in their process is tried once alone before it counts: they may be to blame.
 """
 
 from collections.abc import Iterator
@@ -280,9 +281,13 @@ class Decisions:
             return []
         if fit.attempt != event.attempt or fit.running_on is None:
             return []  # a late report of an attempt that was given up
+        follows = fit.follows is not None
         self.state.vacate(workflow, fit)
         if fit.outcome is not None:
             return []  # it was given up, and now holds nothing any more
+        if follows and self._would_end(workflow, fit, event):
+            fit.failed_in_company = True
+            return self._again(workflow, fit)
         match event.outcome:
             case Outcome.OUT_OF_MEMORY:
                 return self._out_of_memory(workflow, fit, event.peak_memory_bytes)
@@ -295,6 +300,22 @@ class Decisions:
                 return self._again(workflow, fit)
             case outcome:
                 return [self._settle(workflow, fit, outcome)]
+
+    def _would_end(self, workflow: WorkflowState, fit: FitState, event: AttemptEnded) -> bool:
+        """Tell whether an attempt that went wrong is the fit's last by what else holds."""
+        match event.outcome:
+            case Outcome.FAILED:
+                return True
+            case Outcome.OUT_OF_MEMORY:
+                return self._is_at_bound(workflow, fit, event.peak_memory_bytes)
+            case Outcome.OUT_OF_TIME:
+                return workflow.deadline_s is not None
+            case _:
+                return False
+
+    def _is_at_bound(self, workflow: WorkflowState, fit: FitState, used_bytes: int) -> bool:
+        most = workflow.alone_bytes
+        return workflow.memory_bytes is not None or fit.share_bytes >= most or used_bytes >= most
 
     def _settle(
         self, workflow: WorkflowState, fit: FitState, outcome: Outcome, reason: str = ""
@@ -315,9 +336,8 @@ class Decisions:
     def _out_of_memory(
         self, workflow: WorkflowState, fit: FitState, peak_memory_bytes: int
     ) -> list[Action]:
-        most = workflow.alone_bytes
         used = max(peak_memory_bytes, 1)
-        if workflow.memory_bytes is not None or fit.share_bytes >= most or used >= most:
+        if self._is_at_bound(workflow, fit, used):
             used = max(used, fit.share_bytes)
             bound = "the bound given" if workflow.memory_bytes is not None else "the largest worker"
             fit.ran_out_of_memory(used)

@@ -38,6 +38,7 @@ class FitState:
     memory_failures: int = 0
     timeouts: int = 0
     workers_lost: int = 0
+    failed_in_company: bool = False  # in the process of another, which may be to blame
     outcome: Outcome | None = None
     wanted_memory_bytes: int = 0  # by the next attempt; 0 until it is first asked for
     wanted_demand: Demand | None = None
@@ -50,7 +51,8 @@ class FitState:
     @property
     def is_fresh(self) -> bool:
         """Whether nothing has gone wrong with it: others may run in its process."""
-        return not (self.memory_failures or self.timeouts or self.workers_lost)
+        went_wrong = self.memory_failures or self.timeouts or self.workers_lost
+        return not (went_wrong or self.failed_in_company)
 
     @property
     def ends_s(self) -> float:

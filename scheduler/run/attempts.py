@@ -21,6 +21,7 @@ from fitcast.scheduler.plan import events
 from fitcast.scheduler.plan.events import FitKey
 from fitcast.scheduler.run.runs import Run
 from fitcast.trainer.attempt.spec import AttemptSpec, Measured
+from fitcast.trainer.naming import error_name
 from fitcast.trainer.sweep.prepared import Fit
 
 log = logging.getLogger(__name__)
@@ -216,7 +217,7 @@ def _lost(sent_s: float, error: BaseException | None) -> Measured:
     elif error is None or isinstance(error, KilledWorker):
         kind, message = "WorkerLost", "the worker was lost while it ran"
     else:
-        kind, message = type(error).__name__, f"the worker was lost ({error!r:.200})"
+        kind, message = error_name(error), f"the worker was lost ({error!r:.200})"
     return Measured(
         outcome=Outcome.WORKER_LOST,
         runtime_s=took_s,

@@ -4,10 +4,11 @@ One thread writes, the dispatcher's; everybody else reads :class:`~fitcast.sched
 """
 
 import threading
+import time
 from collections.abc import Mapping
 from concurrent.futures import Future
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import datetime, timedelta
 from functools import cache
 from importlib.metadata import version
 from types import MappingProxyType
@@ -61,6 +62,7 @@ class Run:
         self.correction = correction
         self.final_estimate = final_estimate
         self.submitted_at = submitted_at
+        self._submitted_s = time.monotonic()
         self.sealed: SealedDataset | None = None
         self.key = b""
         self.final_fit: Fit | None = None  # of the best candidate, once it is chosen
@@ -83,6 +85,10 @@ class Run:
         self._view: WorkflowView | None = None  # unless something has changed since
 
     # -- for everybody ---------------------------------------------------------------------------
+
+    def now(self) -> datetime:
+        """Return the time by the clock as it was at submission: it never goes back."""
+        return self.submitted_at + timedelta(seconds=time.monotonic() - self._submitted_s)
 
     def view(self) -> WorkflowView:
         """Return it as it is now."""
@@ -155,7 +161,7 @@ class Run:
             pool=start.pool,
             worker=start.worker,
             threads=start.threads,
-            started_at=datetime.now(UTC),
+            started_at=self.now(),
         )
 
     def note_waiting(self, fit_id: str) -> None:
@@ -181,7 +187,7 @@ class Run:
         row = self._rows[fit_id]
         ended_at, error = row.ended_at, row.error
         if row.started_at and (ended_at is None or ended_at < row.started_at):
-            ended_at = datetime.now(UTC)  # given up: it ends now
+            ended_at = self.now()  # given up: it ends now
         if reason:
             error = f"{error}; {reason}" if error else reason
         self._change_row(fit_id, state="done", outcome=outcome, ended_at=ended_at, error=error)
@@ -227,7 +233,7 @@ class Run:
     def end(self, state: str, error: FitcastError | None = None) -> None:
         """Note the end, once."""
         if not self.over.is_set():
-            self._change(state=state, ended_at=datetime.now(UTC), error=error, notes={})
+            self._change(state=state, ended_at=self.now(), error=error, notes={})
             self.over.set()
             self._change()  # views made from now on say so
             self.captured.set()

@@ -69,10 +69,15 @@ class WorkerReports:
             self.overhead_s += 0.05 * (min(max(idle_s, 0.0), 1.0) - self.overhead_s)
         for member, one in reversed(list(zip(sent.members, ended.measured, strict=True))):
             outcome, peak_bytes = Outcome.PREEMPTED, 0
+            follows = member.key != sent.start.key
             if one is None:
                 run.note_waiting(member.key.fit_id)
+            elif follows and one.outcome is Outcome.FAILED:
+                # It is tried alone: what it says now may be another's doing, and teaches nothing.
+                run.note_waiting(member.key.fit_id)
+                outcome, peak_bytes = one.outcome, one.peak_memory_bytes
             else:
-                if member.key != sent.start.key:
+                if follows:
                     # As forecast: first use of everything costs more than the fork timed.
                     one = replace(one, shared_s=one.shared_s + run.process_start_s)
                 self._record(run, sent.start, member, one)

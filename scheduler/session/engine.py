@@ -232,7 +232,7 @@ class Engine:
     def record(self, run: Run) -> None:
         """Hand its end to the history."""
         view = run.view()
-        ended_at = view.ended_at or datetime.now(UTC)
+        ended_at = view.ended_at or run.now()
         metrics = {
             "makespan_s": (ended_at - view.submitted_at).total_seconds(),
             "fits_runtime_s": sum(record.runtime_s for record in view.records),

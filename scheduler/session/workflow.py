@@ -70,7 +70,7 @@ class Workflow:
     def took_s(self) -> float:
         """Seconds from submission to the end, or to now."""
         view = self._run.view()
-        return ((view.ended_at or datetime.now(UTC)) - view.submitted_at).total_seconds()
+        return ((view.ended_at or self._run.now()) - view.submitted_at).total_seconds()
 
     @property
     def eta(self) -> Eta:

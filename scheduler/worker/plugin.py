@@ -14,6 +14,7 @@ from distributed import get_worker
 from distributed.diagnostics.plugin import WorkerPlugin
 
 from fitcast.errors import BackendError, WorkerBrokenError
+from fitcast.scheduler.worker.steady_clock import hold_steady
 from fitcast.trainer.attempt.runner import AttemptRunner
 from fitcast.trainer.attempt.spec import AttemptSpec, Measured
 
@@ -53,6 +54,7 @@ class FitWorker(WorkerPlugin):  # type: ignore[misc]
             signal.signal(signal.SIGINT, signal.SIG_IGN)
         if self.cpus:
             os.sched_setaffinity(0, self.cpus)
+        hold_steady(worker.loop)
         self.runner = AttemptRunner(self.memory_bytes)
 
     def teardown(self, worker: Any) -> None:

@@ -328,3 +328,35 @@ def test_a_stop_while_writing_leaves_no_file(tmp_path, key):
         reader.join()
         signal.signal(signal.SIGUSR1, before)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.security
+@pytest.mark.parametrize("read", ["file", "link", "pipe", "folder"])
+def test_only_a_regular_file_is_read(sealed, key, tmp_path, read):
+    path = Path(sealed.uri)
+    moved = path.rename(tmp_path / "moved")
+    if read == "file":
+        moved.rename(path)
+        verify(sealed.uri, key, dataset_id=sealed.dataset_id)
+        return
+    make = {"link": lambda: path.symlink_to(moved), "pipe": lambda: os.mkfifo(path)}
+    make.get(read, path.mkdir)()
+    refused(sealed, key, "can't be read|no file stands")  # and isn't waited for
+
+
+@pytest.mark.security
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"[" * 60_000,
+        b'{"a":' * 10_000,
+        b'{"workflow_id":"w","dataset_id":"d","plaintext_bytes":1e999,"segment_bytes":1,"salt":"",'
+        b'"key_id":""}',
+        b"9" * 60_000,
+    ],
+    ids=["lists", "objects", "infinite", "digits"],
+)
+def test_a_header_of_any_json_is_refused(sealed, key, body):
+    data = Path(sealed.uri).read_bytes()
+    Path(sealed.uri).write_bytes(data[:8] + struct.pack("<I", len(body)) + body)
+    refused(sealed, key, "header was altered")

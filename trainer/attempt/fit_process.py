@@ -9,7 +9,6 @@ from outside (:mod:`fitcast.trainer.attempt.supervisor`), the fit's own steps
 import os
 import resource
 import sys
-import time
 import traceback
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -23,14 +22,16 @@ from fitcast.trainer.attempt.fitting import Fitted, Split, configured, cut, fit_
 from fitcast.trainer.attempt.messages import MAX_TEXT_CHARS, Report, StartRequest
 from fitcast.trainer.attempt.output_files import size
 from fitcast.trainer.attempt.process_state import (
-    ProcessState,
     become_ordinary,
     left_behind,
     reset_peak,
 )
 from fitcast.trainer.attempt.process_tree import close_other_descriptors, die_with, flush_c_streams
+from fitcast.trainer.attempt.restoring import ChangedForGoodError, Files, ProcessState
 from fitcast.trainer.attempt.result_block import FIRST_REPORT, Turn, append_report, begin_turn
 from fitcast.trainer.attempt.spec import AttemptSpec, Job
+from fitcast.trainer.clocks import CLOCKS
+from fitcast.trainer.naming import error_name
 from fitcast.trainer.reuse import ReusedWork, names_in_common, work_names
 from fitcast.trainer.shared_memory import map_object
 
@@ -87,40 +88,50 @@ class _Turns:
     def run(self, began_s: float) -> None:
         """Run them; the process was forked at `began_s`."""
         at = FIRST_REPORT
-        state = ProcessState.now(self._specs[0].threads) if len(self._specs) > 1 else None
+        reporting = Files({self._fds.result, self._fds.stdout, self._fds.stderr})
+        state = None
+        if len(self._specs) > 1:
+            state = ProcessState(self._specs[0].threads, self._fds.data())
         turn_s = began_s
         for turn in range(len(self._specs)):
             if turn and state is not None:
                 # What a fit left could harm or bother the others: they get a new process. Those
                 # whose turn comes much later than planned are given back, as cores may idle,
                 # unless a good part of their work is done already.
-                now_s = time.monotonic()
+                now_s = CLOCKS.monotonic_s()
                 late = now_s - began_s > self._specs[turn].begin_within_s
                 kept_s = 0.0 if self._shared is None else self._shared.kept_s
                 if left_behind() or (late and kept_s < _WORTH_KEEPING * (now_s - turn_s)):
                     return
                 turn_s = now_s
-                state.restore()
+                try:
+                    state.restore()
+                except ChangedForGoodError:
+                    return
                 begin_turn(
                     self._fds.result,
-                    Turn(turn, time.monotonic(), size(self._fds.stdout), size(self._fds.stderr)),
+                    Turn(
+                        turn, CLOCKS.monotonic_s(), size(self._fds.stdout), size(self._fds.stderr)
+                    ),
                 )
                 reset_peak()
             used_s = _cpu_s()
             caught: list[str] = []
             report = _reported(lambda turn=turn: self._fit(turn), caught)  # type: ignore[misc]
             _flush()
+            if not reporting.are_unchanged():
+                os._exit(71)  # it closed or replaced them: there is nowhere to report to
             cost: dict[str, Any] = {
                 "cpu_s": _cpu_s() - used_s,
                 "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
                 "stdout_end": size(self._fds.stdout),
                 "stderr_end": size(self._fds.stderr),
             }
-            report = replace(report, ended_s=time.monotonic(), **cost)
+            report = replace(report, ended_s=CLOCKS.monotonic_s(), **cost)
             try:
                 at = append_report(self._fds.result, at, report)
             except BaseException as error:  # a result that can't be pickled
-                failed = replace(_failure(error, caught), ended_s=time.monotonic(), **cost)
+                failed = replace(_failure(error, caught), ended_s=CLOCKS.monotonic_s(), **cost)
                 at = append_report(self._fds.result, at, failed)
 
     def _fit(self, turn: int) -> Fitted:
@@ -205,7 +216,7 @@ def _flush_stderr() -> None:
 
 def _reported(fit: Callable[[], Fitted], caught: list[str]) -> Report:
     def keep(message: Warning | str, category: type[Warning], *_: object, **__: object) -> None:
-        text = f"{category.__name__}: {message}"[:_MAX_WARNING_CHARS]
+        text = f"{error_name(category)}: {message}"[:_MAX_WARNING_CHARS]
         if len(caught) < _MAX_WARNINGS and text not in caught:
             caught.append(text)
 
@@ -219,7 +230,7 @@ def _reported(fit: Callable[[], Fitted], caught: list[str]) -> Report:
 
 def _failure(error: BaseException, caught: Sequence[str]) -> Report:
     """Describe an exception as text only: the exception itself may not survive pickling."""
-    kind = type(error).__name__
+    kind = error_name(error)
     try:
         message = str(error)
     except BaseException:

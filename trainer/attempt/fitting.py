@@ -5,7 +5,6 @@ limits and measuring (:mod:`fitcast.trainer.attempt.supervisor`), tabulating
 (:mod:`fitcast.trainer.sweep.results`).
 """
 
-import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
@@ -21,6 +20,7 @@ import numpy.typing as npt
 from fitcast.errors import InvalidSweepError
 from fitcast.history.records import REFIT_FOLD
 from fitcast.trainer.attempt.spec import Job
+from fitcast.trainer.clocks import CLOCKS
 from fitcast.trainer.reuse import ReusedWork
 
 _CLASS_COLUMNS = {"predict_proba": 0.0, "predict_log_proba": None, "decision_function": None}
@@ -159,7 +159,7 @@ def fit_split(
 
     With ``shared``, work that the fit before had too is taken from it.
     """
-    start = time.perf_counter()
+    start = CLOCKS.performance_s()
     rows = split()
     fit_params = {keyword: rows.columns[column] for keyword, column in job.fit_params}
     with nullcontext() if shared is None else shared.given_to(estimator):
@@ -167,7 +167,7 @@ def fit_split(
             estimator.fit(rows.X_train, **fit_params)
         else:
             estimator.fit(rows.X_train, rows.y_train, **fit_params)
-    fitted = Fitted(fit_time_s=time.perf_counter() - start)
+    fitted = Fitted(fit_time_s=CLOCKS.performance_s() - start)
     if fold != REFIT_FOLD:
         if shared is not None:
             shared.apply_once(estimator, rows.X_test)
@@ -182,10 +182,10 @@ def fit_split(
 
 
 def _score_and_predict(job: Job, estimator: Any, rows: Split, fitted: Fitted) -> None:
-    scoring_start = time.perf_counter()
+    scoring_start = CLOCKS.performance_s()
     params = {keyword: rows.test_columns[column] for keyword, column in job.score_params}
     fitted.scores = score(job.scorer, estimator, rows.X_test, rows.y_test, params)
-    fitted.score_time_s = time.perf_counter() - scoring_start
+    fitted.score_time_s = CLOCKS.performance_s() - scoring_start
     if job.return_train_score:
         params = {keyword: rows.columns[column] for keyword, column in job.score_params}
         fitted.train_scores = score(job.scorer, estimator, rows.X_train, rows.y_train, params)

@@ -7,7 +7,6 @@ neither the fork server nor a fit ever holds it.
 """
 
 import os
-import resource
 import select
 import socket
 import sys
@@ -26,7 +25,11 @@ from fitcast.trainer.attempt.messages import (
     receive_message,
     send_message,
 )
-from fitcast.trainer.attempt.process_tree import close_other_descriptors
+from fitcast.trainer.attempt.process_tree import (
+    close_other_descriptors,
+    no_core_files,
+    not_looked_into,
+)
 from fitcast.trainer.shared_memory import map_object, write_all, write_object
 
 _SHARE_FROM_BYTES = 8 * 2**20  # below, cutting anew costs a fit less than sharing saves
@@ -63,8 +66,8 @@ def cut_out(connection: socket.socket, dataset_fd: int, block_fd: int) -> NoRetu
 
 
 def _begin(connection: socket.socket) -> Any:
-    with suppress(ValueError, OSError):
-        resource.setrlimit(resource.RLIMIT_CORE, (1, 1))  # no key or data in a core file
+    no_core_files()
+    not_looked_into()  # a fit of the same worker isn't to read the key here
     asked: Load | Cut = receive_message(connection)
     watch = threading.Thread(target=_end_with, args=(connection,), daemon=True)
     watch.start()

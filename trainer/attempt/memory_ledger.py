@@ -114,6 +114,7 @@ class LedgerView:
         private: Callable[[int], int | None] = private_bytes,
     ) -> None:
         self._map = mmap.mmap(fd, _SIZE)
+        self._map.madvise(mmap.MADV_DONTFORK)  # no fit is to write to it
         os.close(fd)
         self._slot = slot
         self._resident = resident

@@ -12,6 +12,7 @@ from fitcast.history.records import Outcome
 from fitcast.trainer.attempt.messages import Ending, Report
 from fitcast.trainer.attempt.result_block import UnreadableReport
 from fitcast.trainer.attempt.spec import Measured
+from fitcast.trainer.naming import error_name
 
 
 def judge(
@@ -134,7 +135,7 @@ def _outcome(
         return Outcome.CANCELLED, "", ""
     if isinstance(report, UnreadableReport):
         said = f"the result of the fit can't be read: {report.error}"
-        return Outcome.FAILED, type(report.error).__name__, said
+        return Outcome.FAILED, error_name(report.error), said
     if report is not None and report.fitted is not None:
         return Outcome.SUCCEEDED, "", ""  # it was done, whatever befell the process afterwards
     if report is not None:

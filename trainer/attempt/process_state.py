@@ -1,20 +1,18 @@
-"""The state of a fit's process that user code may change, and how it is put back.
+"""What a fit's process is made to look like before its first fit.
 
-In: making a forked process look like a plain Python process with its threads; undoing between two
-fits of the same process what is cheap to undo. Not in: running the fits
-(:mod:`fitcast.trainer.attempt.fit_process`).
+In: making a forked process look like a plain Python process with its threads, looking for what runs
+on after a fit. Not in: undoing what a fit changed (:mod:`fitcast.trainer.attempt.restoring`),
+running the fits (:mod:`fitcast.trainer.attempt.fit_process`).
 """
 
 import faulthandler
 import io
 import os
-import resource
+import random
 import signal
 import sys
 import threading
-import warnings
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +27,6 @@ _THREAD_VARIABLES = (
     "TF_NUM_INTRAOP_THREADS",
     "LOKY_MAX_CPU_COUNT",  # what n_jobs=-1 means to joblib
 )
-_SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD, signal.SIGINT, signal.SIGALRM)
 _libraries: Any = None  # threadpoolctl's view of the BLAS and OpenMP libraries, made before forking
 
 
@@ -46,9 +43,6 @@ def become_ordinary(sys_path: tuple[str, ...], threads: int) -> None:
     for name in (signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD):
         signal.signal(name, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    # a core file would put the dataset on a disk; 1 also keeps core-pattern programs from starting
-    with suppress(ValueError, OSError):
-        resource.setrlimit(resource.RLIMIT_CORE, (1, 1))
     with suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text(
             "600"
@@ -61,14 +55,14 @@ def become_ordinary(sys_path: tuple[str, ...], threads: int) -> None:
         if entry not in sys.path:
             sys.path.append(entry)
     os.environ.update(dict.fromkeys(_THREAD_VARIABLES, str(threads)))
-    _limit_threads(threads)
-    _reseed()
+    limit_threads(threads)
+    reseed()
 
 
 def left_behind() -> bool:
     """Whether processes or threads of a fit are still there after it."""
-    if threading.active_count() > 1:
-        return True
+    if threading.active_count() > 1 or len(sys._current_frames()) > 1:
+        return True  # the latter also knows threads that weren't begun through threading
     try:
         os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)  # reaps nothing
     except ChildProcessError:
@@ -86,59 +80,17 @@ def reset_peak() -> None:
             os.close(fd)
 
 
-@dataclass(frozen=True, slots=True)
-class ProcessState:
-    """The state that a fit began with; restored for the next fit of the same process."""
-
-    environ: dict[str, str]
-    folder: str
-    path: list[str]
-    filters: list[Any]
-    streams: tuple[Any, Any]
-    handlers: dict[signal.Signals, Any]
-    threads: int
-
-    @classmethod
-    def now(cls, threads: int) -> "ProcessState":
-        """Capture the current state of the process."""
-        return cls(
-            environ=dict(os.environ),
-            folder=os.getcwd(),  # noqa: PTH109 - only handed back to chdir
-            path=list(sys.path),
-            filters=list(warnings.filters),
-            streams=(sys.stdout, sys.stderr),
-            handlers={name: signal.getsignal(name) for name in _SIGNALS},
-            threads=threads,
-        )
-
-    def restore(self) -> None:
-        """Restore everything; what a fit didn't change costs next to nothing."""
-        if os.environ != self.environ:
-            os.environ.clear()
-            os.environ.update(self.environ)
-        with suppress(OSError):
-            os.chdir(self.folder)
-        if sys.path != self.path:
-            sys.path[:] = self.path
-        warnings.resetwarnings()  # also forgets which warnings were shown already
-        warnings.filters[:] = self.filters  # type: ignore[index]
-        sys.stdout, sys.stderr = self.streams
-        signal.setitimer(signal.ITIMER_REAL, 0.0)
-        for name, handler in self.handlers.items():
-            if signal.getsignal(name) is not handler:
-                signal.signal(name, handler)
-        _limit_threads(self.threads)
-        _reseed()
-
-
-def _limit_threads(threads: int) -> None:
+def limit_threads(threads: int) -> None:
+    """Hold the BLAS and OpenMP libraries to a number of threads."""
     if _libraries is not None:
         _libraries.limit(limits=threads)
 
 
-def _reseed() -> None:
+def reseed() -> None:
+    """Let random numbers differ from those of every other fit."""
     import numpy as np
 
+    random.seed(int.from_bytes(os.urandom(8), "little"))
     np.random.seed(int.from_bytes(os.urandom(4), "little"))  # seeding without a number is slow
 
 

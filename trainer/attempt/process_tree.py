@@ -11,11 +11,13 @@ import os
 import resource
 import signal
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
 PAGE_BYTES = resource.getpagesize()
 _PR_SET_PDEATHSIG = 1
+_PR_SET_DUMPABLE = 4
 _PR_SET_CHILD_SUBREAPER = 36
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -25,11 +27,30 @@ def adopt_orphans() -> None:
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
 
 
-def die_with(parent_pid: int) -> None:
-    """Have this process killed when its parent ends; ends it if the parent is gone already."""
-    _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+def die_with(parent_pid: int, by: signal.Signals = signal.SIGKILL) -> None:
+    """Have this process signalled when its parent ends; ends it if the parent is gone already.
+
+    By SIGCONT for one that has to clear up: it notices by itself that nobody is there any more,
+    unless it was stopped, and then goes on by this.
+    """
+    _prctl(_PR_SET_PDEATHSIG, by)
     if os.getppid() != parent_pid:
         os._exit(1)
+
+
+def no_core_files() -> None:
+    """Keep this process and all below it from ever writing a core file: it would hold the dataset.
+
+    1 byte and not 0: that also keeps the program that a core pattern may name from being started.
+    """
+    with suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_CORE, (1, 1))
+
+
+def not_looked_into() -> None:
+    """Keep other processes of the same user from reading this one's memory."""
+    with suppress(OSError):
+        _prctl(_PR_SET_DUMPABLE, 0)
 
 
 def flush_c_streams() -> None:
@@ -80,6 +101,32 @@ def descendants(pid: int) -> list[int]:
     return found
 
 
+def living_below(pid: int) -> list[int]:
+    """Return the processes below this one that aren't zombies."""
+    return [one for one in descendants(pid) if state(one) not in ("Z", "X", "")]
+
+
+def is_stopped(pid: int) -> bool:
+    """Tell whether a process was stopped by a signal or a debugger."""
+    return state(pid) in ("T", "t")
+
+
+def kill_tree(pid: int, parent_pid: int, timeout_s: float = 2.0) -> None:
+    """Kill a process, a child of `parent_pid`, with everything below it.
+
+    What is below it goes first, for as long as it adopts orphans: afterwards they can't be found.
+    """
+    end = time.monotonic() + timeout_s
+    while below := living_below(pid):
+        tree = {pid, *descendants(pid)}
+        for one in below:
+            kill_if_below(one, tree)
+        if time.monotonic() > end:
+            break
+        time.sleep(0.001)
+    kill_if_below(pid, {parent_pid})
+
+
 def resident_bytes(pid: int) -> int:
     """Return the resident memory of a process; 0 if it is gone."""
     try:
@@ -116,10 +163,11 @@ def private_bytes(pid: int) -> int | None:
     return (int(parts["Pss"]) - int(parts.get("Pss_Shmem", 0))) * 1024
 
 
-def kill_descendants(timeout_s: float = 10.0) -> float:
+def kill_descendants(timeout_s: float = 10.0, beat: Callable[[], None] = lambda: None) -> float:
     """Kill and reap everything below this process, however it resists.
 
-    Needs :func:`adopt_orphans`: what is orphaned by the killing comes to this process.
+    Needs :func:`adopt_orphans`: what is orphaned by the killing comes to this process. Gives a
+    sign of life meanwhile by `beat`.
 
     Returns
     -------
@@ -130,6 +178,7 @@ def kill_descendants(timeout_s: float = 10.0) -> float:
     cpu_s = 0.0
     end = time.monotonic() + timeout_s
     while True:
+        beat()
         reaped, none_left = reap_any()
         cpu_s += reaped
         if none_left or time.monotonic() > end:
@@ -171,11 +220,23 @@ def kill_if_below(pid: int, tree: set[int]) -> None:
 
 def parent(pid: int) -> int:
     """Return the parent of a process; 0 if it is gone."""
+    fields = _stat(pid)
+    return int(fields[1]) if fields else 0
+
+
+def state(pid: int) -> str:
+    """Return the letter of a process's state; nothing if it is gone."""
+    fields = _stat(pid)
+    return fields[0] if fields else ""
+
+
+def _stat(pid: int) -> list[str]:
+    """Return what is said of a process behind its name, which may hold anything."""
     try:
         text = _read(f"/proc/{pid}/stat")
     except OSError:
-        return 0
-    return int(text[text.rindex(")") + 2 :].split()[1])
+        return []
+    return text[text.rindex(")") + 2 :].split()
 
 
 def kernel_kills() -> int | None:

@@ -41,7 +41,7 @@ from fitcast.trainer.attempt.output_files import new_output, read_text, size
 from fitcast.trainer.attempt.process_tree import children, descendants
 from fitcast.trainer.attempt.result_block import UnreadableReport, read_reports
 from fitcast.trainer.attempt.running_batch import RunningBatch, Tombstones
-from fitcast.trainer.attempt.server_process import ServerProcess
+from fitcast.trainer.attempt.server_process import SILENT_AFTER_S, ServerProcess
 from fitcast.trainer.attempt.spec import AttemptSpec, Measured
 from fitcast.trainer.attempt.split_blocks import SplitBlocks
 from fitcast.trainer.shared_memory import freeze, new_block
@@ -64,13 +64,18 @@ class AttemptRunner:
     memory_bytes : int, optional
         What all fits and blocks of rows may hold together. If they are about to hold more, the fit
         that is furthest above its share is ended, out of memory.
+    silent_after_s : float
+        A process of ours that gives no sign of life for so long is ended with its fits.
     """
 
-    def __init__(self, memory_bytes: int | None = None) -> None:
+    def __init__(
+        self, memory_bytes: int | None = None, *, silent_after_s: float = SILENT_AFTER_S
+    ) -> None:
         self._lock = threading.Lock()
         self._closed = False
         self._failed_starts = 0
-        self._server = ServerProcess()
+        self._silent_after_s = silent_after_s
+        self._server = ServerProcess(silent_after_s)
         self._datasets = OpenDatasets(self._loaded)
         self._batches: list[RunningBatch] = []
         self._tombstones = Tombstones()
@@ -274,9 +279,8 @@ class AttemptRunner:
                 stack.callback(os.close, fd)
             slot = self._ledger.take(first.share_bytes or first.memory_limit_bytes)
             stack.callback(self._ledger.clear, slot)
-            connection = server.request(
-                ATTEMPT, result_fd, self._ledger.fd, *outputs, dataset.fd, *folds.values()
-            )
+            given = (result_fd, self._ledger.fd, *outputs, dataset.fd, *folds.values())
+            connection = server.request(ATTEMPT, *given, unwanted=batch.cancelled)
             stack.callback(server.finished, connection)
             batch.connect(connection)
             stack.callback(batch.connect, None)
@@ -293,10 +297,11 @@ class AttemptRunner:
                 if not began:  # so none of them can be to blame
                     server.ends_within(_SEEN_WITHIN_S)
                     return None
+                why = server.why_ended(connection)
                 return batch.without_process(
                     Outcome.WORKER_LOST,
-                    "SupervisorDied",
-                    "the processes that run fits on this worker were ended from outside",
+                    "SupervisorSilent" if why else "SupervisorDied",
+                    why or "the processes that run fits on this worker were ended from outside",
                 )
             reports = read_reports(result_fd)
             return judge(ending, reports, len(batch.specs), _texts(reports, *outputs))
@@ -316,7 +321,7 @@ class AttemptRunner:
                         f"the fork server can't be started; its last words: {words or '(none)'}"
                     )
                 self._server.close()
-                self._server = ServerProcess()
+                self._server = ServerProcess(self._silent_after_s)
             return self._server
 
     def _check_open(self) -> None:

@@ -6,7 +6,7 @@ what runs inside the process (:mod:`fitcast.trainer.attempt.fit_process`), what 
 
 It is a process of its own, with one thread, so it adopts whatever the fits leave behind and dies
 alone if something goes wrong. It watches its connection: when the runner goes, so do the
-fits.
+fits. It gives signs of life, by which the runner ends it with its fits if it hangs or was stopped.
 """
 
 import os
@@ -20,6 +20,8 @@ from datetime import UTC, datetime
 from typing import NoReturn
 
 from fitcast.trainer.attempt.fit_process import Descriptors, run_fits
+from fitcast.trainer.attempt.heartbeats import Pulse
+from fitcast.trainer.attempt.held_files import HeldFiles
 from fitcast.trainer.attempt.memory_ledger import LedgerView
 from fitcast.trainer.attempt.messages import (
     CANCEL,
@@ -48,7 +50,7 @@ _FASTEST_BYTES_PER_S = 4e9  # at which one process was seen to touch new memory
 _TREE_EVERY_S = 0.200  # looking for the fit's own children costs more
 
 
-def supervise(connection: socket.socket, fds: Sequence[int]) -> NoReturn:
+def supervise(connection: socket.socket, fds: Sequence[int], pulse: Pulse) -> NoReturn:
     """Supervise one process of fits. Never returns.
 
     Parameters
@@ -57,18 +59,21 @@ def supervise(connection: socket.socket, fds: Sequence[int]) -> NoReturn:
         To the runner.
     fds
         Blocks: result, ledger, stdout, stderr, dataset, and the folds that the runner names.
+    pulse
+        For its signs of life.
     """
     try:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)  # it ends when its fits have
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         close_other_descriptors({connection.fileno(), *fds})
         adopt_orphans()
+        pulse.keep_from_children()
         with suppress(ConnectionLostError, OSError):
             start = receive_message(connection)
             connection.sendall(STARTED)
-            send_message(connection, _Watch(connection, start, fds).until_end())
+            send_message(connection, _Watch(connection, start, fds, pulse).until_end())
     finally:
-        kill_descendants()
+        kill_descendants(beat=pulse.beat)
         os._exit(0)
 
 
@@ -83,9 +88,13 @@ def pause_s(room_bytes: float) -> float:
 class _Watch:
     """A process of fits from fork to ending."""
 
-    def __init__(self, connection: socket.socket, start: StartRequest, fds: Sequence[int]) -> None:
+    def __init__(
+        self, connection: socket.socket, start: StartRequest, fds: Sequence[int], pulse: Pulse
+    ) -> None:
         result_fd, ledger_fd, out_fd, err_fd, dataset_fd, *fold_fds = fds
+        self._files = HeldFiles(fds)
         self._connection = connection
+        self._pulse = pulse
         self._result_fd = result_fd
         self._outputs = {out_fd: 0, err_fd: 0}  # and up to where they were shortened
         self._ledger = LedgerView(ledger_fd, start.ledger_slot)
@@ -95,6 +104,10 @@ class _Watch:
         self._killed_turn: int | None = None
         self._tree_peaks: dict[int, int] = {}
         self._children_bytes = 0
+        self._others: list[int] = []  # processes that the fits began
+        self._files_bytes = 0
+        self._next_files_look = 0.0
+        self._told_bytes = 0
         self._next_tree_look = 0.0
         self._kernel_kills = kernel_kills()
         self._started_at = datetime.now(UTC)
@@ -122,6 +135,7 @@ class _Watch:
         poller.register(self._handle, select.POLLIN)
         tick_s = _SHORTEST_TICK_S
         while True:
+            self._pulse.beat()
             ready = {fd for fd, _ in poller.poll(tick_s * 1000)}
             if self._handle in ready:
                 break
@@ -149,11 +163,20 @@ class _Watch:
             others = [pid for pid in descendants(os.getpid()) if pid != self._fit]
             # proportional: forked children share most pages with the fit
             self._children_bytes = sum(proportional_bytes(pid) for pid in others)
-            self._ledger.children(self._children_bytes)
+            self._others = others
             if others:
                 self._next_tree_look = now + max(_TREE_EVERY_S, 10 * (time.monotonic() - now))
-        if self._children_bytes:
-            used += self._children_bytes
+        if now >= self._next_files_look:
+            began_s = time.monotonic()
+            self._files_bytes = self._files.look([self._fit, *self._others]).bytes
+            # at most a fiftieth of the time, however many there are
+            self._next_files_look = now + 50 * (time.monotonic() - began_s)
+        beside = self._children_bytes + self._files_bytes
+        if beside != self._told_bytes:
+            self._told_bytes = beside
+            self._ledger.children(beside)
+        if beside:
+            used += beside
             self._tree_peaks[turn.number] = max(self._tree_peaks.get(turn.number, 0), used)
         deadline_s = self._specs[turn.number].deadline_s
         must_go, room = self._ledger.look()
@@ -191,7 +214,8 @@ class _Watch:
         _, status, usage = os.wait4(self._fit, 0)
         code = os.waitstatus_to_exitcode(status)
         kills = kernel_kills()
-        cpu_s = usage.ru_utime + usage.ru_stime + kill_descendants()
+        cpu_s = usage.ru_utime + usage.ru_stime + kill_descendants(beat=self._pulse.beat)
+        self._files.remove_left()
         return Ending(
             killed_for=self._killed_for,
             killed_turn=self._killed_turn,

@@ -255,6 +255,8 @@ class SchedulerLink:
 def _client_type() -> Any:
     from distributed import Client
 
+    from fitcast.scheduler.worker.steady_clock import hold_steady
+
     class InterruptibleClient(Client):  # type: ignore[misc]
         """A client of Dask whose connecting can be interrupted."""
 
@@ -267,6 +269,7 @@ def _client_type() -> Any:
                 raise
 
         async def _start(self, *args: Any, **given: Any) -> Any:
+            hold_steady(self.loop)
             try:
                 return await self._interruptible(partial(super()._start, *args, **given))
             except OSError:

@@ -25,6 +25,7 @@ from fitcast.scheduler.backends.dask_servers import PrivateNanny, PrivateSchedul
 from fitcast.scheduler.backends.kubernetes.objects import SCHEDULER_PORT
 from fitcast.scheduler.worker.plugin import FitWorker
 from fitcast.scheduler.worker.sealed_transfer import Receiver, SealedSource
+from fitcast.scheduler.worker.steady_clock import hold_steady
 from fitcast.trainer.machine_speed import machine_speed
 
 log = logging.getLogger(__name__)
@@ -148,6 +149,7 @@ async def _serve(env: dict[str, str]) -> int:
             death_timeout=60,
             **common,
         )
+    hold_steady(server.loop)
     stopped = asyncio.create_task(stop.wait())
     ended = asyncio.create_task(server.finished())
     await asyncio.wait({stopped, ended}, return_when=asyncio.FIRST_COMPLETED)
