@@ -298,7 +298,7 @@ class AttemptRunner:
                     "SupervisorDied",
                     "the processes that run fits on this worker were ended from outside",
                 )
-            reports = read_reports(result_fd)
+            reports = read_reports(result_fd, batch.specs)
             return judge(ending, reports, len(batch.specs), _texts(reports, *outputs))
 
     def _count_blocks(self) -> None:
