@@ -39,18 +39,20 @@ def to_plain(array: npt.NDArray[Any]) -> tuple[Words, npt.NDArray[Any]]:
         return [array.dtype.str, shape, None], array
     if array.dtype.names is not None:
         raise InvalidSweepError(f"the predictions have the columns of a record: {_TODO}")
-    flat = [_plain(value) for value in array.astype(object).ravel().tolist()]
-    # By type too, as 1 == 1.0 == True; floats by their text, as 0.0 == -0.0
-    keys = flat if set(map(type, flat)) <= {str} else [_key(value) for value in flat]
+    flat = array.astype(object).ravel().tolist()
+    if set(map(type, flat)) <= {str}:
+        keys = flat
+    else:
+        flat = [_plain(value) for value in flat]
+        # By type too, as 1 == 1.0 == True; floats by their text, as 0.0 == -0.0
+        keys = [_key(value) for value in flat]
     numbers = {key: number for number, key in enumerate(dict.fromkeys(keys))}
-    values: list[Any] = [None] * len(numbers)
     codes = np.fromiter(map(numbers.__getitem__, keys), dtype="<i4", count=len(flat))
-    for code, value in zip(codes.tolist(), flat, strict=True):
-        values[code] = value
+    values = list(dict(zip(keys, flat, strict=True)).values())
     return ["objects", shape, values], codes
 
 
-def from_plain(words: Words, data: bytearray) -> npt.NDArray[Any]:
+def from_plain(words: Words, data: memoryview) -> npt.NDArray[Any]:
     """Return the array of these words and bytes.
 
     Raises
@@ -70,7 +72,7 @@ def from_plain(words: Words, data: bytearray) -> npt.NDArray[Any]:
         if type(values) is not list or not all(type(value) in _PLAIN for value in values):
             raise ValueError("an array holds what isn't plain")
         codes = _array("<i4", shape, data)
-        if codes.size and not (0 <= codes.min() and codes.max() < len(values)):
+        if codes.size and not (codes.min() >= 0 and codes.max() < len(values)):
             raise ValueError("an array's values are damaged")
         distinct = np.empty(len(values), dtype=object)
         distinct[:] = values
@@ -81,7 +83,7 @@ def from_plain(words: Words, data: bytearray) -> npt.NDArray[Any]:
     return _array(kind, shape, data)
 
 
-def _array(kind: str, shape: list[int], data: bytearray) -> npt.NDArray[Any]:
+def _array(kind: str, shape: list[int], data: memoryview) -> npt.NDArray[Any]:
     dtype = np.dtype(kind)
     if math.prod(shape) * dtype.itemsize != len(data):
         raise ValueError("an array has another length than its shape says")

@@ -26,6 +26,8 @@ _TURN = struct.Struct("<QQQQ")  # number, monotonic ns, where its stdout and its
 _LENGTH = struct.Struct("<Q")
 _HEAD = struct.Struct("<Q")  # bytes of the JSON that a report begins with
 _HEAD_BYTES = 64 * 2**20
+_JSON = json.JSONEncoder(separators=(",", ":"))
+_FIRST_BYTES = 4_096  # read at once, which most heads are shorter than
 _CHUNK_BYTES = 2**30  # the kernel takes two at most
 _REPORT: dict[str, type] = {
     "warnings": list,
@@ -106,8 +108,8 @@ def append_report(fd: int, at: int, report: Report, limit_bytes: int = RESULT_BY
             "that they may: return fewer or shorter ones"
         )
     os.ftruncate(fd, at)
-    end = at + _LENGTH.size
-    for part in (memoryview(_HEAD.pack(len(head))), memoryview(head), *parts):
+    end = _write(fd, memoryview(_HEAD.pack(len(head)) + head), at + _LENGTH.size)
+    for part in parts:
         end = _write(fd, part, end)
     os.pwrite(fd, _LENGTH.pack(end - at - _LENGTH.size), at)
     return end
@@ -152,16 +154,20 @@ def _encoded(report: Report) -> tuple[bytes, list[memoryview]]:
         if fitted.model is not None:
             parts.append(memoryview(fitted.model))
             told["model_bytes"] = len(fitted.model)
-    return json.dumps([words, told], separators=(",", ":")).encode("ascii"), parts
+    return _JSON.encode([words, told]).encode("ascii"), parts
 
 
 def _decoded(fd: int, at: int, length: int, spec: AttemptSpec | None) -> Report:
     if spec is not None and length > spec.result_bytes + _HEAD.size:
         raise ValueError(f"it has {length:,} bytes, more than it may")
-    (head_bytes,) = _HEAD.unpack(os.pread(fd, _HEAD.size, at))
+    first = os.pread(fd, min(length, _FIRST_BYTES), at)
+    (head_bytes,) = _HEAD.unpack_from(first)
     if head_bytes > min(_HEAD_BYTES, length - _HEAD.size):
         raise ValueError("its head is damaged")
-    words, told = json.loads(_read(fd, at + _HEAD.size, head_bytes))
+    head = first[_HEAD.size : _HEAD.size + head_bytes]
+    if len(head) < head_bytes:
+        head = bytes(_read(fd, at + _HEAD.size, head_bytes))
+    words, told = json.loads(head)
     values: dict[str, Any] = {}
     for (name, kind), value in zip(_REPORT.items(), words, strict=True):
         values[name] = _exactly(kind, value)
@@ -207,10 +213,9 @@ def _write(fd: int, part: memoryview, at: int) -> int:
     return at
 
 
-def _read(fd: int, at: int, wanted: int) -> bytearray:
+def _read(fd: int, at: int, wanted: int) -> memoryview:
     """Read into memory of our own: a block whose writer still lives may shrink."""
-    data = bytearray(wanted)
-    view = memoryview(data)
+    data = view = memoryview(np.empty(wanted, np.uint8))
     while view:
         got = os.preadv(fd, [view[:_CHUNK_BYTES]], at)
         if not got:
