@@ -149,7 +149,7 @@ def _encoded(report: Report) -> tuple[bytes, list[memoryview]]:
         if fitted.predictions is not None:
             told["array"], array = to_plain(fitted.predictions)
             raw = np.ascontiguousarray(array).reshape(-1)
-            parts.append(memoryview(raw.view(np.uint8) if raw.nbytes else b""))
+            parts.append(raw.view(np.uint8).data if raw.nbytes else memoryview(b""))
             told["array_bytes"] = raw.nbytes
         if fitted.model is not None:
             parts.append(memoryview(fitted.model))
@@ -215,7 +215,7 @@ def _write(fd: int, part: memoryview, at: int) -> int:
 
 def _read(fd: int, at: int, wanted: int) -> memoryview:
     """Read into memory of our own: a block whose writer still lives may shrink."""
-    data = view = memoryview(np.empty(wanted, np.uint8))
+    data = view = np.empty(wanted, np.uint8).data
     while view:
         got = os.preadv(fd, [view[:_CHUNK_BYTES]], at)
         if not got:
