@@ -37,6 +37,12 @@ class Settings(BaseSettings):
     check_plan : bool
         Whether the scheduler checks its own plan after every event (``FITCAST_CHECK_PLAN``): for
         tests and bug reports, as it takes time.
+    keep_messages : bool
+        Whether messages of errors, warnings and output of fits go into the history
+        (``FITCAST_KEEP_MESSAGES``), where whoever may read it finds what values of data they hold.
+        Without, types of errors and places in code stay.
+    result_bytes : int
+        Bytes that predictions and model of one fit may take (``FITCAST_RESULT_BYTES``); 1 GiB.
 
     Raises
     ------
@@ -61,6 +67,8 @@ class Settings(BaseSettings):
     cpus: int | None = Field(default=None, ge=1)
     memory_bytes: int | None = Field(default=None, ge=1)
     check_plan: bool = False
+    keep_messages: bool = True
+    result_bytes: int = Field(default=2**30, ge=2**16)
 
     def __init__(self, **values: Any) -> None:
         try:

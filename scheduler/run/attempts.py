@@ -204,6 +204,8 @@ def _spec(run: Run, start: events.Start, member: Member) -> AttemptSpec:
         begin_within_s=member.begin_within_s,
         common_work=shared.name if shared is not None else "",
         return_model=member.fit.fold == REFIT_FOLD,
+        rows_test=None if member.fit.fold == REFIT_FOLD else member.fit.request.rows_test,
+        result_bytes=run.result_bytes,
     )
 
 

@@ -22,7 +22,7 @@ from fitcast.scheduler.plan.events import CommonWork, Conclude, Start
 from fitcast.scheduler.run.views import FitRow, WorkflowView
 from fitcast.sizing.laws.families import with_threads
 from fitcast.sizing.learning.correction import SweepCorrection
-from fitcast.trainer.attempt.spec import Measured
+from fitcast.trainer.attempt.spec import RESULT_BYTES, Measured
 from fitcast.trainer.sealing import SealedDataset
 from fitcast.trainer.sweep.prepared import Fit, PreparedSweep
 from fitcast.trainer.sweep.results import best_candidate, tabulate
@@ -67,6 +67,7 @@ class Run:
         self.key = b""
         self.final_fit: Fit | None = None  # of the best candidate, once it is chosen
         self.common_work: dict[str, CommonWork] = {}  # by fit_id, where there is
+        self.result_bytes = RESULT_BYTES  # what each fit may give
         self.process_start_s = 0.0  # that a fit is spared in the process of another
         self.captured = threading.Event()  # nothing of the user's is read any more
         self.over = threading.Event()  # its result is final

@@ -74,6 +74,8 @@ class Client:
             store,
             is_new=database is not None and not database.exists(),
             checked=settings.check_plan,
+            keep_messages=settings.keep_messages,
+            result_bytes=settings.result_bytes,
         )
         atexit.register(self.close)
 

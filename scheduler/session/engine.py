@@ -11,6 +11,7 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import Future
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from uuid import uuid4
@@ -29,7 +30,7 @@ from fitcast.scheduler.run.runs import Run
 from fitcast.scheduler.session.learning import Learner
 from fitcast.scheduler.session.leases import Lease, memory_root
 from fitcast.sizing.learning.model import SizingModel
-from fitcast.trainer.attempt.spec import Measured
+from fitcast.trainer.attempt.spec import RESULT_BYTES, Measured
 from fitcast.trainer.machine_speed import machine_speed
 from fitcast.trainer.sealing import new_key, remove, seal
 
@@ -52,6 +53,10 @@ class Engine:
         Whether the history is only being made: nobody waits for what it knows.
     checked : bool
         Whether plans are checked after every event, for tests.
+    keep_messages : bool
+        Whether messages and output of fits go into the history.
+    result_bytes : int
+        What the result of a fit may take.
     """
 
     def __init__(
@@ -62,12 +67,16 @@ class Engine:
         *,
         is_new: bool,
         checked: bool,
+        keep_messages: bool = True,
+        result_bytes: int = RESULT_BYTES,
     ) -> None:
         self.troubles: list[str] = []
         self._backend = backend
         self._home = home
         self._store = store
         self._checked = checked
+        self._keep_messages = keep_messages
+        self._result_bytes = result_bytes
         self._lock = threading.Lock()
         self._runs: dict[str, Run] = {}
         self._keys = Lease(memory_root())
@@ -98,6 +107,7 @@ class Engine:
             final_estimate=cast.final,
             submitted_at=now,
         )
+        run.result_bytes = self._result_bytes
         self._writer.start_workflow(
             WorkflowRun(
                 workflow_id=run.workflow_id,
@@ -226,6 +236,9 @@ class Engine:
             warnings=measured.warnings,
             traceback=measured.traceback,
         )
+        if not self._keep_messages:
+            record = replace(record, error_message="")
+            log = AttemptLog(record_id=record.record_id, traceback=measured.places)
         self._writer.add(record, log)
         self._learner.add([record])
 

@@ -12,7 +12,7 @@ from fitcast.scheduler.forecast.eta import Eta
 from fitcast.scheduler.run.runs import Run
 from fitcast.scheduler.run.views import WorkflowView
 from fitcast.scheduler.session.results import Result, leaderboard
-from fitcast.trainer.sweep.results import best_candidate, out_of_fold, tabulate
+from fitcast.trainer.sweep.results import best_candidate, out_of_fold, score_names, tabulate
 
 
 class Workflow:
@@ -168,8 +168,8 @@ class Workflow:
 
         prepared, measured = self._run.prepared, view.measured()
         cv_results = tabulate(prepared, measured)
-        names = prepared.scorer_names
-        score = prepared.refit if isinstance(prepared.refit, str) else names[0]
+        names = score_names(cv_results)
+        score = prepared.refit if prepared.refit in names else names[0]
         best = best_candidate(prepared, cv_results) if prepared.refit or len(names) == 1 else None
         candidate = None if best is None else prepared.candidates[best]
         fits = _table(view)

@@ -11,6 +11,7 @@ In: which records are evidence; writing and reading them. Not in: where the file
 import io
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from fitcast.errors import ModelError
 from fitcast.history.codec import read_parquet, write_parquet
@@ -58,7 +59,8 @@ def to_files(records: Sequence[Record], about: Mapping[str, object]) -> dict[str
         Metadata for people and later training: numbers and texts.
     """
     buffer = io.BytesIO()
-    write_parquet(records, buffer)
+    # Others may read a registered model: types of errors teach, messages can hold values of data
+    write_parquet([replace(record, error_message="") for record in records], buffer)
     page = {"format": FORMAT, "records": len(records), **about}
     return {
         EVIDENCE_FILE: buffer.getvalue(),

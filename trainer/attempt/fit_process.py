@@ -37,6 +37,8 @@ from fitcast.trainer.shared_memory import map_object
 
 _MAX_WARNINGS = 100
 _MAX_WARNING_CHARS = 2_000
+_MAX_CAUSES = 10
+_MAX_FRAMES = 50
 _WORTH_KEEPING = 0.1  # work in common that is less of a fit doesn't make others wait for each other
 
 
@@ -129,8 +131,9 @@ class _Turns:
             }
             report = replace(report, ended_s=CLOCKS.monotonic_s(), **cost)
             try:
-                at = append_report(self._fds.result, at, report)
-            except BaseException as error:  # a result that can't be pickled
+                limit_bytes = self._specs[turn].result_bytes
+                at = append_report(self._fds.result, at, report, limit_bytes)
+            except BaseException as error:  # a result that can't leave the fit
                 failed = replace(_failure(error, caught), ended_s=CLOCKS.monotonic_s(), **cost)
                 at = append_report(self._fds.result, at, failed)
 
@@ -232,7 +235,7 @@ def _failure(error: BaseException, caught: Sequence[str]) -> Report:
     """Describe an exception as text only: the exception itself may not survive pickling."""
     kind = error_name(error)
     try:
-        message = str(error)
+        message = str.__str__(str(error))  # exactly a str: a class of its own could do anything
     except BaseException:
         message = "(its message can't be shown)"
     try:
@@ -248,4 +251,17 @@ def _failure(error: BaseException, caught: Sequence[str]) -> Report:
         error_type=kind,
         error_message=message[:MAX_TEXT_CHARS],
         traceback=trace[-MAX_TEXT_CHARS:],
+        places=_places(error)[-MAX_TEXT_CHARS:],
     )
+
+
+def _places(error: BaseException | None) -> str:
+    """Return types of errors and places in code, but no message and no value."""
+    parts: list[str] = []
+    while error is not None and len(parts) < _MAX_CAUSES:
+        with suppress(Exception):
+            frames = traceback.extract_tb(error.__traceback__, limit=-_MAX_FRAMES)
+            lines = [f'  File "{f.filename}", line {f.lineno}, in {f.name}' for f in frames]
+            parts.append("\n".join([*lines, error_name(error)]))
+        error = error.__cause__ or error.__context__
+    return "\n\n".join(reversed(parts))

@@ -26,6 +26,8 @@ from fitcast.trainer.reuse import ReusedWork
 _CLASS_COLUMNS = {"predict_proba": 0.0, "predict_log_proba": None, "decision_function": None}
 """Methods with a column per class, and what a class unseen in training gets (None: lowest)."""
 
+_SHOWN_CHARS = 200
+
 
 class Content(Protocol):
     """What a fit needs of a dataset, as :mod:`fitcast.trainer.sweep.datasets` makes it."""
@@ -233,22 +235,49 @@ def score(
     """Score as scikit-learn does; one of several scorers that fails gives NaN and a warning."""
     params = params or {}
     given = scorer(estimator, X, **params) if y is None else scorer(estimator, X, y, **params)
-    named: Mapping[str, Any] = given if isinstance(given, dict) else {"score": given}
+    named: Mapping[Any, Any] = given if isinstance(given, dict) else {"score": given}
+    if not named:
+        raise InvalidSweepError("the scorer returned an empty dict: it must return a score")
     scores: dict[str, float] = {}
-    for name, value in named.items():
-        if isinstance(value, str):  # scikit-learn hands over the traceback of a failed scorer
+    for key, value in named.items():
+        name = _score_name(key)
+        if name in scores:
+            raise InvalidSweepError(f"the scorer named two scores {name!r}: name each once")
+        if isinstance(value, str) and hasattr(scorer, "_scorers"):
+            # scikit-learn hands over the traceback of one of several scorers that failed
             warnings.warn(f"scorer {name!r} failed; its score is NaN:\n{value}", stacklevel=2)
             value = float("nan")
-        if hasattr(value, "item"):
-            with suppress(ValueError):
-                value = value.item()
-        if not isinstance(value, Number):
-            raise InvalidSweepError(
-                f"scorer {name!r} gave {value!r} ({type(value).__name__}); scoring must return a "
-                "number: change the scorer, or pass several as a dict"
-            )
-        scores[name] = float(value)  # type: ignore[arg-type]
+        scores[name] = _score_value(name, value)
     return scores
+
+
+def _score_name(key: Any) -> str:
+    if isinstance(key, str):
+        return str.__str__(key)
+    if isinstance(key, int | np.integer):  # named as scikit-learn would: mean_test_1
+        return str(int(key))
+    raise InvalidSweepError(
+        f"the scorer named a score by a {type(key).__name__}: name scores by texts"
+    )
+
+
+def _score_value(name: str, value: Any) -> float:
+    if hasattr(value, "item"):
+        with suppress(ValueError):
+            value = value.item()
+    if isinstance(value, Number):
+        try:
+            return float(value)  # type: ignore[arg-type]
+        except (TypeError, ValueError, OverflowError) as error:
+            raise InvalidSweepError(f"scorer {name!r} gave no usable number: {error}") from error
+    try:
+        shown = repr(value)[:_SHOWN_CHARS]
+    except Exception:
+        shown = "something that can't be shown"
+    raise InvalidSweepError(
+        f"scorer {name!r} gave {shown} ({type(value).__name__}); scoring must return a "
+        "number: change the scorer, or pass several as a dict"
+    )
 
 
 def predict(
@@ -262,15 +291,32 @@ def predict(
             "or predict_method=None for no out-of-fold predictions"
         )
     given = call(X)
+    kind = type(given).__name__
     if hasattr(given, "toarray"):
         given = given.toarray()
-    if isinstance(given, list) and all(np.ndim(part) > 0 for part in given):
-        # an array per output: outputs become the second axis
-        return np.stack([np.asarray(output) for output in given], axis=1)
-    predictions = np.asarray(given)
+    try:
+        if isinstance(given, list) and given and all(np.ndim(part) > 0 for part in given):
+            rows = _rows(X)
+            if len(given) != rows or len(given[0]) == rows:
+                # an array per output: outputs become the second axis
+                given = np.stack([np.asarray(output) for output in given], axis=1)
+        predictions = np.asarray(given)
+    except ValueError as error:
+        raise InvalidSweepError(f"{method} gave a {kind} that is no array: {error}") from error
+    if predictions.ndim == 0 or len(predictions) != _rows(X):
+        what = "one value" if predictions.ndim == 0 else f"{len(predictions)} values"
+        raise InvalidSweepError(
+            f"{type(estimator).__name__}.{method} gave a {kind}, which is {what} for {_rows(X)} "
+            "rows: return one value per row, or set predict_method=None for no predictions"
+        )
     if method in _CLASS_COLUMNS and classes is not None:
         return _all_classes(predictions, estimator, method, classes)
     return predictions
+
+
+def _rows(X: Any) -> int:
+    shape = getattr(X, "shape", None)
+    return int(shape[0]) if shape else len(X)
 
 
 def _all_classes(

@@ -77,6 +77,7 @@ class Report:
     error_type: str = ""
     error_message: str = ""
     traceback: str = ""
+    places: str = ""  # the traceback without messages
     ended_s: float = 0.0  # monotonic
     cpu_s: float = 0.0
     peak_memory_bytes: int = 0

@@ -120,6 +120,7 @@ def _judged(
         error_type=kind,
         error_message=message,
         traceback=whole.traceback if whole else "",
+        places=whole.places if whole else "",
     )
 
 

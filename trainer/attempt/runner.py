@@ -303,7 +303,7 @@ class AttemptRunner:
                     "SupervisorSilent" if why else "SupervisorDied",
                     why or "the processes that run fits on this worker were ended from outside",
                 )
-            reports = read_reports(result_fd)
+            reports = read_reports(result_fd, batch.specs)
             return judge(ending, reports, len(batch.specs), _texts(reports, *outputs))
 
     def _count_blocks(self) -> None:

@@ -15,6 +15,9 @@ import numpy.typing as npt
 
 from fitcast.history.records import Outcome
 
+RESULT_BYTES = 2**30
+"""What the result of a fit may take, unless a setting says otherwise."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
@@ -74,6 +77,8 @@ class AttemptSpec:
     begin_within_s: float = math.inf  # of its process; a later turn is given back
     common_work: str = ""  # equal for fits that begin with the same steps on the same rows
     return_model: bool = False  # send the fitted estimator back (the refit)
+    rows_test: int | None = None  # predictions must have as many rows; None if that isn't known
+    result_bytes: int = RESULT_BYTES  # what predictions and model may take together
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,3 +105,4 @@ class Measured:
     error_type: str = ""
     error_message: str = ""
     traceback: str = ""
+    places: str = ""  # the traceback without messages: types of errors and places in code

@@ -73,7 +73,7 @@ def best_candidate(prepared: PreparedSweep, cv_results: Mapping[str, Any]) -> in
                 f"candidate, from 0 to {len(prepared.candidates) - 1}."
             )
         return int(best)
-    ranked = [key.removeprefix("rank_test_") for key in cv_results if key.startswith("rank_test_")]
+    ranked = score_names(cv_results)
     name = ranked[0]
     if isinstance(refit, str) and ranked != ["score"]:
         if refit not in ranked:
@@ -83,6 +83,11 @@ def best_candidate(prepared: PreparedSweep, cv_results: Mapping[str, Any]) -> in
             )
         name = refit
     return int(np.argmin(cv_results[f"rank_test_{name}"]))
+
+
+def score_names(cv_results: Mapping[str, Any]) -> list[str]:
+    """Return the names of the scores: what a callable returned is known from its fits only."""
+    return [key.removeprefix("rank_test_") for key in cv_results if key.startswith("rank_test_")]
 
 
 def out_of_fold(
@@ -103,8 +108,9 @@ def out_of_fold(
             attempt = _get(prepared, measured, candidate.index, fold)
             if attempt is None or attempt.outcome != Outcome.SUCCEEDED:
                 continue
-            if attempt.predictions is not None and len(attempt.predictions) == len(test):
-                parts.append((test, np.asarray(attempt.predictions)))
+            given = attempt.predictions
+            if given is not None and given.ndim and len(given) == len(test):
+                parts.append((test, given))
         if not parts or len({part.shape[1:] for _, part in parts}) > 1:
             continue
         gathered[candidate.label] = _assemble(parts, rows)
@@ -114,7 +120,10 @@ def out_of_fold(
 def _assemble(
     parts: Sequence[tuple[npt.NDArray[np.intp], npt.NDArray[Any]]], rows: int
 ) -> npt.NDArray[Any]:
-    dtype = np.result_type(*(part.dtype for _, part in parts))
+    try:
+        dtype = np.result_type(*(part.dtype for _, part in parts))
+    except TypeError:  # numbers in one fold, times in another
+        dtype = np.dtype(object)
     seen = np.zeros(rows, dtype=bool)
     for test, _ in parts:
         seen[test] = True
@@ -144,10 +153,15 @@ def _get(
 def _names(prepared: PreparedSweep, grid: Sequence[Sequence[Measured | None]]) -> tuple[str, ...]:
     # What a callable returns is known only once it ran: a number, or a dict of several.
     if prepared.scorer_names == ("score",) and callable(prepared.sweep.scoring):
-        for row in grid:
-            for attempt in row:
-                if attempt is not None and attempt.outcome == Outcome.SUCCEEDED and attempt.scores:
-                    return tuple(attempt.scores)
+        names = dict.fromkeys(
+            name
+            for row in grid
+            for attempt in row
+            if attempt is not None and attempt.outcome == Outcome.SUCCEEDED
+            for name in attempt.scores
+        )
+        if names:
+            return tuple(names)
     return prepared.scorer_names
 
 
@@ -207,6 +221,6 @@ def _param_columns(params: Sequence[Mapping[str, Any]]) -> CvResults:
 def _dtype(values: list[Any]) -> np.dtype[Any]:
     try:
         array = np.array(values)
-    except ValueError:  # sequences of different lengths
+    except Exception:  # sequences of different lengths, or objects that can't be looked at
         return np.dtype(object)
     return array.dtype if array.dtype.kind != "U" and array.ndim == 1 else np.dtype(object)

@@ -339,7 +339,7 @@ def test_predictions_that_cannot_come_back(data):
 
     measured = data.runner.run_one(data.spec(Odd(), scoring=scorer))
     assert measured.outcome is Outcome.FAILED
-    assert "pickle" in measured.error_message
+    assert "lock" in measured.error_message
 
 
 def test_cancel(data, tmp_path):
