@@ -127,6 +127,11 @@ class EmulatedCluster:
         """How many requests its API server has had."""
         return self._server.requests
 
+    @property
+    def rights_used(self) -> set[tuple[str, str, str]]:
+        """What whoever submits has asked for: verb, group and resource."""
+        return self.call(lambda: set(self._server.used.get("someone", ())))
+
     def objects(self, plural: str, labels: Mapping[str, str] | None = None) -> list[Object]:
         """Return copies of the objects of a kind in the namespace."""
         return self.call(lambda: deepcopy(self.store.find(plural, self.namespace, labels)))

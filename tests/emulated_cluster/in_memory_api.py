@@ -55,6 +55,13 @@ class InMemoryApi:
             self._operator(self, kind, made)
             return deepcopy(made)
 
+    def replace(self, kind: str, body: Object, **given: Any) -> None:
+        """Create an object in the place of one of this name."""
+        with self._lock:
+            if (kind, NAMESPACE, body["metadata"]["name"]) in self.store._objects:
+                self.delete(kind, body["metadata"]["name"])
+        self.create(kind, body)
+
     def get(self, kind: str, name: str) -> Object | None:
         """Return an object; None if there is none."""
         self._note("get", kind)

@@ -33,12 +33,14 @@ def a_workflow():
         node_selector={"disk": "ssd"},
         tolerations=({"key": "spot", "operator": "Exists", "effect": "NoSchedule"},),
         priority_class="batch",
+        egress=({"cidr": "0.0.0.0/0", "port": 443}, {"pod_labels": {"app": "db"}, "port": 5432}),
     )
     cluster = objects.cluster(named, pods, 1000.0, 5 * 2**20)
     owner = cluster | {"metadata": cluster["metadata"] | {"uid": "u"}}
     yield cluster
     yield objects.secret(named, named.key, {"dataset.key": b"k"})
     yield objects.network_policy(named, {"app": "broker"})
+    yield objects.pool_network_policy(named, pool)
     yield objects.worker_group(
         named,
         pods,

@@ -50,6 +50,7 @@ CALL_TIMEOUT_S = 10.0
 """An answer that takes longer counts as none."""
 
 _OWN_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+_REPLACES = 3
 _MESSAGE_BYTES = 2**24  # of a WebSocket, at most
 _CLUSTER_WIDE = {"nodes"}
 _VERBS = {"POST": "create", "GET": "get", "PATCH": "patch", "DELETE": "delete"}
@@ -127,6 +128,28 @@ class KubernetesApi:
             return self._ask("POST", kind, patience_s=patience_s, stop=stop, json=body)
         known = self.get(kind, body["metadata"]["name"])
         return known if known is not None else self._ask("POST", kind, json=body)
+
+    def replace(
+        self,
+        kind: str,
+        body: Object,
+        *,
+        patience_s: float | None = None,
+        stop: threading.Event | None = None,
+    ) -> None:
+        """Create an object in the place of one of this name, without the right to read either.
+
+        What is there belongs to a cluster that is gone, and would go with it.
+        """
+        for _ in range(_REPLACES):
+            with suppress(_ExistsError):
+                self._ask("POST", kind, patience_s=patience_s, stop=stop, json=body)
+                return
+            self.delete(kind, body["metadata"]["name"], patience_s=patience_s)
+        raise ClusterError(
+            f"{kind} {body['metadata']['name']!r} of namespace {self.namespace!r} comes back "
+            "whenever it is deleted; delete it with kubectl, and submit again"
+        )
 
     def get(self, kind: str, name: str) -> Object | None:
         """Return an object; None if there is none."""

@@ -220,9 +220,18 @@ class KubernetesBackend:
     def _sweep(self) -> None:
         """Delete clusters whose owners are gone."""
         for cluster in self._api.find("daskclusters", objects.MANAGED_BY):
-            until = cluster["metadata"].get("annotations", {}).get(objects.ALIVE_UNTIL, "0")
-            if float(until) < time.time():
-                name = cluster["metadata"]["name"]
+            name = cluster["metadata"]["name"]
+            until_s = objects.alive_until_s(cluster)
+            if until_s is None:  # whose it is can't be told
+                log.warning(
+                    "cluster %s stays, as its annotation %s is no time; if nobody uses it, "
+                    "'kubectl delete daskcluster --namespace %s %s'",
+                    name,
+                    objects.ALIVE_UNTIL,
+                    self._api.namespace,
+                    name,
+                )
+            elif until_s < time.time():
                 try:
                     self._api.delete("daskclusters", name)
                 except ClusterError as error:

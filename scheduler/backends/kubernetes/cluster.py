@@ -237,26 +237,34 @@ class WorkflowCluster:
         return self._link.dask
 
     def _create(self) -> None:
-        """Create the cluster's own objects; those that are there stay."""
+        """Create the cluster's own objects, all of which belong to it."""
         with self._creating:
             alive_until_s = time.time() + ALIVE_FOR_S
             wanted = objects.cluster(
                 self.names, self._pods_as, alive_until_s, self._sealed.sealed_bytes
             )
-            self._cluster = self._create_one("daskclusters", wanted)
+            self._check_open()
+            self._cluster = self._api.create(
+                "daskclusters", wanted, patience_s=PATIENCE_S, stop=self._stop
+            )
             owner = [objects.owned_by(self._cluster)]
             for kind, body in (
                 ("networkpolicies", objects.network_policy(self.names, self._owner_labels)),
+                *(
+                    ("networkpolicies", objects.pool_network_policy(self.names, pool))
+                    for pool in self._pools.values()
+                    if pool.egress
+                ),
                 ("secrets", objects.secret(self.names, self.names.tls, self._identity.files())),
                 ("secrets", objects.secret(self.names, self.names.key, {"dataset.key": self._key})),
             ):
                 body["metadata"]["ownerReferences"] = owner
-                self._create_one(kind, body)
+                self._check_open()
+                self._api.replace(kind, body, patience_s=PATIENCE_S, stop=self._stop)
 
-    def _create_one(self, kind: str, body: Object) -> Object:
+    def _check_open(self) -> None:
         if self._stop.is_set():
             raise BackendError("the cluster was closed while it was made")
-        return self._api.create(kind, body, patience_s=PATIENCE_S, stop=self._stop)
 
     def _connect_first(self) -> None:
         """Connect to the scheduler; one that goes just then is replaced by the cluster."""

@@ -6,13 +6,16 @@ a Deployment per worker) inherits labels and owner.
 
 Pods run as nobody in particular: not root, without a token for the API, without capabilities, on a
 read-only root filesystem; what they write lies in volumes of their own. The memory that a pod may
-use is what it asks for, so that no neighbour on its node can take it away.
+use is what it asks for, so that no neighbour on its node can take it away. They reach their own
+workflow's pods, DNS, and what their pool lists.
 """
 
+import math
 from base64 import b64encode
 from collections.abc import Mapping
+from copy import deepcopy
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from fitcast.scheduler.backends.kubernetes.pools import KubernetesPool
 
@@ -23,6 +26,16 @@ WORKFLOW_LABEL = "fitcast.dev/workflow"
 POOL_LABEL = "fitcast.dev/pool"
 ALIVE_UNTIL = "fitcast.dev/alive-until"
 """Annotation of a cluster: seconds since the epoch after which nobody cares for it any more."""
+
+_DNS: Final = {
+    "to": [
+        {
+            "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "kube-system"}},
+            "podSelector": {"matchLabels": {"k8s-app": "kube-dns"}},
+        }
+    ],
+    "ports": [{"protocol": "UDP", "port": 53}, {"protocol": "TCP", "port": 53}],
+}
 
 SCHEDULER_PORT = 8786
 TLS_DIR, KEY_DIR, DATA_DIR, TEMP_DIR = "/fitcast/tls", "/fitcast/keys", "/fitcast/data", "/tmp"  # noqa: S108
@@ -230,12 +243,14 @@ def worker_group(
 
 
 def network_policy(names: ResourceNames, owner_labels: Mapping[str, str]) -> Object:
-    """Return the NetworkPolicy: only a workflow's own pods and its owner reach its pods.
+    """Return the NetworkPolicy of all pods of a workflow.
 
+    Only its own pods and its owner reach them, and they reach only each other, and DNS.
     `owner_labels` are those of the pods that may connect beside its own, in the same namespace: the
     broker's. A port-forward comes from the node and needs no rule.
     """
-    peers: list[Object] = [{"podSelector": {"matchLabels": {WORKFLOW_LABEL: names.workflow_id}}}]
+    own: Object = {"podSelector": {"matchLabels": {WORKFLOW_LABEL: names.workflow_id}}}
+    peers = [own]
     if owner_labels:
         peers.append({"podSelector": {"matchLabels": dict(owner_labels)}})
     return {
@@ -244,10 +259,36 @@ def network_policy(names: ResourceNames, owner_labels: Mapping[str, str]) -> Obj
         "metadata": {"name": names.cluster, "labels": names.labels},
         "spec": {
             "podSelector": {"matchLabels": {WORKFLOW_LABEL: names.workflow_id}},
-            "policyTypes": ["Ingress"],
+            "policyTypes": ["Ingress", "Egress"],
             "ingress": [{"from": peers}],
+            "egress": [{"to": [own]}, deepcopy(_DNS)],
         },
     }
+
+
+def pool_network_policy(names: ResourceNames, pool: KubernetesPool) -> Object:
+    """Return the NetworkPolicy that lets a pool's workers reach what the pool lists, too."""
+    workers = {WORKFLOW_LABEL: names.workflow_id, POOL_LABEL: pool.name}
+    return {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "NetworkPolicy",
+        "metadata": {"name": names.group(pool.name), "labels": names.labels},
+        "spec": {
+            "podSelector": {"matchLabels": workers},
+            "policyTypes": ["Egress"],
+            "egress": pool.egress_rules,
+        },
+    }
+
+
+def alive_until_s(cluster: Mapping[str, Any]) -> float | None:
+    """Return until when a DaskCluster's owner cares for it; None if that can't be told."""
+    text = (cluster["metadata"].get("annotations") or {}).get(ALIVE_UNTIL)
+    try:
+        until_s = float(text or "")
+    except ValueError:
+        return None
+    return until_s if math.isfinite(until_s) else None
 
 
 def owned_by(owner: Object) -> Object:
@@ -280,9 +321,10 @@ def _pod(
         "HOME": TEMP_DIR,
     }
     known = {name: path for name, path in places.items() if path in volumes}
+    safe = {"PYTHONSAFEPATH": "1"}  # the same for every Python that it starts
     variables: list[Object] = [
         {"name": name, "value": value}
-        for name, value in {**known, **pods.env, **env}.items()
+        for name, value in {**known, **safe, **pods.env, **env}.items()
         if value
     ]
     variables.append(
@@ -292,7 +334,8 @@ def _pod(
         "name": env["FITCAST_ROLE"],
         "image": pods.image,
         "imagePullPolicy": pods.pull_policy,
-        "command": ["python", "-m", "fitcast.scheduler.backends.kubernetes.pod"],
+        # -P: no module of the folder that it runs in takes the place of one of the image's.
+        "command": ["python", "-P", "-m", "fitcast.scheduler.backends.kubernetes.pod"],
         "env": variables,
         "ports": [{"name": name, "containerPort": port} for name, port in ports.items()],
         "resources": {

@@ -11,6 +11,7 @@ from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from fitcast.errors import InvalidPoolError
+from fitcast.scheduler.backends.kubernetes.egress import egress_rule
 from fitcast.scheduler.plan.pools import WORKER_OVERHEAD_BYTES, Pool, check_pools
 
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,18}[a-z0-9])?$")
@@ -52,6 +53,10 @@ class KubernetesPool:
     spot : bool
         Whether its nodes may be taken away at any time: fits so long that the end waits for them go
         elsewhere if they find room there.
+    egress : sequence of mapping
+        What its workers may connect to beside their own workflow's pods and DNS; nothing by
+        default. Each has a ``port``, and a ``cidr`` or ``namespace_labels`` and ``pod_labels``;
+        ``protocol`` is ``"TCP"`` by default.
 
     Raises
     ------
@@ -71,6 +76,7 @@ class KubernetesPool:
     gpus: int = 0
     gpu_resource: str = "nvidia.com/gpu"
     spot: bool = False
+    egress: tuple[Mapping[str, Any], ...] = ()
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not _NAME.match(self.name):
@@ -90,6 +96,17 @@ class KubernetesPool:
                 f"pool {self.name!r}: min_workers is {self.min_workers}, more than max_workers, "
                 f"{self.max_workers}"
             )
+        if isinstance(self.egress, str | Mapping) or not isinstance(self.egress, Iterable):
+            raise InvalidPoolError(
+                f"pool {self.name!r}: egress is {self.egress!r}; give a list of mappings"
+            )
+        object.__setattr__(self, "egress", tuple(self.egress))
+        _ = self.egress_rules  # checks them
+
+    @property
+    def egress_rules(self) -> list[dict[str, Any]]:
+        """What its workers may connect to, as a network policy has it."""
+        return [egress_rule(self.name, one) for one in self.egress]
 
     @property
     def pool(self) -> Pool:
