@@ -13,8 +13,8 @@ UV_VENV := build/uv
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
 
-.PHONY: help demo compare bench bench-sizing test test-faults test-security test-kubernetes test-tensorflow lint format \
-    requirements clean
+.PHONY: help demo compare bench bench-sizing test test-faults test-security test-benchmarks \
+    test-kubernetes test-tensorflow lint format requirements clean
 .DELETE_ON_ERROR:
 
 help: ## list what can be made
@@ -41,6 +41,9 @@ test-faults: $(READY) ## kill and stop processes of running sweeps 200 times: ab
 	@mkdir -p build
 	@$(BIN)/python -m pytest -m slow tests/fault
 	@$(BIN)/python -m tests.fault.long_run --kills 200 --minutes 12 --json build/test-faults.json
+
+test-benchmarks: $(READY) ## run every benchmark once on small data: two minutes
+	@$(BIN)/python -m pytest -m slow tests/benchmarks
 
 # What needs another local user runs as root only, and says so otherwise.
 test-security: $(READY) ## try what protects users from one another and from hostile fits

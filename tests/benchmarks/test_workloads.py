@@ -96,7 +96,8 @@ def test_unknown_benchmarks_are_refused():
         main(["nothing"])
 
 
-@pytest.mark.timeout(400)  # half a minute on an idle machine
+@pytest.mark.slow
+@pytest.mark.timeout(400)  # a minute and a half on an idle machine
 def test_every_benchmark_runs(tmp_path, capsys):
     path = tmp_path / "bench.json"
     assert main(["--quick", "--json", str(path)]) == 0
