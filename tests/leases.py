@@ -15,3 +15,8 @@ def leases_of(pid: int) -> set[Path]:
             if json.loads((folder / MARKER).read_text())["pid"] == pid:
                 found.add(folder)
     return found
+
+
+def sealed_files(below: Path) -> list[Path]:
+    """Return the sealed datasets that lie below a folder of leases, or in one."""
+    return [file for file in below.rglob("*") if file.is_file() and file.name != MARKER]

@@ -22,6 +22,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from fitcast.errors import BackendError
+
 log = logging.getLogger(__name__)
 
 PREFIX = "fitcast-lease-"
@@ -59,20 +61,40 @@ class Lease:
     root : Path
         Where it is made, if need be with `root` itself. What crashed processes of this user left
         there is removed.
+
+    Raises
+    ------
+    BackendError
+        If none can be made there.
     """
 
     def __init__(self, root: Path) -> None:
-        root.mkdir(mode=0o700, parents=True, exist_ok=True)
-        sweep(root)
         self._pid = os.getpid()
-        self.path = Path(tempfile.mkdtemp(prefix=PREFIX, dir=root))  # 0700
+        try:
+            root.mkdir(mode=0o700, parents=True, exist_ok=True)
+            sweep(root)
+            self.path = Path(tempfile.mkdtemp(prefix=PREFIX, dir=root))  # 0700
+            self._marker: int | None = self._locked_marker()
+        except OSError as error:
+            raise BackendError(
+                f"no folder can be made in {root} ({error}): check its permissions and the free "
+                "space, or give another home (FITCAST_HOME)"
+            ) from error
+
+    def _locked_marker(self) -> int:
         # Locked before it has its name: who finds it by that finds it locked.
         unfinished = self.path / f"{MARKER}.new"
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-        self._marker: int | None = os.open(unfinished, flags, 0o600)
-        fcntl.flock(self._marker, fcntl.LOCK_EX)
-        os.write(self._marker, _marker().encode())
-        unfinished.rename(self.path / MARKER)
+        marker = os.open(unfinished, flags, 0o600)
+        try:
+            fcntl.flock(marker, fcntl.LOCK_EX)
+            os.write(marker, _marker().encode())
+            unfinished.rename(self.path / MARKER)
+        except BaseException:
+            os.close(marker)
+            _remove(self.path)
+            raise
+        return marker
 
     def close(self) -> None:
         """Remove the folder and all in it. A copy of this process (fork) leaves it alone."""

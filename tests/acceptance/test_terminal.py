@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from fitcast.scheduler.session.leases import Lease, memory_root
-from tests.leases import leases_of
+from tests.leases import leases_of, sealed_files
 from tests.polling import LONGEST_S, wait_for
 
 FITCAST = str(Path(sys.executable).with_name("fitcast"))
@@ -138,7 +138,7 @@ def test_ctrl_c_ends_everything_and_waits_for_no_fit(sweep_file, fitcast_home):
     assert "Traceback" not in terminal.shown
     assert not alive(started)
     assert not leases_of(terminal.process.pid)
-    assert not [file for file in (fitcast_home / "datasets").rglob("*") if file.is_file()]
+    assert not sealed_files(fitcast_home / "datasets")
 
 
 def test_a_killed_client_leaves_no_process_and_the_next_removes_its_files(sweep_file, fitcast_home):
@@ -148,7 +148,7 @@ def test_a_killed_client_leaves_no_process_and_the_next_removes_its_files(sweep_
     os.kill(terminal.process.pid, signal.SIGKILL)
     terminal.end()
     assert not alive(started)
-    sealed = [file for file in (fitcast_home / "datasets").rglob("*") if file.is_file()]
+    sealed = sealed_files(fitcast_home / "datasets")
     assert sealed
     for root in (memory_root(), fitcast_home / "datasets"):
         Lease(root).close()  # what every client of this user does first, another's perhaps already

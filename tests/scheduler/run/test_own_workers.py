@@ -6,6 +6,7 @@ from sklearn.tree import DecisionTreeClassifier
 
 from fitcast import Client, Pool, Sweep, errors
 from fitcast.history.store import MemoryHistory
+from tests.leases import sealed_files
 from tests.scheduler.run.backends import WITHIN_S, Gate, OwnWorkers
 
 MIB = 2**20
@@ -81,4 +82,4 @@ def test_cancelled_before_it_is_sealed_no_workers_are_asked_for(backend, tmp_pat
         gate.opened.set()
         assert workflow._run.closed.wait(WITHIN_S)
         assert backend.given == []
-        assert not list(client._engine._sealed.path.iterdir())
+        assert not sealed_files(client._engine._sealed.path)

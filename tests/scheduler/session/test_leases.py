@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from fitcast.errors import BackendError
 from fitcast.scheduler.session import leases
 from fitcast.scheduler.session.leases import MARKER, PREFIX, Lease, memory_root, sweep
 
@@ -159,6 +160,12 @@ def test_a_lease_of_another_machine_is_kept_for_a_week(tmp_path, killed):
     assert sweep(tmp_path) == []  # a file was made in it lately
     os.utime(left, (week_ago_s, week_ago_s))
     assert sweep(tmp_path) == [left]
+
+
+def test_where_none_can_be_made_the_error_says_what_to_do(tmp_path):
+    (tmp_path / "file").write_text("no folder")
+    with pytest.raises(BackendError, match="give another home"):
+        Lease(tmp_path / "file")
 
 
 def test_a_root_that_is_missing_has_no_leases(tmp_path):
