@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import fitcast
+from fitcast.settings import Settings
 
 ROOT = Path(__file__).parents[1]
 ROOMS = ("fitcast", "history", "scheduler", "sizing", "trainer")
@@ -95,4 +96,6 @@ def test_the_reference_names_nothing_else_and_every_error():
         for name, value in vars(fitcast.errors).items()
         if inspect.isclass(value) and issubclass(value, fitcast.errors.FitcastError)
     }
-    assert named == set(fitcast._HOME_OF) | errors
+    settings = {name for name in named if name.startswith("FITCAST_")}
+    assert settings <= {f"FITCAST_{name.upper()}" for name in Settings.model_fields}
+    assert named - settings == set(fitcast._HOME_OF) | errors

@@ -223,7 +223,7 @@ def test_the_loop_closes_and_nothing_is_left_behind(tmp_path):
         assert workflow._run.closed.wait(LONGEST_S)
         lease = client._engine._keys.path
         assert not sealed_files(client._engine._sealed.path)
-        assert not list(lease.iterdir())
+        assert not list(lease.rglob("*.key"))
     assert not lease.exists()
     left = {child.pid for child in psutil.Process().children(recursive=True)} - before
     names = {psutil.Process(pid).cmdline()[-1] for pid in left if psutil.pid_exists(pid)}
