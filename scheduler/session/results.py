@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -22,8 +23,6 @@ class Result:
         scikit-learn's keys; its numbers too for deterministic models.
     best_index_, best_candidate_, best_params_, best_score_
         The best candidate by the deciding score; None where nothing decides.
-    best_estimator_ : estimator or None
-        The best candidate fitted on all rows; None if the sweep asked for no refit.
     predictions : dict of str to ndarray
         Out-of-fold predictions by candidate, one per row of the data.
     errors : DataFrame
@@ -36,10 +35,22 @@ class Result:
     best_candidate_: str | None
     best_params_: dict[str, Any] | None
     best_score_: float | None
-    best_estimator_: Any
     predictions: dict[str, npt.NDArray[np.generic]]
     errors: pd.DataFrame
+    _open_model: Callable[[], Any] = field(default=lambda: None, repr=False)
     _url: Callable[[], str | None] = field(default=lambda: None, repr=False)
+
+    @cached_property
+    def best_estimator_(self) -> Any:
+        """The best candidate fitted on all rows; None if the sweep asked for no refit.
+
+        Raises
+        ------
+        FitcastError
+            There is none: that fit failed, or the model can't be opened here. All else of the
+            result can be had.
+        """
+        return self._open_model()
 
     @property
     def mlflow_url(self) -> str | None:

@@ -1,8 +1,10 @@
 """The user's handle on a submitted workflow."""
 
+import functools
 from collections.abc import Callable
+from contextlib import nullcontext, suppress
 from datetime import UTC, datetime, timedelta
-from functools import partial
+from typing import Any
 
 import pandas as pd
 
@@ -148,13 +150,21 @@ class Workflow:
                 parts.append(f"{head}\n{text or row.error}")
         return "\n".join(parts)
 
-    def result(self, timeout_s: float | None = None) -> Result:
+    def result(self, timeout_s: float | None = None, *, partial: bool = False) -> Result:
         """Wait for the end and return the result.
+
+        Parameters
+        ----------
+        timeout_s : float, optional
+            Seconds to wait at most.
+        partial : bool
+            Whether what there is is wanted of a workflow that failed or was cancelled, too: the
+            scores of the fits that are done. Fits that aren't have ``error_score``.
 
         Raises
         ------
         WorkflowFailedError
-            No fit succeeded.
+            No fit succeeded, or the sweep's own rule for the best candidate failed.
         WorkflowCancelledError
             It was cancelled.
         WaitTimeoutError
@@ -162,24 +172,19 @@ class Workflow:
         """
         self.wait(timeout_s)
         view = self._run.view()
-        if view.error is not None:
+        if view.error is not None and not partial:
             raise view.error
-        import cloudpickle
-
         prepared, measured = self._run.prepared, view.measured()
         cv_results = tabulate(prepared, measured)
         names = score_names(cv_results)
         score = prepared.refit if prepared.refit in names else names[0]
-        best = best_candidate(prepared, cv_results) if prepared.refit or len(names) == 1 else None
+        best = None
+        if prepared.refit or len(names) == 1:
+            with suppress(Exception) if partial else nullcontext():  # the user's own rule for it
+                best = best_candidate(prepared, cv_results)
         candidate = None if best is None else prepared.candidates[best]
         fits = _table(view)
         lost = fits[fits["outcome"] != Outcome.SUCCEEDED.value]
-        refits = [row for row in view.rows.values() if row.fit.fold == REFIT_FOLD]
-        if refits and view.model is None:
-            raise FitcastError(
-                f"all folds are done, but the best candidate couldn't be fitted on all rows: "
-                f"{refits[0].error}; use refit=False to get the scores alone"
-            )
         return Result(
             leaderboard=leaderboard(fits, cv_results, score),
             cv_results_=cv_results,
@@ -187,11 +192,32 @@ class Workflow:
             best_candidate_=None if candidate is None else candidate.label,
             best_params_=None if candidate is None else dict(candidate.params),
             best_score_=None if best is None else float(cv_results[f"mean_test_{score}"][best]),
-            best_estimator_=None if view.model is None else cloudpickle.loads(view.model),
             predictions=out_of_fold(prepared, measured),
             errors=lost[["candidate", "fold", "outcome", "error"]].reset_index(drop=True),
-            _url=partial(self._url, self.id),
+            _open_model=functools.partial(_open_model, view, asked=bool(prepared.refit)),
+            _url=functools.partial(self._url, self.id),
         )
+
+
+def _open_model(view: WorkflowView, *, asked: bool) -> Any:
+    if view.model is None:
+        if not asked:
+            return None
+        refits = [row.error for row in view.rows.values() if row.fit.fold == REFIT_FOLD]
+        why = refits[0] if refits else "the workflow ended before"
+        raise FitcastError(
+            f"the best candidate wasn't fitted on all rows: {why}. All else of the "
+            "result is there; best_params_ says what to fit"
+        )
+    import cloudpickle
+
+    try:
+        return cloudpickle.loads(view.model)
+    except Exception as error:
+        raise FitcastError(
+            f"the best model can't be opened here ({type(error).__name__}: {error}): import what "
+            "its classes need, and ask again. All else of the result is there"
+        ) from error
 
 
 def _table(view: WorkflowView) -> pd.DataFrame:

@@ -7,7 +7,7 @@ from sklearn.datasets import make_classification
 from sklearn.linear_model import LogisticRegression
 
 from fitcast import Client, Sweep
-from fitcast.errors import FitcastError
+from fitcast.errors import FitcastError, WorkflowFailedError
 from fitcast.history.store import MemoryHistory
 from tests.polling import LONGEST_S
 
@@ -93,6 +93,53 @@ def test_a_callable_that_returns_several_scores(client, refit):
     assert result.cv_results_["mean_test_a"].tolist() == [1.0, 1.0]
     assert result.cv_results_["mean_test_2"].tolist() == [0.5, 0.5]
     assert (result.best_estimator_ is None) is (refit is False)
+
+
+class FitsPartsOnly(LogisticRegression):
+    def fit(self, X, y):
+        if len(X) == 60:
+            raise ValueError("too much for me")
+        return super().fit(X, y)
+
+
+def test_when_the_last_fit_fails_all_scores_are_there(client):
+    workflow = client.submit(Sweep({"m": (FitsPartsOnly(), {"C": [1.0, 2.0]})}, X, Y, cv=2))
+    result = workflow.result(LONGEST_S)
+    assert np.isfinite(result.cv_results_["mean_test_score"]).all()
+    assert result.best_params_ in ({"C": 1.0}, {"C": 2.0})
+    assert result.errors["error"].str.contains("too much for me").all()
+    with pytest.raises(FitcastError, match=r"wasn't fitted on all rows: .*too much for me"):
+        _ = result.best_estimator_
+
+
+class OpensInAFitOnly(LogisticRegression):
+    def __setstate__(self, state):
+        if hasattr(self, "coef_") or "coef_" in state:
+            raise RuntimeError("not here")
+        self.__dict__.update(state)
+
+
+def test_a_model_that_cannot_be_opened_costs_nothing_else(client):
+    workflow = client.submit(Sweep({"m": OpensInAFitOnly()}, X, Y, cv=2))
+    result = workflow.result(LONGEST_S)
+    assert np.isfinite(result.best_score_)
+    with pytest.raises(FitcastError, match=r"can't be opened here .RuntimeError: not here"):
+        _ = result.best_estimator_
+
+
+def no_such_candidate(table):
+    raise LookupError("none is good enough")
+
+
+def test_a_rule_that_fails_leaves_the_scores_to_be_asked_for(client):
+    sweep = Sweep({"m": (LogisticRegression(), {"C": [1.0, 2.0]})}, X, Y, cv=2,
+                  refit=no_such_candidate)  # fmt: skip
+    workflow = client.submit(sweep)
+    with pytest.raises(WorkflowFailedError, match="none is good enough"):
+        workflow.result(LONGEST_S)
+    result = workflow.result(partial=True)
+    assert np.isfinite(result.cv_results_["mean_test_score"]).all()
+    assert result.best_index_ is None
 
 
 def test_messages_stay_out_of_the_history(tmp_path, monkeypatch):
