@@ -120,7 +120,7 @@ def train(
     from fitcast.settings import Settings
 
     settings = Settings()
-    store = MlflowHistory(settings.tracking_uri, settings.experiment)
+    store = MlflowHistory(settings.tracking_uri, settings.experiment, wait_s=settings.store_wait_s)
     store.prepare()
     models = store.models
     if back:
@@ -148,7 +148,7 @@ def list_history(
     from fitcast.settings import Settings
 
     settings = Settings()
-    store = MlflowHistory(settings.tracking_uri, settings.experiment)
+    store = MlflowHistory(settings.tracking_uri, settings.experiment, wait_s=settings.store_wait_s)
     store.prepare()
     records, _ = store.read(None)
     table = Table("workflow", "name", "attempts", "succeeded", "runtime", "ended (UTC)")
@@ -180,8 +180,10 @@ def import_history(
 
     settings = Settings()
     settings.ensure_home()
-    store = MlflowHistory(settings.tracking_uri, settings.experiment)
-    imported = import_runs(ForeignExperiment(tracking_uri, experiment), store)
+    store = MlflowHistory(settings.tracking_uri, settings.experiment, wait_s=settings.store_wait_s)
+    imported = import_runs(
+        ForeignExperiment(tracking_uri, experiment, wait_s=settings.store_wait_s), store
+    )
     typer.echo(f"{len(imported.records):,} runs imported")
     for reason, count in sorted(imported.skipped.items()):
         typer.echo(f"{count:,} left out: {reason}")

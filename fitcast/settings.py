@@ -43,6 +43,9 @@ class Settings(BaseSettings):
         Without, types of errors and places in code stay.
     result_bytes : int
         Bytes that predictions and model of one fit may take (``FITCAST_RESULT_BYTES``); 1 GiB.
+    store_wait_s : float
+        Seconds that a slow or locked store of the history is waited for
+        (``FITCAST_STORE_WAIT_S``), each time; 30. Records wait in the outbox beyond that.
 
     Raises
     ------
@@ -69,6 +72,7 @@ class Settings(BaseSettings):
     check_plan: bool = False
     keep_messages: bool = True
     result_bytes: int = Field(default=2**30, ge=2**16)
+    store_wait_s: float = Field(default=30.0, gt=0, le=86_400, allow_inf_nan=False)
 
     def __init__(self, **values: Any) -> None:
         try:

@@ -1,4 +1,4 @@
-"""The edge of every MLflow call: its errors become ours, its log messages are silenced.
+"""The edge of every MLflow call: its store is waited for, its errors become ours, it is silenced.
 
 In here: what the store needs around MLflow but that needs no MLflow. Not in here: the calls
 (:mod:`fitcast.history.mlflow_store`).
@@ -6,6 +6,7 @@ In here: what the store needs around MLflow but that needs no MLflow. Not in her
 
 import functools
 import logging
+import os
 import urllib.parse
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,7 +15,16 @@ from typing import Any, ParamSpec, TypeVar
 
 from fitcast.errors import HistoryError
 from fitcast.history.presentation import shortened
-from fitcast.history.tracking_uri import masked
+from fitcast.history.sqlite_files import check_folder, wait_until_free
+from fitcast.history.tracking_uri import (
+    WAIT_HINT,
+    WAIT_S,
+    check_reachable,
+    login_hint,
+    masked,
+    slow,
+    sqlite_path,
+)
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -31,10 +41,46 @@ def our_errors(method: Callable[_P, _T]) -> Callable[_P, _T]:
             raise
         except Exception as error:  # SQLAlchemy, requests, boto, MLflow: there is no common base
             uri = getattr(args[0], "tracking_uri", "")
-            text = masked(shortened(str(error).strip() or type(error).__name__, 600))
-            raise HistoryError(f"The history at {masked(uri)} failed: {text}") from error
+            raise HistoryError(_said(error, uri, getattr(args[0], "wait_s", WAIT_S))) from error
 
     return call
+
+
+def _said(error: Exception, uri: str, wait_s: float) -> str:
+    """Return what an error of MLflow means, where that is known, else its own words."""
+    text = str(error).strip() or type(error).__name__
+    if "database is locked" in text:
+        return f"{masked(uri)} is locked by another process; end what holds it. {WAIT_HINT}."
+    if uri.startswith("http"):
+        if "error code 401" in text or "error code 403" in text:
+            return login_hint(uri, "403" if "error code 403" in text else "401")
+        if "timed out" in text.lower():
+            return slow(uri, wait_s)
+    return f"The history at {masked(uri)} failed: {masked(shortened(text, 600))}"
+
+
+def await_store(uri: str, wait_s: float, *, writing: bool) -> None:
+    """Check that a store can be used, waiting for it with a bound, before MLflow tries it.
+
+    Raises
+    ------
+    HistoryError
+        It can't, or still not after ``wait_s`` seconds.
+    """
+    # Usage statistics are off unless the user asked for them. MLflow reads this on import.
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    database = sqlite_path(uri)
+    if database is not None:
+        if writing:
+            check_folder(database)
+        wait_until_free(database, wait_s, writing=writing)
+        return
+    # MLflow's own defaults try for minutes, and print a link on each run's end
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", str(max(1, round(wait_s))))
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
+    if uri.startswith("http"):
+        check_reachable(uri, wait_s)
 
 
 def local_folder(run: Any) -> Path | None:

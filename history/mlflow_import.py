@@ -14,7 +14,7 @@ from fitcast.history.foreign_runs import ForeignRun, Imported, read_runs
 from fitcast.history.mlflow_edges import our_errors
 from fitcast.history.mlflow_store import opened_client
 from fitcast.history.store import HistoryStore, WorkflowEnd, WorkflowHistory, WorkflowRun
-from fitcast.history.tracking_uri import masked
+from fitcast.history.tracking_uri import WAIT_S, masked
 
 _PAGE: Final = 1000
 
@@ -28,10 +28,13 @@ class ForeignExperiment:
         The store.
     experiment
         Name of the experiment.
+    wait_s
+        Seconds that a slow or locked store is waited for.
     """
 
-    def __init__(self, tracking_uri: str, experiment: str) -> None:
+    def __init__(self, tracking_uri: str, experiment: str, *, wait_s: float = WAIT_S) -> None:
         self.tracking_uri = tracking_uri
+        self.wait_s = wait_s
         self.experiment = experiment
 
     @our_errors
@@ -43,7 +46,7 @@ class ForeignExperiment:
         HistoryError
             The store can't be read, or has no such experiment.
         """
-        client = opened_client(self.tracking_uri)
+        client = opened_client(self.tracking_uri, self.wait_s)
         found = client.get_experiment_by_name(self.experiment)
         if found is None:
             names = sorted(one.name for one in client.search_experiments(max_results=50))

@@ -5,7 +5,6 @@ files (:mod:`fitcast.sizing.learning.model_files`), opening MLflow
 (:mod:`fitcast.history.mlflow_store`).
 """
 
-import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,6 +14,7 @@ from fitcast.errors import HistoryError
 from fitcast.history.mlflow_edges import our_errors, quiet
 from fitcast.history.mlflow_store import MlflowHistory
 from fitcast.history.models import ModelVersion
+from fitcast.history.temporary_files import temporary_folder
 
 CHAMPION: Final = "champion"
 _FOLDER: Final = "sizing-model"
@@ -61,10 +61,10 @@ class MlflowModels:
         run_id = run.info.run_id
         for name, value in metrics.items():
             client.log_metric(run_id, name, value)
-        with tempfile.TemporaryDirectory(prefix="fitcast-") as folder:
+        with temporary_folder() as folder:
             for name, content in files.items():
-                (Path(folder) / name).write_bytes(content)
-            client.log_artifacts(run_id, folder, _FOLDER)
+                (folder / name).write_bytes(content)
+            client.log_artifacts(run_id, str(folder), _FOLDER)
         client.set_terminated(run_id)
         self._ensure_registered(client)
         shown = {f"{_METRIC_TAG}{name}": repr(float(value)) for name, value in metrics.items()}
@@ -96,8 +96,8 @@ class MlflowModels:
         if found is None:
             return None
         run_id = client.get_model_version(self.name, str(found.version)).run_id
-        with tempfile.TemporaryDirectory(prefix="fitcast-") as folder:
-            path = Path(client.download_artifacts(run_id, _FOLDER, folder))
+        with temporary_folder() as folder:
+            path = Path(client.download_artifacts(run_id, _FOLDER, str(folder)))
             return found, {file.name: file.read_bytes() for file in path.iterdir()}
 
     @our_errors

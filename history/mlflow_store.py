@@ -6,7 +6,6 @@ Not in here: what the runs show (:mod:`fitcast.history.presentation`), when thin
 """
 
 import logging
-import os
 import tempfile
 import threading
 import time
@@ -24,12 +23,13 @@ from fitcast.errors import HistoryError
 from fitcast.history import presentation as shown
 from fitcast.history.codec import read_parquet, write_parquet
 from fitcast.history.cursors import LOCAL_OVERLAP_MS, OVERLAP_MS, Cursor
-from fitcast.history.mlflow_edges import local_folder, our_errors, quiet, quoted
+from fitcast.history.mlflow_edges import await_store, local_folder, our_errors, quiet, quoted
 from fitcast.history.models import ModelRegistry
 from fitcast.history.records import Record
-from fitcast.history.sqlite_files import build_database, check_folder, one_at_a_time
+from fitcast.history.sqlite_files import build_database, one_at_a_time, remove_unfinished
 from fitcast.history.store import WorkflowHistory, unique_records
-from fitcast.history.tracking_uri import check_reachable, checked_uri, masked, sqlite_path
+from fitcast.history.temporary_files import remove_left_folders, temporary_folder
+from fitcast.history.tracking_uri import WAIT_S, checked_uri, masked, sqlite_path
 
 log = logging.getLogger(__name__)
 
@@ -41,13 +41,13 @@ _PAGE: Final = 1000
 _DOWNLOADS: Final = 8
 
 
-def opened_client(tracking_uri: str) -> Any:
+def opened_client(tracking_uri: str, wait_s: float = WAIT_S) -> Any:
     """Return a client of an existing MLflow store in which nothing is made or changed."""
     uri = checked_uri(tracking_uri)
     database = sqlite_path(uri)
     if database is not None and not database.exists():
         raise HistoryError(f"There is no MLflow database {database}; check the tracking URI.")
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    await_store(uri, wait_s, writing=False)
     from mlflow.tracking import MlflowClient
 
     with quiet():
@@ -82,6 +82,8 @@ class MlflowHistory:
     artifact_dir
         Folder or URI for the artifacts of a new experiment. Default: ``mlartifacts`` beside the
         file of a SQLite store; what the server says for a server.
+    wait_s
+        Seconds that a slow server, or a file that another process has locked, is waited for.
     """
 
     def __init__(
@@ -89,7 +91,10 @@ class MlflowHistory:
         tracking_uri: str,
         experiment: str = "fitcast",
         artifact_dir: Path | str | None = None,
+        *,
+        wait_s: float = WAIT_S,
     ) -> None:
+        self.wait_s = wait_s
         self.tracking_uri = tracking_uri
         self.experiment = experiment
         self._artifact_dir = artifact_dir
@@ -125,12 +130,9 @@ class MlflowHistory:
         with self._lock:
             self.tracking_uri = checked_uri(self.tracking_uri)
             database = sqlite_path(self.tracking_uri)
-            if database is not None:
-                check_folder(database)
-                if self._client is not None and not database.exists():
-                    self._forget()  # deleted under our feet: begin anew
-            elif self.tracking_uri.startswith("http"):
-                check_reachable(self.tracking_uri)
+            await_store(self.tracking_uri, self.wait_s, writing=True)
+            if database is not None and self._client is not None and not database.exists():
+                self._forget()  # deleted under our feet: begin anew
             if self._client is None:
                 with quiet():
                     self._connect(database)
@@ -142,13 +144,7 @@ class MlflowHistory:
             return self._client
 
     def _connect(self, database: Path | None) -> None:
-        # Usage statistics are off unless the user asked for them. MLflow reads this on import.
-        os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-        if database is None:
-            # MLflow's own defaults try for minutes, and print a link on each run's end
-            os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
-            os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
-            os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
+        remove_left_folders(Path(tempfile.gettempdir()))
         from mlflow.tracking import MlflowClient
 
         location = None if self._artifact_dir is None else str(self._artifact_dir)
@@ -158,7 +154,8 @@ class MlflowHistory:
             location = location or str(database.parent / "mlartifacts")
             # Two processes that build the schema at once break it: one after the other. And
             # without a location the default experiment would point into the current folder.
-            with one_at_a_time(database):
+            with one_at_a_time(database, self.wait_s):
+                remove_unfinished(database)
                 if not database.exists():
                     build_database(
                         database, lambda uri: SqlAlchemyStore(uri, location).engine.dispose()
@@ -243,8 +240,8 @@ class MlflowHistory:
         end = workflow.end
         if end is None:
             return
-        with tempfile.TemporaryDirectory(prefix="fitcast-") as folder:
-            path = Path(folder) / RECORDS_FILE
+        with temporary_folder() as folder:
+            path = folder / RECORDS_FILE
             write_parquet(records, path)
             self._client.log_artifact(runs.parent, str(path), RECORDS_FOLDER)
         self._client.set_tag(runs.parent, shown.STATE_TAG, end.state)
@@ -314,12 +311,19 @@ class MlflowHistory:
         for record in records:
             if record.outcome not in {"succeeded", "cancelled"}:
                 text = shown.failure_text(record, logs.get(record.record_id))
-                self._client.log_text(run_id, text, f"failures/{shown.attempt_file(record)}")
+                self._log_text(run_id, text, "failures", shown.attempt_file(record))
         candidates = {r.candidate_index for r in records}
         of_candidate = [r for r in workflow.records if r.candidate_index in candidates]
         texts = (logs[r.record_id] for r in of_candidate if r.record_id in logs)
         if warnings := shown.warnings_text(texts):
-            self._client.log_text(run_id, warnings, "warnings.txt")
+            self._log_text(run_id, warnings, None, "warnings.txt")
+
+    def _log_text(self, run_id: str, text: str, folder: str | None, name: str) -> None:
+        # MLflow's own log_text would write it where nobody finds it again after a kill
+        with temporary_folder() as temporary:
+            path = temporary / name
+            path.write_text(text, encoding="utf-8", errors="backslashreplace")
+            self._client.log_artifact(run_id, str(path), folder)
 
     def _close(self, run_id: str, status: str, at: Any) -> None:
         self._client.set_terminated(run_id, status=status, end_time=shown.epoch_ms(at))
@@ -357,8 +361,8 @@ class MlflowHistory:
         try:
             if folder := local_folder(run):
                 return read_parquet(folder / relative)
-            with tempfile.TemporaryDirectory(prefix="fitcast-") as temporary:
-                path = self._client.download_artifacts(run.info.run_id, relative, temporary)
+            with temporary_folder() as temporary:
+                path = self._client.download_artifacts(run.info.run_id, relative, str(temporary))
                 return read_parquet(Path(path))
         except (pa.ArrowException, FileNotFoundError) as error:
             log.warning("Records of MLflow run %s can't be read: %s", run.info.run_id, error)

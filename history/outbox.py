@@ -15,7 +15,9 @@ import os
 import secrets
 import shutil
 import socket
+import stat
 import threading
+import time
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
@@ -30,6 +32,7 @@ log = logging.getLogger(__name__)
 _LOCK: Final = "owner.lock"
 _LINES: Final = ".jsonl"
 _NEW: Final = ".new-"  # folders that aren't locked yet; other processes leave them alone
+_UNFINISHED_S: Final = 3600.0  # they get their names within microseconds
 
 
 def run_line(run: WorkflowRun) -> bytes:
@@ -181,6 +184,7 @@ class Outbox:
         """Take over, one by one, the workflows of processes that are no longer alive."""
         if not self.folder.is_dir():
             return
+        self._remove_unfinished()
         for owner in sorted(self.folder.iterdir()):
             if not owner.is_dir() or owner.name.startswith(_NEW) or owner in self._locks:
                 continue
@@ -195,6 +199,23 @@ class Outbox:
                 else:
                     yield OutboxFile(path), workflow
             self._drop_if_empty(owner)
+
+    def _remove_unfinished(self) -> None:
+        """Remove the folders whose makers were killed before they had their names."""
+        for owner in self.folder.glob(_NEW + "*"):
+            with contextlib.suppress(OSError):  # in use, another user's, or gone meanwhile
+                found = owner.lstat()
+                if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
+                    continue
+                if time.time() - found.st_mtime < _UNFINISHED_S:
+                    continue
+                descriptor = _locked(owner / _LOCK)
+                if descriptor is not None:
+                    try:
+                        (owner / _LOCK).unlink()
+                        owner.rmdir()  # nothing is ever in it but the lock
+                    finally:
+                        os.close(descriptor)
 
     def tidy(self) -> None:
         """Remove the folders, taken over or our own, in which nothing is left."""
@@ -250,7 +271,7 @@ class Outbox:
 
 def _locked(path: Path) -> int | None:
     """Return a descriptor that holds the lock of a file; None if someone else holds it."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -16,6 +16,7 @@ from fitcast.errors import HistoryError, InvalidCursorError
 from fitcast.history.codec import read_parquet, write_parquet
 from fitcast.history.records import Record
 from fitcast.history.store import HistoryStore
+from fitcast.history.temporary_files import partial_file, remove_left_partials
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +52,7 @@ class RecordCache:
         A cache that can't be read, or whose cursor the store doesn't know, is left aside and the
         store read from its beginning.
         """
+        remove_left_partials(self._folder)
         kept, cursor = self._load()
         try:
             try:
@@ -70,9 +72,8 @@ class RecordCache:
             return
         parquet, cursor_file = files
         self._folder.mkdir(parents=True, exist_ok=True)
-        partial = parquet.with_suffix(".partial")
-        write_parquet(records, partial)
-        partial.replace(parquet)
+        with partial_file(parquet) as partial:
+            write_parquet(records, partial)
         # Last: an older cursor beside newer records only reads some of them again
         cursor_file.write_text(json.dumps({"cursor": cursor}), encoding="utf-8")
 

@@ -1,24 +1,28 @@
-"""The files of a SQLite store on this machine: can they be written, and the first of them.
+"""The files of a SQLite store on this machine: can they be used, and the first of them.
 
-In here: folder and disk checks, one builder at a time, a fresh database put in place whole.
+In here: folder and disk checks, waiting for a locked database, one builder at a time, a fresh
+database put in place whole.
 Not in here: what is in the database, which is MLflow's (:mod:`fitcast.history.mlflow_store`).
 """
 
 import fcntl
 import os
 import shutil
+import sqlite3
+import stat
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Final
+from urllib.parse import quote
 
 from fitcast.errors import HistoryError
-from fitcast.history.tracking_uri import HINT
+from fitcast.history.temporary_files import remove_left_folders, temporary_folder
+from fitcast.history.tracking_uri import HINT, WAIT_HINT
 
-_PREFIX: Final = "fitcast-schema-"  # of folders in which a schema is built
-_LEFT_AFTER_S: Final = 3600.0  # building takes seconds: older ones were left by a kill
+_LOOK_EVERY_S: Final = 0.05  # at the lock of another process that builds the same database
 _MIN_FREE_BYTES: Final = 8 * 2**20  # a fresh schema takes about 1 MB, a large workflow some more
 
 
@@ -53,11 +57,41 @@ def check_folder(database: Path) -> None:
         )
 
 
+def wait_until_free(database: Path, wait_s: float, *, writing: bool) -> None:
+    """Wait until no other process keeps a database from being read, or written.
+
+    MLflow itself would try for minutes, and then give a page of SQLAlchemy's text.
+
+    Raises
+    ------
+    HistoryError
+        It is still locked after ``wait_s`` seconds.
+    """
+    if not database.exists():
+        return
+    # What else may be wrong with it, MLflow's own first use says
+    with suppress(sqlite3.Error):
+        uri = f"file:{quote(str(database))}?mode=rw"
+        with closing(sqlite3.connect(uri, timeout=wait_s, uri=True)) as connection:
+            connection.isolation_level = None
+            try:
+                connection.execute("BEGIN IMMEDIATE" if writing else "BEGIN")
+                connection.execute("SELECT count(*) FROM sqlite_master")
+                connection.execute("ROLLBACK")
+            except sqlite3.OperationalError as error:
+                # The low byte; the others tell more
+                if error.sqlite_errorcode & 0xFF in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
+                    raise HistoryError(
+                        f"{database} has been locked by another process for {wait_s:g} s; end what "
+                        f"holds it (`fuser {database}` names it). {WAIT_HINT}."
+                    ) from error
+
+
 def build_database(database: Path, build: Callable[[str], None]) -> None:
     """Build a fresh SQLite store elsewhere and put it in its place when it is whole.
 
     MLflow's migrations can't be resumed after a kill half way, and take seven times as long where
-    each of their steps waits for a disk.
+    each of their steps waits for a disk. To be called by one process at a time.
 
     Parameters
     ----------
@@ -67,27 +101,74 @@ def build_database(database: Path, build: Callable[[str], None]) -> None:
         Makes the schema in the database whose URI it gets, and lets go of it.
     """
     fast = Path("/dev/shm")  # noqa: S108
-    folder = fast if os.access(fast, os.W_OK) else None
-    _remove_left(Path(folder or tempfile.gettempdir()))
-    with tempfile.TemporaryDirectory(prefix=_PREFIX, dir=folder) as temporary:
-        built = Path(temporary) / "mlflow.db"
+    root = fast if os.access(fast, os.W_OK) else Path(tempfile.gettempdir())
+    remove_left_folders(root)
+    with temporary_folder(root) as folder:
+        built = folder / "mlflow.db"
         build(f"sqlite:///{built}")
-        fresh = database.with_name(f".{database.name}.new")
-        shutil.copyfile(built, fresh)
+        fresh = _unfinished(database)
+        try:
+            # Not through a link that another user put there
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+            descriptor = os.open(fresh, flags, 0o666)
+        except FileExistsError as error:
+            raise HistoryError(
+                f"{fresh} is in the way of a new history and isn't yours; remove it, or set "
+                "MLFLOW_TRACKING_URI or FITCAST_HOME to a place of your own"
+            ) from error
+        with os.fdopen(descriptor, "wb") as target, built.open("rb") as source:
+            shutil.copyfileobj(source, target)
         fresh.replace(database)
 
 
-def _remove_left(folder: Path) -> None:
-    for left in folder.glob(f"{_PREFIX}*"):
-        with suppress(OSError):
-            about = left.stat()
-            if about.st_uid == os.getuid() and time.time() - about.st_mtime > _LEFT_AFTER_S:
-                shutil.rmtree(left)
+def remove_unfinished(database: Path) -> None:
+    """Remove what a kill left while a database was put in place; for the holder of its lock."""
+    fresh = _unfinished(database)
+    with suppress(OSError):
+        found = fresh.lstat()
+        if stat.S_ISREG(found.st_mode) and found.st_uid == os.getuid():
+            fresh.unlink()
+
+
+def _unfinished(database: Path) -> Path:
+    return database.with_name(f".{database.name}.new")
 
 
 @contextmanager
-def one_at_a_time(database: Path) -> Iterator[None]:
-    """Hold off other processes that want to build the same database."""
-    with database.with_name(database.name + ".lock").open("a") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
+def one_at_a_time(database: Path, wait_s: float) -> Iterator[None]:
+    """Hold off other processes that want to build the same database.
+
+    Raises
+    ------
+    HistoryError
+        Another one has held it for ``wait_s`` seconds.
+    """
+    lock = database.with_name(database.name + ".lock")
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    try:
+        descriptor = os.open(lock, flags, 0o666)
+    except OSError as error:
+        raise HistoryError(
+            f"The lock {lock} of the history can't be opened ({error.strerror}); remove it if it "
+            "is a link or not yours, or set MLFLOW_TRACKING_URI to a place of your own"
+        ) from error
+    try:
+        end_s = time.monotonic() + wait_s
+        while not _locked(descriptor):
+            if time.monotonic() > end_s:
+                raise HistoryError(
+                    f"Another process has been making the history {database} for {wait_s:g} s; end "
+                    f"it if it hangs (`fuser {lock}` names it). {WAIT_HINT}."
+                )
+            time.sleep(_LOOK_EVERY_S)
         yield
+    finally:
+        os.close(descriptor)
+
+
+def _locked(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

@@ -1,4 +1,4 @@
-"""Checks of a tracking URI that give their answer in seconds and say what to do.
+"""Checks of a tracking URI that give their answer within a bound and say what to do.
 
 In here: which kinds of store there are, which file a SQLite URI names, whether a server answers at
 all. Not in here: checks of that file (:mod:`fitcast.history.sqlite_files`), MLflow itself
@@ -16,13 +16,16 @@ from typing import Final
 
 from fitcast.errors import HistoryError
 
-_REACH_TIMEOUT_S: Final = 4.0
 _DATABASES: Final = ("postgresql", "mysql", "mssql")
 HINT: Final = (
     "Use sqlite:////absolute/path/mlflow.db for a store on this machine, or the address of an "
     "MLflow server such as http://host:5000"
 )
 """What to do about a tracking URI that can't be used."""
+WAIT_S: Final = 30.0
+"""Seconds that are waited for an answer, or a lock, unless something else is set."""
+WAIT_HINT: Final = "FITCAST_STORE_WAIT_S sets for how many seconds fitcast waits"
+"""What to do about a store that is slow."""
 
 
 def masked(text: str) -> str:
@@ -75,8 +78,8 @@ def sqlite_path(uri: str) -> Path | None:
     return Path(urllib.parse.unquote(rest[1:].partition("?")[0]))
 
 
-def check_reachable(uri: str) -> None:
-    """Check within seconds that something answers at an http(s) address.
+def check_reachable(uri: str, wait_s: float = WAIT_S) -> None:
+    """Check that something answers at an http(s) address within ``wait_s`` seconds.
 
     Raises
     ------
@@ -85,7 +88,7 @@ def check_reachable(uri: str) -> None:
     """
     request = urllib.request.Request(f"{uri}/health", headers={"User-Agent": "fitcast"})  # noqa: S310
     try:
-        with urllib.request.urlopen(request, timeout=_REACH_TIMEOUT_S):  # noqa: S310
+        with urllib.request.urlopen(request, timeout=wait_s):  # noqa: S310
             return
     except urllib.error.HTTPError as answer:
         answer.close()
@@ -96,7 +99,23 @@ def check_reachable(uri: str) -> None:
         reason = getattr(error, "reason", error)
         if isinstance(reason, ssl.SSLError):
             return  # it is there; which certificates to trust is set in MLflow's own variables
+        if isinstance(reason, TimeoutError):
+            raise HistoryError(slow(uri, wait_s)) from error
         raise HistoryError(_unreachable(uri, str(reason))) from error
+
+
+def slow(uri: str, wait_s: float) -> str:
+    """Return what is said of a server that takes too long."""
+    return f"The MLflow server at {masked(uri)} doesn't answer within {wait_s:g} s. {WAIT_HINT}."
+
+
+def login_hint(uri: str, status: str) -> str:
+    """Return what is said of a server that refuses the user's login, or lack of one."""
+    return (
+        f"The MLflow server at {masked(uri)} refuses access (HTTP {status}): set "
+        "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN, to a "
+        "login that may write there"
+    )
 
 
 def _unreachable(uri: str, reason: str) -> str:

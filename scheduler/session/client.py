@@ -65,7 +65,9 @@ class Client:
         settings = Settings() if home is None else Settings(home=Path(home))
         folder = settings.ensure_home()
         self.tracking_uri = tracking_uri or settings.tracking_uri
-        store = history or MlflowHistory(self.tracking_uri, settings.experiment)
+        store = history or MlflowHistory(
+            self.tracking_uri, settings.experiment, wait_s=settings.store_wait_s
+        )
         database = sqlite_path(self.tracking_uri) if history is None else None
         self._closed = False
         self._engine = Engine(

@@ -1,56 +1,15 @@
 """A real MLflow server on this machine: writing and reading over HTTP, and its going away."""
 
-import os
-import signal
-import subprocess
-import sys
-import urllib.request
-from contextlib import contextmanager
-
 import pytest
 
 from fitcast.errors import HistoryError
 from fitcast.history.mlflow_store import MlflowHistory
 from fitcast.history.writer import HistoryWriter
 from tests.history import examples
-from tests.polling import wait_for
+from tests.history.mlflow_servers import server
 from tests.ports import free_port
 
 pytestmark = pytest.mark.timeout(300)
-
-
-def answers(port):
-    try:
-        urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=30).close()
-    except OSError:
-        return False
-    return True
-
-
-@contextmanager
-def server(folder, port):
-    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1"]
-    command += ["--port", str(port), "--workers", "1"]
-    command += ["--backend-store-uri", f"sqlite:///{folder}/server.db"]
-    command += ["--artifacts-destination", str(folder / "files")]
-    with (folder / "server.log").open("a") as output:
-        process = subprocess.Popen(
-            command,
-            cwd=folder,
-            # Without jobs it starts one process less, in half the time
-            env=os.environ
-            | {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
-            stdout=output,
-            stderr=output,
-            start_new_session=True,
-        )
-        try:
-            assert wait_for(lambda: process.poll() is not None or answers(port))
-            assert process.poll() is None, (folder / "server.log").read_text()
-            yield
-        finally:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
 
 
 def test_a_server_that_goes_away_and_comes_back_has_everything(tmp_path, capfd):
