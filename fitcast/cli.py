@@ -120,13 +120,13 @@ def train(
     from fitcast.settings import Settings
 
     settings = Settings()
+    folder = settings.ensure_home() / "records"
     store = MlflowHistory(settings.tracking_uri, settings.experiment)
     store.prepare()
     models = store.models
     if back:
         typer.echo(f"back to version {rollback(models).version} of the sizing model")
         return
-    folder = settings.ensure_home() / "records"
     learner = Learner(store, folder, typer.echo, models)
     verdict = learner.load()
     typer.echo(f"{verdict} ({learner.model().record_count:,} records in use)")
@@ -148,6 +148,7 @@ def list_history(
     from fitcast.settings import Settings
 
     settings = Settings()
+    settings.ensure_home()
     store = MlflowHistory(settings.tracking_uri, settings.experiment)
     store.prepare()
     records, _ = store.read(None)
@@ -196,7 +197,9 @@ def ui(
 
     from fitcast.settings import Settings
 
-    uri = Settings().tracking_uri
+    settings = Settings()
+    settings.ensure_home()
+    uri = settings.tracking_uri
     if uri.startswith("http"):
         typer.echo(f"The history is on a server: open {uri} in a browser.")
         return
