@@ -192,9 +192,7 @@ def import_history(
 def ui(
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port on loopback.")] = 5000,
 ) -> None:
-    """Open the MLflow UI on what fitcast logged; Ctrl-C ends it."""
-    import os
-
+    """Open the MLflow UI on what fitcast logged, for you alone; Ctrl-C ends it."""
     from fitcast.settings import Settings
 
     settings = Settings()
@@ -203,17 +201,9 @@ def ui(
     if uri.startswith("http"):
         typer.echo(f"The history is on a server: open {uri} in a browser.")
         return
-    typer.echo(f"MLflow UI: http://127.0.0.1:{port}")
-    # For one person: no further processes that import all of MLflow first
-    command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", uri, "--workers", "1"]
-    environment = {
-        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
-        **os.environ,
-        "MLFLOW_DISABLE_TELEMETRY": "true",
-    }
-    os.execve(  # noqa: S606 (the server takes this process's place)
-        sys.executable, [*command, "--host", "127.0.0.1", "--port", str(port)], environment
-    )
+    from fitcast.ui_server import serve
+
+    serve(uri, port, typer.echo)
 
 
 def _pool_of(written: str) -> "Pool":
