@@ -120,13 +120,13 @@ def train(
     from fitcast.settings import Settings
 
     settings = Settings()
+    folder = settings.ensure_home() / "records"
     store = MlflowHistory(settings.tracking_uri, settings.experiment, wait_s=settings.store_wait_s)
     store.prepare()
     models = store.models
     if back:
         typer.echo(f"back to version {rollback(models).version} of the sizing model")
         return
-    folder = settings.ensure_home() / "records"
     learner = Learner(store, folder, typer.echo, models)
     verdict = learner.load()
     typer.echo(f"{verdict} ({learner.model().record_count:,} records in use)")
@@ -148,6 +148,7 @@ def list_history(
     from fitcast.settings import Settings
 
     settings = Settings()
+    settings.ensure_home()
     store = MlflowHistory(settings.tracking_uri, settings.experiment, wait_s=settings.store_wait_s)
     store.prepare()
     records, _ = store.read(None)
@@ -193,26 +194,18 @@ def import_history(
 def ui(
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port on loopback.")] = 5000,
 ) -> None:
-    """Open the MLflow UI on what fitcast logged; Ctrl-C ends it."""
-    import os
-
+    """Open the MLflow UI on what fitcast logged, for you alone; Ctrl-C ends it."""
     from fitcast.settings import Settings
 
-    uri = Settings().tracking_uri
+    settings = Settings()
+    settings.ensure_home()
+    uri = settings.tracking_uri
     if uri.startswith("http"):
         typer.echo(f"The history is on a server: open {uri} in a browser.")
         return
-    typer.echo(f"MLflow UI: http://127.0.0.1:{port}")
-    # For one person: no further processes that import all of MLflow first
-    command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", uri, "--workers", "1"]
-    environment = {
-        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
-        **os.environ,
-        "MLFLOW_DISABLE_TELEMETRY": "true",
-    }
-    os.execve(  # noqa: S606 (the server takes this process's place)
-        sys.executable, [*command, "--host", "127.0.0.1", "--port", str(port)], environment
-    )
+    from fitcast.ui_server import serve
+
+    serve(uri, port, typer.echo)
 
 
 def _pool_of(written: str) -> "Pool":

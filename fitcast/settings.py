@@ -5,7 +5,9 @@ Not in here: what a user passes to a sweep or a pool, and the checks of a tracki
 (:mod:`fitcast.history.tracking_uri`).
 """
 
+import logging
 import os
+import stat
 from pathlib import Path
 from typing import Any, Self
 from urllib.parse import quote
@@ -14,6 +16,8 @@ from pydantic import AliasChoices, Field, ValidationError, field_validator, mode
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from fitcast.errors import InvalidInputError
+
+log = logging.getLogger(__name__)
 
 
 class Settings(BaseSettings):
@@ -106,16 +110,22 @@ class Settings(BaseSettings):
         return self.home / "mlartifacts"
 
     def ensure_home(self) -> Path:
-        """Make the home folder, readable by its owner only, and check that it can be used.
+        """Make the home folder, or check the one that is there: this user's, and closed to others.
+
+        Every entry calls it first: a client, and each command that reads or writes state. A folder
+        of this user that others may enter is closed to them, with a warning in the log; a link to
+        a folder of this user counts as that folder.
 
         Raises
         ------
         InvalidInputError
-            The folder can't be made or may not be written to.
+            The folder can't be made, may not be written to, is another user's, or is a common one
+            such as ``/tmp``.
         """
         todo = "Set FITCAST_HOME to a folder that you may write to."
         try:
             self.home.mkdir(mode=0o700, parents=True, exist_ok=True)
+            status = self.home.stat()  # of what a link leads to
         except (FileExistsError, NotADirectoryError):
             raise InvalidInputError(
                 f"FITCAST_HOME is {self.home}, but that, or a part of it, is a file. {todo}"
@@ -124,9 +134,39 @@ class Settings(BaseSettings):
             raise InvalidInputError(
                 f"fitcast can't make its folder {self.home} ({error.strerror or error}). {todo}"
             ) from None
+        if status.st_uid != os.geteuid():
+            raise InvalidInputError(
+                f"fitcast's folder {self.home} belongs to another user (number {status.st_uid}), "
+                "who could read your history and change it. Set FITCAST_HOME to a folder of your "
+                "own."
+            )
+        if status.st_mode & stat.S_ISVTX:  # closing /tmp itself would lock others out
+            raise InvalidInputError(
+                f"FITCAST_HOME is {self.home}, a folder that all users share. Set it to a folder "
+                "of your own, for example one below it."
+            )
         if not os.access(self.home, os.R_OK | os.W_OK | os.X_OK):
             raise InvalidInputError(f"You may not write to fitcast's folder {self.home}. {todo}")
+        if status.st_mode & 0o077:
+            self._close_home(stat.S_IMODE(status.st_mode))
         return self.home
+
+    def _close_home(self, mode: int) -> None:
+        """Leave the home to its owner alone; say so, as it may have been open on purpose."""
+        try:
+            self.home.chmod(0o700)
+        except OSError as error:
+            raise InvalidInputError(
+                f"fitcast's folder {self.home} is open to other users (mode {mode:04o}) and can't "
+                f"be closed to them ({error.strerror or error}). Run `chmod 700` on it, or set "
+                "FITCAST_HOME to a folder on a file system that knows owners."
+            ) from None
+        log.warning(
+            "fitcast's folder %s was open to other users (mode %04o); it is closed to them now "
+            "(mode 0700)",
+            self.home,
+            mode,
+        )
 
 
 class KubernetesSettings(BaseSettings):

@@ -3,16 +3,9 @@
 Needs Debian's chromium. Without it the tests are skipped; ``.ci/run`` installs it where it may.
 """
 
-import contextlib
-import os
 import re
 import shutil
-import signal
 import subprocess
-import sys
-import urllib.error
-import urllib.request
-from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
@@ -20,8 +13,7 @@ from sklearn.datasets import load_iris
 from sklearn.neighbors import KNeighborsClassifier
 
 from fitcast import Client, Sweep
-from tests.polling import wait_for
-from tests.ports import free_port
+from tests.mlflow_ui import served
 
 CHROMIUM = shutil.which("chromium")
 
@@ -48,24 +40,9 @@ def tracking_uri(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def pages(tracking_uri):
-    """Serve MLflow's pages as ``fitcast ui`` does; the address."""
-    port = free_port()
-    server = subprocess.Popen(
-        [str(Path(sys.executable).with_name("fitcast")), "ui", "--port", str(port)],
-        env={**os.environ, "FITCAST_TRACKING_URI": tracking_uri},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,  # the server has workers of its own: ended as one group
-    )
-    address = f"http://127.0.0.1:{port}"
-    try:
-        assert wait_for(lambda: server.poll() is not None or answers(f"{address}/health"))
-        assert server.poll() is None, "the server ended"
-        yield address
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(server.pid, signal.SIGKILL)
-        server.wait(10)
+    """Serve MLflow's pages with ``fitcast ui``; return what makes the address of one of them."""
+    with served(tracking_uri) as (_, address):
+        yield lambda page: f"{address}#{page}"  # a browser keeps that when the token is taken off
 
 
 @pytest.fixture
@@ -100,23 +77,15 @@ def browse(tmp_path):
     return text
 
 
-def answers(address: str) -> bool:
-    try:
-        with urllib.request.urlopen(address, timeout=30) as answer:
-            return answer.status == 200
-    except (urllib.error.URLError, OSError):
-        return False
-
-
 def test_the_workflow_is_a_run_with_its_candidates_below_it(pages, browse, tracking_uri):
     client = MlflowClient(tracking_uri)
     experiment = client.get_experiment_by_name("fitcast")
     runs = client.search_runs([experiment.experiment_id])
     (parent,) = (run for run in runs if "mlflow.parentRunId" not in run.data.tags)
-    browse(f"{pages}/#/experiments/{experiment.experiment_id}/runs", "reviewed")
+    browse(pages(f"/experiments/{experiment.experiment_id}/runs"), "reviewed")
     child = next(run for run in runs if run.info.run_name == "knn n_neighbors=3")
     assert child.data.tags["mlflow.parentRunId"] == parent.info.run_id
-    address = f"{pages}/#/experiments/{experiment.experiment_id}/runs/{child.info.run_id}"
+    address = pages(f"/experiments/{experiment.experiment_id}/runs/{child.info.run_id}")
     measured = ("runtime_s", "cpu_s", "peak_memory_bytes", "score")
     forecast = ("forecast_runtime_s", "forecast_runtime_s_p90", "forecast_peak_memory_bytes")
     # the candidate's page: its name, a link to its workflow, measured and forecast side by side

@@ -75,6 +75,29 @@ def test_fits_import_what_lies_beside_the_file(folder, fitcast):
     assert "0.3333" in ended.stdout
 
 
+@pytest.mark.security
+def test_what_lies_in_the_current_folder_is_not_run(folder, tmp_path, fitcast):
+    (tmp_path / "multiprocessing.py").write_text(
+        "import pathlib, sys\npathlib.Path(__file__).with_name('seen').touch()\nsys.exit(1)\n"
+    )
+    ended = fitcast("run", "project/sweep.py")
+    assert not (tmp_path / "seen").exists()
+    assert ended.returncode == 0, ended.stderr
+
+
+def test_scripts_that_fits_start_import_what_lies_beside_them(folder, fitcast):
+    (folder / "script.py").write_text("import beside\n")
+    (folder / "lazily" / "counted.py").write_text(
+        "import pathlib, subprocess, sys\n"
+        "def most_frequent(y):\n"
+        "    script = pathlib.Path(__file__).parents[1] / 'script.py'\n"
+        "    subprocess.run([sys.executable, str(script)], check=True)\n"
+        "    return 0\n"
+    )
+    ended = fitcast("run", "project/sweep.py")
+    assert ended.returncode == 0, ended.stderr
+
+
 def test_so_does_a_file_that_is_only_estimated(folder, fitcast):
     ended = fitcast("estimate", str(folder / "sweep.py"))
     assert ended.returncode == 0, ended.stderr
