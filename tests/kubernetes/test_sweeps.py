@@ -32,7 +32,7 @@ def until_done(cluster, workflow, count):
 def until_seen(cluster, client, workflow):
     """Wait until a fit runs, and it is known which pods the workers are in."""
     cluster.wait(lambda: workflow.counts()[1] > 0, "a fit to run")
-    (workers,) = client._backend.made
+    (workers,) = client._engine._backend.made
     ready = workers._link.ready
     cluster.wait(lambda: ready() and set(ready()) <= set(workers._pod_of), "pods to be looked at")
 
