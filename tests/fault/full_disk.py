@@ -24,8 +24,8 @@ MIB = 2**20
 
 def mounted(folder: Path, size_bytes: int) -> Path:
     folder.mkdir()
-    size = f"size={size_bytes}"
-    subprocess.run(["mount", "-t", "tmpfs", "-o", size, "none", str(folder)], check=True)
+    options = f"size={size_bytes},mode=700"
+    subprocess.run(["mount", "-t", "tmpfs", "-o", options, "none", str(folder)], check=True)
     return folder
 
 
