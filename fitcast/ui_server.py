@@ -48,6 +48,7 @@ def serve(tracking_uri: str, port: int, say: Callable[[str], None]) -> None:
         path = folder / "mlflow"
         with _mlflow(tracking_uri, path) as process:
             _wait_for(process, path)
+            listening.listen()  # from now on who connects waits until the server below takes it
             say(f"MLflow UI: http://127.0.0.1:{port}/?token={token}")
             say("That address is for you alone. Ctrl-C ends it.")
             server = uvicorn.Server(
