@@ -2,6 +2,7 @@
 
 import os
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -10,6 +11,10 @@ from pathlib import Path
 
 from tests.polling import LONGEST_S
 from tests.ports import free_port
+
+
+def _interruptible() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # ignored by what a shell runs in the background
 
 
 @contextmanager
@@ -23,6 +28,7 @@ def served(
         stdout=subprocess.PIPE,
         text=True,
         cwd=cwd,
+        preexec_fn=_interruptible,
     )
     try:
         printed = process.stdout.readline()  # or nothing, if it ended
