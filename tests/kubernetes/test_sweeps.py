@@ -34,7 +34,8 @@ def until_seen(cluster, client, workflow):
     cluster.wait(lambda: workflow.counts()[1] > 0, "a fit to run")
     (workers,) = client._engine._backend.made
     ready = workers._link.ready
-    cluster.wait(lambda: ready() and set(ready()) <= set(workers._observer._pod_of), "pods to be looked at")
+    known = workers._observer._pod_of
+    cluster.wait(lambda: ready() and set(ready()) <= set(known), "pods to be looked at")
 
 
 def test_75_fits_over_two_pools_survive_a_killed_worker_and_a_killed_scheduler(
