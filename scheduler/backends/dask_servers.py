@@ -39,9 +39,8 @@ def _safe_path() -> Iterator[None]:
         with _lock:
             _starting -= 1
             if not _starting:
-                os.environ.pop(_SAFE_PATH)
-                if _GIVEN:
-                    os.environ[_SAFE_PATH] = _GIVEN
+                # Empty, and not taken out: another thread may be copying the environment.
+                os.environ[_SAFE_PATH] = _GIVEN
 
 
 class _NotImportedFrom:

@@ -41,7 +41,8 @@ def hold_steady(loop: Any) -> None:
     import distributed.metrics
 
     distributed.metrics.time = _CLOCK.time  # for what is imported later
-    for name, module in list(sys.modules.items()):
+    # A copy, as other threads import meanwhile: a list of the items is not made in one go.
+    for name, module in sys.modules.copy().items():
         if name.startswith("distributed.") and vars(module).get("time") is _REAL:
             vars(module)["time"] = _CLOCK.time
     loop.time = _CLOCK.time
