@@ -2,6 +2,8 @@
 
 import os
 import select
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -182,3 +184,33 @@ def marked(mark: str) -> list[int]:
             if mark in " ".join(process.cmdline()) and process.pid != os.getpid():
                 found.append(process.pid)
     return found
+
+
+def own_worker(folder: Path, mark: str, told: str) -> "subprocess.Popen[str]":
+    """Start a worker of its own, with a fit whose child is marked; it prints `told` once that runs.
+
+    Parameters
+    ----------
+    told : str
+        What `print` gets there, as source; ``runner`` is at hand.
+    """
+    script = folder / "worker.py"
+    script.write_text(
+        "import sys, threading\n"
+        f"sys.path[:0] = {[str(Path(__file__).parents[n]) for n in (0, 2)]!r}\n"
+        "from pathlib import Path\n"
+        "from running import *\n"
+        "from tests.polling import wait_for\n"
+        "runner = AttemptRunner()\n"
+        f"data = opened(runner, small_content(), Path({str(folder)!r}))\n"
+        "def deed():\n"
+        "    import subprocess\n"
+        f"    subprocess.Popen(['sleep', {mark!r}], start_new_session=True)\n"
+        "    hang()\n"
+        "spec = data.spec(Does(deed))\n"
+        "threading.Thread(target=runner.run_one, args=(spec,), daemon=True).start()\n"
+        f"wait_for(lambda: marked({mark!r}))\n"
+        f"print({told}, flush=True)\n"
+        "hang()\n"
+    )
+    return subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, text=True)

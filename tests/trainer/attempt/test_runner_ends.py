@@ -4,15 +4,12 @@
 
 import os
 import signal
-import subprocess
-import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import psutil
 import pytest
-from running import Does, below, hang, new_mark, opened, small_content
+from running import Does, below, hang, new_mark, opened, own_worker, small_content
 from sklearn.linear_model import LogisticRegression
 
 from fitcast.errors import BackendError
@@ -40,27 +37,8 @@ def test_fork_server_restarts_and_running_attempts_are_lost(tmp_path):
 
 
 def test_a_killed_worker_leaves_nothing(tmp_path):
-    script = tmp_path / "worker.py"
     mark = new_mark()
-    script.write_text(
-        "import sys, threading\n"
-        f"sys.path[:0] = {[str(Path(__file__).parents[n]) for n in (1, 3)]!r}\n"
-        "from pathlib import Path\n"
-        "from running import *\n"
-        "from tests.polling import wait_for\n"
-        "runner = AttemptRunner()\n"
-        f"data = opened(runner, small_content(), Path({str(tmp_path)!r}))\n"
-        "def deed():\n"
-        "    import subprocess\n"
-        f"    subprocess.Popen(['sleep', {mark!r}], start_new_session=True)\n"
-        "    hang()\n"
-        "spec = data.spec(Does(deed))\n"
-        "threading.Thread(target=runner.run_one, args=(spec,), daemon=True).start()\n"
-        f"wait_for(lambda: marked({mark!r}))\n"
-        "print(*[p.pid for p in below(runner)], runner.server_pid, flush=True)\n"
-        "hang()\n"
-    )
-    worker = subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, text=True)
+    worker = own_worker(tmp_path, mark, "*[p.pid for p in below(runner)], runner.server_pid")
     line = worker.stdout.readline()
     seen = [psutil.Process(int(pid)) for pid in line.split()]
     assert len(seen) == 4  # supervisor, fit, its child, server

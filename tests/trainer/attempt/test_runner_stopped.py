@@ -3,13 +3,11 @@
 import os
 import signal
 import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import psutil
 import pytest
-from running import Does, HeldKey, below, hang, marked, new_mark, opened, small_content
+from running import Does, HeldKey, below, hang, marked, new_mark, opened, own_worker, small_content
 from sklearn.linear_model import LogisticRegression
 
 from fitcast.errors import BackendError
@@ -150,25 +148,7 @@ def test_a_stopped_loader_is_ended_and_the_opening_fails(watched, tmp_path):
 @pytest.mark.parametrize("stopped", ["supervisor", "server", "both"])
 def test_nothing_outlives_a_killed_worker_that_had_stopped_processes(tmp_path, stopped):
     mark = new_mark()
-    script = tmp_path / "worker.py"
-    script.write_text(
-        "import sys, threading\n"
-        f"sys.path[:0] = {[str(Path(__file__).parents[n]) for n in (1, 3)]!r}\n"
-        "from running import *\n"
-        "from tests.polling import wait_for\n"
-        "runner = AttemptRunner()\n"
-        f"data = opened(runner, small_content(), Path({str(tmp_path)!r}))\n"
-        "def deed():\n"
-        "    import subprocess\n"
-        f"    subprocess.Popen(['sleep', {mark!r}], start_new_session=True)\n"
-        "    hang()\n"
-        "spec = data.spec(Does(deed))\n"
-        "threading.Thread(target=runner.run_one, args=(spec,), daemon=True).start()\n"
-        f"wait_for(lambda: marked({mark!r}))\n"
-        "print(runner.server_pid, *runner.pids()['supervisors'], flush=True)\n"
-        "hang()\n"
-    )
-    worker = subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, text=True)
+    worker = own_worker(tmp_path, mark, "runner.server_pid, *runner.pids()['supervisors']")
     server, supervisor = (psutil.Process(int(pid)) for pid in worker.stdout.readline().split())
     left = [server, *server.children(recursive=True)]
     if stopped != "server":
