@@ -10,7 +10,6 @@ import os
 import shutil
 import sqlite3
 import stat
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
@@ -19,6 +18,7 @@ from typing import Final
 from urllib.parse import quote
 
 from fitcast.errors import HistoryError
+from fitcast.history.locked_folders import memory_root
 from fitcast.history.temporary_files import remove_left_folders, temporary_folder
 from fitcast.history.tracking_uri import HINT, WAIT_HINT
 
@@ -100,8 +100,7 @@ def build_database(database: Path, build: Callable[[str], None]) -> None:
     build
         Makes the schema in the database whose URI it gets, and lets go of it.
     """
-    fast = Path("/dev/shm")  # noqa: S108
-    root = fast if os.access(fast, os.W_OK) else Path(tempfile.gettempdir())
+    root = memory_root()
     remove_left_folders(root)
     with temporary_folder(root) as folder:
         built = folder / "mlflow.db"

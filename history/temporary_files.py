@@ -1,14 +1,13 @@
 """Temporary files and folders of the history, and the removal of those that a kill left.
 
-In here: making them so that a later process knows whether their maker still lives: it holds a lock
-which the system gives back however the process ends. Neither a clock nor a process number is asked.
-Not in here: what is in them, and the folders of a client (:mod:`fitcast.scheduler.session.leases`).
+In here: folders for as long as something is put together, and files that are put in their place
+when they are whole. Not in here: what is in them, and how a living process's folder is told from
+one that was left (:mod:`fitcast.history.locked_folders`).
 """
 
 import fcntl
 import os
 import re
-import shutil
 import stat
 import tempfile
 from collections.abc import Iterator
@@ -16,8 +15,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
+from fitcast.history.locked_folders import LockedFolder, remove_left
+
 _PREFIX: Final = "fitcast-history-"
-_LOCK: Final = ".fitcast-history.lock"  # tells that a folder is ours; locked while its maker lives
 _FILES: Final = "files"
 _PARTIAL: Final = ".partial"
 _PARTIAL_NAME: Final = re.compile(r"[0-9a-f]{16}(\.[a-z0-9_]+)?\.partial")
@@ -28,41 +28,18 @@ _SAFE: Final = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 @contextmanager
 def temporary_folder(root: Path | None = None) -> Iterator[Path]:
     """Give an empty folder for this user alone, below `root`, that is gone afterwards."""
-    outer = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=root))  # 0700
-    descriptor = None
+    outer = LockedFolder(root, _PREFIX)
     try:
-        unfinished = outer / f"{_LOCK}.new"
-        descriptor = os.open(unfinished, _SAFE | os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
-        with suppress(OSError):  # without locks it has no name to be found by, and is never swept
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-            # Locked before it has its name: who finds it by that finds it locked
-            unfinished.rename(outer / _LOCK)
-        inner = outer / _FILES
+        inner = outer.path / _FILES
         inner.mkdir(mode=0o700)
         yield inner
     finally:
-        shutil.rmtree(outer, ignore_errors=True)
-        if descriptor is not None:
-            os.close(descriptor)
+        outer.close()
 
 
 def remove_left_folders(root: Path) -> list[Path]:
-    """Remove the temporary folders of this user's processes that are no more; return which.
-
-    One is a folder, no link, of that name, this user's and closed to others, with our lock in it
-    that nobody holds. Nothing else is touched.
-    """
-    removed = []
-    for folder in sorted(root.glob(f"{_PREFIX}*")):
-        with suppress(OSError):  # none of ours, in use, or gone meanwhile
-            lock = _opened_lock(folder)
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                shutil.rmtree(folder)
-                removed.append(folder)
-            finally:
-                os.close(lock)
-    return removed
+    """Remove the temporary folders of this user's processes that are no more; return which."""
+    return remove_left(root, _PREFIX)
 
 
 @contextmanager
@@ -102,21 +79,6 @@ def remove_left_partials(folder: Path) -> list[Path]:
             finally:
                 os.close(descriptor)
     return removed
-
-
-def _opened_lock(folder: Path) -> int:
-    inside = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | _SAFE)
-    try:
-        found = os.fstat(inside)
-        if found.st_uid != os.getuid() or found.st_mode & 0o077:
-            raise PermissionError(f"{folder} isn't this user's alone")
-        lock = os.open(_LOCK, os.O_RDONLY | _SAFE, dir_fd=inside)
-    finally:
-        os.close(inside)
-    if not _is_own_file(lock):
-        os.close(lock)
-        raise PermissionError(f"{folder} has no lock of this user")
-    return lock
 
 
 def _is_own_file(descriptor: int) -> bool:

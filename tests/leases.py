@@ -4,7 +4,8 @@ import json
 from contextlib import suppress
 from pathlib import Path
 
-from fitcast.scheduler.session.leases import MARKER, PREFIX, memory_root
+from fitcast.history.locked_folders import MARKER, memory_root
+from fitcast.scheduler.session.leases import PREFIX
 
 
 def leases_of(pid: int) -> set[Path]:

@@ -17,6 +17,7 @@ from pathlib import Path
 from uuid import uuid4
 
 from fitcast.errors import FitcastError, HistoryError
+from fitcast.history.locked_folders import memory_root
 from fitcast.history.records import Record
 from fitcast.history.store import AttemptLog, HistoryStore, WorkflowRun
 from fitcast.history.writer import HistoryWriter
@@ -28,7 +29,7 @@ from fitcast.scheduler.run.dispatcher import Dispatcher
 from fitcast.scheduler.run.executor import Executor
 from fitcast.scheduler.run.runs import Run
 from fitcast.scheduler.session.learning import Learner
-from fitcast.scheduler.session.leases import Lease, memory_root
+from fitcast.scheduler.session.leases import Lease
 from fitcast.sizing.learning.model import SizingModel
 from fitcast.trainer.attempt.spec import RESULT_BYTES, Measured
 from fitcast.trainer.machine_speed import machine_speed

@@ -1,56 +1,16 @@
-"""Folders that belong to one living process, and the removal of those that a crash left.
+"""A client's private folders: sealed datasets below the home, their keys in memory.
 
-Sealed datasets lie under the home folder, their keys in memory (``/dev/shm`` where there is one):
-each client has one folder of either kind and removes it when it closes. While it lives it holds a
-lock on the folder's marker, a file; the system gives the lock back however the process ends. So
-the next client knows what was left without asking a clock or a process number, both of which may
-mislead: where containers share a folder, each has processes of the same numbers.
-
-In: making, recognizing and removing such folders. Not in: what is in them.
+In: making one where what crashed clients left is removed first. Not in: how a living client's is
+told from one that was left (:mod:`fitcast.history.locked_folders`), and what is in them.
 """
 
-import fcntl
-import json
-import logging
-import os
-import shutil
-import socket
-import stat
-import tempfile
-import time
-from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from fitcast.errors import BackendError
+from fitcast.history.locked_folders import LockedFolder, remove_left
 
-log = logging.getLogger(__name__)
-
-PREFIX = "fitcast-lease-"
-MARKER = ".lease.json"
-
-OTHER_BOOT_AFTER_S = 7 * 86_400.0
-"""Age from which a free lock is believed that was made on another machine, or before this one was
-started: on some network file systems a lock isn't seen by other machines."""
-
-_SCHEMA = 1
-_MARKER_BYTES = 4096
-
-
-@dataclass(frozen=True, slots=True)
-class _Owner:
-    """Who made a lease, as its marker says."""
-
-    host: str
-    boot: str
-    pid: int
-
-
-def memory_root() -> Path:
-    """Return a folder in memory in which leases can be made; others may use it too."""
-    candidates = [Path("/dev/shm"), Path(os.environ.get("XDG_RUNTIME_DIR", "/nonexistent"))]  # noqa: S108
-    usable = (path for path in candidates if os.access(path, os.W_OK | os.X_OK))
-    return next(usable, Path(tempfile.gettempdir()))
+PREFIX: Final = "fitcast-lease-"
 
 
 class Lease:
@@ -69,128 +29,17 @@ class Lease:
     """
 
     def __init__(self, root: Path) -> None:
-        self._pid = os.getpid()
         try:
             root.mkdir(mode=0o700, parents=True, exist_ok=True)
-            sweep(root)
-            self.path = Path(tempfile.mkdtemp(prefix=PREFIX, dir=root))  # 0700
-            self._marker: int | None = self._locked_marker()
+            remove_left(root, PREFIX)
+            self._folder = LockedFolder(root, PREFIX)
         except OSError as error:
             raise BackendError(
                 f"no folder can be made in {root} ({error}): check its permissions and the free "
                 "space, or give another home (FITCAST_HOME)"
             ) from error
-
-    def _locked_marker(self) -> int:
-        # Locked before it has its name: who finds it by that finds it locked.
-        unfinished = self.path / f"{MARKER}.new"
-        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-        marker = os.open(unfinished, flags, 0o600)
-        try:
-            fcntl.flock(marker, fcntl.LOCK_EX)
-            os.write(marker, _marker().encode())
-            unfinished.rename(self.path / MARKER)
-        except BaseException:
-            os.close(marker)
-            _remove(self.path)
-            raise
-        return marker
+        self.path = self._folder.path
 
     def close(self) -> None:
         """Remove the folder and all in it. A copy of this process (fork) leaves it alone."""
-        marker, self._marker = self._marker, None
-        if marker is None or os.getpid() != self._pid:
-            return
-        _remove(self.path)
-        os.close(marker)
-
-
-def sweep(root: Path) -> list[Path]:
-    """Remove the leases of this user's processes that are no more; return which.
-
-    A lease is a folder, no link, with the prefix, this user's and closed to others, with a marker
-    in it that says so. Nothing else is touched.
-    """
-    removed = []
-    for folder in root.glob(f"{PREFIX}*") if root.is_dir() else ():
-        try:
-            marker = _open_marker(folder)
-        except OSError:  # no lease of ours, or gone meanwhile
-            continue
-        try:
-            if _is_left(marker, folder) and _remove(folder):
-                removed.append(folder)
-        finally:
-            os.close(marker)
-    return removed
-
-
-def _open_marker(folder: Path) -> int:
-    """Open a lease's marker without following any link on the way from `folder` on."""
-    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
-    inside = os.open(folder, flags | os.O_DIRECTORY)
-    try:
-        found = os.fstat(inside)
-        if found.st_uid != os.getuid() or found.st_mode & 0o077:
-            raise PermissionError(f"{folder} isn't this user's alone")
-        marker = os.open(MARKER, flags, dir_fd=inside)
-    finally:
-        os.close(inside)
-    found = os.fstat(marker)
-    if not stat.S_ISREG(found.st_mode) or found.st_uid != os.getuid():
-        os.close(marker)
-        raise PermissionError(f"{folder} has no marker of this user")
-    return marker
-
-
-def _is_left(marker: int, folder: Path) -> bool:
-    """Whether the process that made a lease is no more; takes the lock if so."""
-    owner = _read(marker)
-    if owner is None:
-        return False
-    try:
-        fcntl.flock(marker, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    if owner.boot == _boot():
-        return True
-    with suppress(OSError):
-        changed_s = max(os.fstat(marker).st_mtime, folder.lstat().st_mtime)
-        if time.time() - changed_s > OTHER_BOOT_AFTER_S:
-            return True
-        log.info("%s is of %s, perhaps running: kept for a week", folder, owner.host)
-    return False
-
-
-def _remove(folder: Path) -> bool:
-    try:
-        shutil.rmtree(folder)
-    except FileNotFoundError:  # another client was faster
-        return False
-    except OSError as error:
-        log.warning("a folder no longer needed can't be removed: %s", error)
-        return False
-    return True
-
-
-def _marker() -> str:
-    told = {"schema": _SCHEMA, "host": socket.gethostname(), "boot": _boot(), "pid": os.getpid()}
-    return json.dumps(told)
-
-
-def _read(marker: int) -> _Owner | None:
-    try:
-        told = json.loads(os.pread(marker, _MARKER_BYTES, 0))
-        if told["schema"] != _SCHEMA:
-            return None
-        return _Owner(str(told["host"]), str(told["boot"]), int(told["pid"]))
-    except (OSError, ValueError, TypeError, KeyError, RecursionError):
-        return None
-
-
-def _boot() -> str:
-    """Return what is the same for all processes of a running system, in whichever container."""
-    try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-    except OSError:
-        return f"host {socket.gethostname()}"
+        self._folder.close()

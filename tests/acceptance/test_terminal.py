@@ -14,7 +14,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from fitcast.scheduler.session.leases import Lease, memory_root
+from fitcast.history.locked_folders import memory_root
+from fitcast.scheduler.session.leases import Lease
 from tests.leases import leases_of, sealed_files
 from tests.polling import LONGEST_S, wait_for
 

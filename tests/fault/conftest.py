@@ -3,8 +3,8 @@
 import pytest
 
 from fitcast import Client, LocalBackend, Pool
+from fitcast.history.locked_folders import memory_root
 from fitcast.history.store import MemoryHistory
-from fitcast.scheduler.session.leases import memory_root
 from tests.fault import holding
 
 MIB = 2**20

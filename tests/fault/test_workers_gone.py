@@ -16,8 +16,9 @@ import psutil
 import pytest
 
 from fitcast import Client, LocalBackend, Pool, errors
+from fitcast.history.locked_folders import memory_root
 from fitcast.history.store import MemoryHistory
-from fitcast.scheduler.session.leases import Lease, memory_root
+from fitcast.scheduler.session.leases import Lease
 from tests.fault import harm, holding
 from tests.fault.lone_client import SILENT_AFTER_S
 from tests.fault.test_kills import FITS, submit

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from fitcast.history import temporary_files as temporary
+from fitcast.history.locked_folders import MARKER
 from fitcast.history.mlflow_store import MlflowHistory
 from fitcast.history.outbox import Outbox
 from fitcast.history.record_cache import RecordCache
@@ -105,14 +106,14 @@ def test_nothing_but_its_own_is_touched(left, tmp_path):
     (unmarked / "data.csv").write_text("theirs")
     pretended = root / "fitcast-history-linked-lock"
     pretended.mkdir(mode=0o700)
-    (pretended / ".fitcast-history.lock").symlink_to(elsewhere / ".fitcast-history.lock")
+    (pretended / MARKER).symlink_to(elsewhere / MARKER)
     opened = root / "fitcast-history-open"
     opened.mkdir()
     opened.chmod(0o755)
-    (opened / ".fitcast-history.lock").write_text("")
+    (opened / MARKER).write_text("")
     piped = root / "fitcast-history-pipe"
     piped.mkdir(mode=0o700)
-    os.mkfifo(piped / ".fitcast-history.lock")
+    os.mkfifo(piped / MARKER)
     partial.rename(tmp_path / "moved")
     partial.symlink_to(tmp_path / "moved")
     (root / "download.partial").write_text("theirs")

@@ -15,7 +15,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder
 
 from fitcast import Client, LocalBackend, MlflowHistory, Pool, Sweep
-from fitcast.scheduler.session.leases import memory_root
+from fitcast.history.locked_folders import memory_root
 from tests.fault import harm
 from tests.fault.estimators import Lingers
 from tests.leases import leases_of

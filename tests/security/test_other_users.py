@@ -14,8 +14,8 @@ import psutil
 import pytest
 
 from fitcast import Client, LocalBackend, Pool, Sweep
+from fitcast.history.locked_folders import memory_root
 from fitcast.history.store import MemoryHistory
-from fitcast.scheduler.session.leases import memory_root
 from tests.fault import harm, holding
 from tests.fault.estimators import Lingers
 from tests.leases import leases_of
