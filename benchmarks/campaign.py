@@ -177,7 +177,13 @@ def _measured(
         key_file = Path(folder) / "key"
         key_file.write_bytes(key)
         uri = str(Path(folder) / "data.sealed")
-        dataset_id = seal(prepared.content, uri, key, workflow_id=prepared.name).dataset_id
+        dataset_id = seal(
+            prepared.content,
+            uri,
+            key,
+            workflow_id=prepared.name,
+            attachments=prepared.attachments,
+        ).dataset_id
         runner.open_dataset(dataset_id, uri, key_file)
         try:
             for one in asked:

@@ -45,7 +45,13 @@ def measure(
         key_file = Path(folder) / "key"
         key_file.write_bytes(key)
         uri = str(Path(folder) / "data.sealed")
-        sealed = seal(prepared.content, uri, key, workflow_id=prepared.name)
+        sealed = seal(
+            prepared.content,
+            uri,
+            key,
+            workflow_id=prepared.name,
+            attachments=prepared.attachments,
+        )
         runner.open_dataset(sealed.dataset_id, uri, key_file)
 
         def run(fit: Fit) -> Record:

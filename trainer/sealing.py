@@ -15,7 +15,7 @@ import os
 import secrets
 import stat
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -84,7 +84,13 @@ def new_key() -> bytes:
 
 
 def seal(
-    content: object, uri: str, key: bytes, *, workflow_id: str, segment_bytes: int = 2**20
+    content: object,
+    uri: str,
+    key: bytes,
+    *,
+    workflow_id: str,
+    attachments: Sequence[bytes] = (),
+    segment_bytes: int = 2**20,
 ) -> SealedDataset:
     """Serialise, encrypt and write an object.
 
@@ -98,6 +104,8 @@ def seal(
         The workflow's key, 32 bytes.
     workflow_id
         Whose dataset it is.
+    attachments
+        Bytes that go with it, to be read one by one.
     segment_bytes
         Bytes of plaintext per segment.
 
@@ -106,7 +114,7 @@ def seal(
     SealError
         It can't be serialised, or not be written there. Nothing is left behind.
     """
-    packed = _packed(content)
+    packed = _packed(content, attachments)
     header = _Header(
         workflow_id=workflow_id,
         dataset_id=secrets.token_hex(16),
@@ -192,9 +200,9 @@ def remove(uri: str) -> None:
         raise SealError(f"the sealed dataset {uri!r} can't be removed ({error})") from error
 
 
-def _packed(content: object) -> Packed:
+def _packed(content: object, attachments: Sequence[bytes]) -> Packed:
     try:
-        return pack(content)
+        return pack(content, attachments)
     except MemoryError as error:
         raise SealError(
             "there isn't enough memory to serialise the dataset: objects in it, unlike arrays, "

@@ -1,8 +1,9 @@
 """Blocks of memory that many processes share: anonymous files that never have a name.
 
-In: the layout of an object in a block (pickle protocol 5, large buffers out of band and aligned),
-writing, freezing and mapping blocks. Not in: encryption (:mod:`fitcast.trainer.sealing`), who holds
-which block (:mod:`fitcast.trainer.attempt.split_blocks`, :mod:`fitcast.trainer.attempt.runner`).
+In: the layout of an object in a block (pickle protocol 5, large buffers out of band and aligned)
+and of bytes attached to it, writing, freezing and mapping blocks. Not in: encryption
+(:mod:`fitcast.trainer.sealing`), who holds which block
+(:mod:`fitcast.trainer.attempt.split_blocks`, :mod:`fitcast.trainer.attempt.runner`).
 
 A block is mapped privately: a process may write to what it mapped, which copies the pages it
 writes and reaches nobody else. Linux only.
@@ -13,7 +14,7 @@ import mmap
 import os
 import pickle
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -21,8 +22,8 @@ import cloudpickle
 
 from fitcast.errors import SealError
 
-_MAGIC = b"FITCMEM1"
-_HEAD = struct.Struct("<8sQQ")  # magic, bytes of the pickle, number of buffers
+_MAGIC = b"FITCMEM2"
+_HEAD = struct.Struct("<8sQQQ")  # magic, bytes of the pickle, numbers of buffers and attachments
 _PLACE = struct.Struct("<QQ")  # offset and bytes of a buffer
 _ALIGN = 64  # a cache line; what vectorised code likes
 _IN_BAND_BYTES = 1024  # smaller buffers stay in the pickle
@@ -32,7 +33,7 @@ _ALL_SEALS = 0x1 | 0x2 | 0x4 | 0x8  # no more seals, no shrinking, growing, writ
 
 @dataclass(frozen=True, slots=True)
 class Packed:
-    """An object ready to be written: a small head and pickle, then its buffers as they are."""
+    """An object ready to be written: a small head and pickle, its buffers, the attachments."""
 
     total_bytes: int
     _parts: tuple[bytes | memoryview, ...]
@@ -42,7 +43,7 @@ class Packed:
         yield from self._parts
 
 
-def pack(content: object) -> Packed:
+def pack(content: object, attachments: Sequence[bytes] = ()) -> Packed:
     """Prepare an object to be written as a block.
 
     Parameters
@@ -50,6 +51,8 @@ def pack(content: object) -> Packed:
     content
         Anything that cloudpickle takes. Buffers are referred to, not copied: don't change them
         before the chunks are written.
+    attachments
+        Bytes that lie beside it and are read one by one.
     """
     buffers: list[memoryview] = []
 
@@ -64,15 +67,16 @@ def pack(content: object) -> Packed:
         return False
 
     body: bytes = cloudpickle.dumps(content, protocol=5, buffer_callback=keep_in_band)
-    offset = _aligned(_HEAD.size + _PLACE.size * len(buffers) + len(body))
+    beside = [*buffers, *(memoryview(attachment) for attachment in attachments)]
+    offset = _aligned(_HEAD.size + _PLACE.size * len(beside) + len(body))
     places = []
-    for raw in buffers:
+    for raw in beside:
         places.append((offset, raw.nbytes))
         offset = _aligned(offset + raw.nbytes)
-    head = _HEAD.pack(_MAGIC, len(body), len(buffers))
+    head = _HEAD.pack(_MAGIC, len(body), len(buffers), len(attachments))
     head += b"".join(_PLACE.pack(*place) for place in places) + body
     parts: list[bytes | memoryview] = [_padded(head)]
-    for raw in buffers:
+    for raw in beside:
         parts.append(raw)
         parts.append(bytes(_aligned(raw.nbytes) - raw.nbytes))
     return Packed(offset, tuple(part for part in parts if len(part)))
@@ -111,6 +115,29 @@ def map_object(fd: int) -> object:
     SealError
         The block doesn't hold a whole object.
     """
+    body, buffers, _ = _mapped(fd)
+    return pickle.loads(body, buffers=buffers)  # noqa: S301
+
+
+def map_attachment(fd: int, number: int) -> memoryview:
+    """Map a block and return what was attached to its object, without rebuilding that.
+
+    Raises
+    ------
+    SealError
+        The block has no such attachment.
+    """
+    _, _, attachments = _mapped(fd)
+    if not 0 <= number < len(attachments):
+        raise SealError(
+            f"a shared block has {len(attachments)} attachments, no number {number}: open the "
+            "dataset again"
+        )
+    return attachments[number]
+
+
+def _mapped(fd: int) -> tuple[memoryview, list[memoryview], list[memoryview]]:
+    """Map a block; return its pickle, the buffers for it, and the attachments."""
     size = os.fstat(fd).st_size
     if size < _HEAD.size:
         raise SealError(f"a shared block of {size} bytes holds no object: open the dataset again")
@@ -118,15 +145,16 @@ def map_object(fd: int) -> object:
     with suppress(OSError, ValueError, AttributeError):
         mapped.madvise(mmap.MADV_DONTDUMP)  # a core dump would put the data on a disk
     view = memoryview(mapped)
-    magic, body_bytes, count = _HEAD.unpack_from(view)
+    magic, body_bytes, buffers, attachments = _HEAD.unpack_from(view)
+    count = buffers + attachments
     body_at = _HEAD.size + _PLACE.size * count
     if magic != _MAGIC or body_at + body_bytes > size:
         raise SealError("a shared block is damaged or holds something else: open the dataset again")
     places = [_PLACE.unpack_from(view, _HEAD.size + _PLACE.size * i) for i in range(count)]
     if any(at + length > size for at, length in places):
         raise SealError("a shared block is shorter than its contents: open the dataset again")
-    buffers = [view[at : at + length] for at, length in places]
-    return pickle.loads(view[body_at : body_at + body_bytes], buffers=buffers)  # noqa: S301
+    beside = [view[at : at + length] for at, length in places]
+    return view[body_at : body_at + body_bytes], beside[:buffers], beside[buffers:]
 
 
 def _aligned(n: int) -> int:

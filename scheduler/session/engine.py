@@ -215,7 +215,14 @@ class Engine:
         run.key = new_key()
         root = self._backend.dataset_root or str(self._sealed.path)
         uri = f"{root.rstrip('/')}/{run.workflow_id}.sealed"
-        sealed = seal(run.prepared.content, uri, run.key, workflow_id=run.workflow_id)
+        prepared = run.prepared
+        sealed = seal(
+            prepared.content,
+            uri,
+            run.key,
+            workflow_id=run.workflow_id,
+            attachments=prepared.attachments,
+        )
         run.sealed = sealed
         if self._shared is not None:
             for ending, content in ((".key", run.key), (".uri", uri.encode())):

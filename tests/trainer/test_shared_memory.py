@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from fitcast.errors import SealError
 from fitcast.trainer.shared_memory import (
     freeze,
+    map_attachment,
     map_object,
     new_block,
     pack,
@@ -115,3 +116,20 @@ def test_a_shortened_block_is_refused():
     with pytest.raises(SealError, match="shorter than its contents"):
         map_object(fd)
     os.close(fd)
+
+
+@given(st.lists(st.binary(max_size=5_000), max_size=4), st.integers(0, 5_000))
+def test_attachments_are_read_without_the_object(attachments, size):
+    content = np.arange(size)
+    packed = pack(content, attachments)
+    fd = new_block("test")
+    try:
+        for chunk in packed.chunks():
+            write_all(fd, chunk)
+        assert os.fstat(fd).st_size == packed.total_bytes
+        assert np.array_equal(map_object(fd), content)
+        assert [bytes(map_attachment(fd, n)) for n in range(len(attachments))] == attachments
+        with pytest.raises(SealError, match="no number"):
+            map_attachment(fd, len(attachments))
+    finally:
+        os.close(fd)

@@ -14,10 +14,12 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, NoReturn
 
 from fitcast.errors import InvalidSweepError
 from fitcast.history.records import REFIT_FOLD
+from fitcast.trainer.attempt import users_modules
 from fitcast.trainer.attempt.fitting import Fitted, Split, configured, cut, fit_split
 from fitcast.trainer.attempt.messages import MAX_TEXT_CHARS, Report, StartRequest
 from fitcast.trainer.attempt.output_files import size
@@ -29,11 +31,11 @@ from fitcast.trainer.attempt.process_state import (
 from fitcast.trainer.attempt.process_tree import close_other_descriptors, die_with, flush_c_streams
 from fitcast.trainer.attempt.restoring import ChangedForGoodError, Files, ProcessState
 from fitcast.trainer.attempt.result_block import FIRST_REPORT, Turn, append_report, begin_turn
-from fitcast.trainer.attempt.spec import AttemptSpec, Job
+from fitcast.trainer.attempt.spec import Attached, AttemptSpec, Job, JobBytes
 from fitcast.trainer.clocks import CLOCKS
 from fitcast.trainer.naming import error_name
 from fitcast.trainer.reuse import ReusedWork, names_in_common, work_names
-from fitcast.trainer.shared_memory import map_object
+from fitcast.trainer.shared_memory import map_attachment, map_object
 
 _MAX_WARNINGS = 100
 _MAX_WARNING_CHARS = 2_000
@@ -182,13 +184,21 @@ class _Turns:
 
     def _made(self, turn: int) -> tuple[Job, Any, list[str]]:
         spec = self._specs[turn]
-        job = spec.job.load()
+        job = self._loaded(spec.job)
         estimator = configured(job, spec.threads)
         names: list[str] = []
         neighbour = self._shares(turn, turn - 1) or self._shares(turn, turn + 1)
         if neighbour and not job.fit_params and not spec.return_model:
             names = work_names(estimator, spec.fold)
         return job, estimator, names
+
+    def _loaded(self, job: JobBytes) -> Job:
+        attachment = partial(map_attachment, self._fds.dataset)
+        if isinstance(job.modules, Attached):
+            users_modules.install(attachment(job.modules.number))
+        else:
+            users_modules.install(job.modules)
+        return job.load(attachment)
 
     def _shares(self, turn: int, other: int) -> bool:
         if not 0 <= other < len(self._specs):

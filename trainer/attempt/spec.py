@@ -6,9 +6,10 @@ in :mod:`fitcast.trainer.attempt.runner`.
 
 import math
 import pickle
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -40,21 +41,38 @@ class LargeValue:
     number: int  # in JobBytes.values
 
 
+class Attached(NamedTuple):
+    """Stands for bytes that were sent once, attached to the dataset."""
+
+    number: int
+
+
+Attachment: TypeAlias = Callable[[int], bytes | memoryview]
+"""Returns what was attached to the dataset, by its number."""
+
+
 class JobBytes(NamedTuple):
-    """A pickled job. Candidates share the bytes of what they have in common."""
+    """A pickled job. Candidates share the bytes of what they have in common.
+
+    What is large is attached to the dataset, so that it comes to a worker once, not with each fit.
+    """
 
     job: bytes  # a dict of Job's fields, but for estimator and scorer
-    estimator: bytes  # (estimator, scorer), as all candidates of a model have them
-    values: tuple[bytes, ...] = ()  # of large hyper-parameters
+    estimator: bytes | Attached  # (estimator, scorer), as all candidates of a model have them
+    values: tuple[bytes | Attached, ...] = ()  # of large hyper-parameters
+    modules: bytes | Attached = b""  # the source of the user's modules; see users_modules
 
-    def load(self) -> Job:
+    def load(self, attachment: Attachment) -> Job:
         """Put the job together: runs the user's code, so only in the fit's own process."""
-        fields: dict[str, Any] = pickle.loads(self.job)  # noqa: S301 - the workflow's own worker
-        estimator, scorer = pickle.loads(self.estimator)  # noqa: S301
+
+        def opened(part: bytes | Attached) -> Any:
+            data = attachment(part.number) if isinstance(part, Attached) else part
+            return pickle.loads(data)  # noqa: S301 - the workflow's own worker
+
+        fields: dict[str, Any] = opened(self.job)
+        estimator, scorer = opened(self.estimator)
         params = {
-            name: pickle.loads(self.values[value.number])  # noqa: S301
-            if isinstance(value, LargeValue)
-            else value
+            name: opened(self.values[value.number]) if isinstance(value, LargeValue) else value
             for name, value in fields.pop("params").items()
         }
         return Job(estimator=estimator, scorer=scorer, params=params, **fields)

@@ -7,7 +7,7 @@ import (:mod:`fitcast.trainer.sweep.users_code`), running it
 """
 
 import inspect
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import fields
 from typing import Any
 
@@ -17,7 +17,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import has_fit_parameter
 
 from fitcast.errors import InvalidSweepError
-from fitcast.trainer.attempt.spec import Job, JobBytes, LargeValue
+from fitcast.trainer.attempt.spec import Attached, Job, JobBytes, LargeValue
 from fitcast.trainer.naming import public_path
 from fitcast.trainer.sweep.kinds import lacks
 from fitcast.trainer.sweep.models import Candidate, class_name
@@ -26,7 +26,7 @@ from fitcast.trainer.sweep.users_code import Dumps
 THREAD_PARAMS = frozenset({"n_jobs", "nthread", "num_threads", "thread_count"})
 WEIGHTS = "sample_weight"
 
-_LARGE_BYTES = 4_096  # of a hyper-parameter's value that isn't pickled anew for each candidate
+_LARGE_BYTES = 4_096  # of what isn't pickled anew for each candidate, nor sent with each fit
 _SMALL = (bool, int, float, complex, np.number, np.bool_, type(None))
 _OWN = tuple(f.name for f in fields(Job) if f.name not in ("estimator", "scorer", "params"))
 
@@ -147,6 +147,11 @@ class JobPickler:
                 "estimator, its hyper-parameters or its scorer; open them in fit."
             ) from error
 
+    def pickles(self) -> Iterator[bytes]:
+        """Yield what was pickled so far that may mention the user's modules, each once."""
+        yield from (data for _, data in self._models.values())
+        yield from (data for _, data in self._values.values())
+
     def _dump(self, job: Job) -> JobBytes:
         model = (id(job.estimator), id(job.scorer))
         if model not in self._models:
@@ -164,12 +169,42 @@ class JobPickler:
     def _value(self, value: Any) -> bytes:
         """Return the bytes of a value that is large; none for one that goes into each job."""
         if id(value) not in self._values:
-            data = self._dumps(value)
-            self._values[id(value)] = value, data if len(data) > _LARGE_BYTES else b""
-        return self._values[id(value)][1]
+            self._values[id(value)] = value, self._dumps(value)
+        data = self._values[id(value)][1]
+        return data if len(data) > _LARGE_BYTES else b""
 
 
 def _is_small(value: Any) -> bool:
     if isinstance(value, str | bytes):
         return len(value) <= _LARGE_BYTES
     return isinstance(value, _SMALL)
+
+
+def attached(jobs: Iterable[JobBytes]) -> tuple[tuple[JobBytes, ...], tuple[bytes, ...]]:
+    """Take out of jobs what is large, to be sent once with the dataset.
+
+    Returns
+    -------
+    jobs, attachments
+        The jobs with numbers of attachments in their place, and these.
+    """
+    attachments: list[bytes] = []
+    numbers: dict[int, Attached] = {}  # by identity: equal parts are the same bytes already
+
+    def outside(part: bytes | Attached) -> bytes | Attached:
+        if isinstance(part, Attached) or len(part) <= _LARGE_BYTES:
+            return part
+        if id(part) not in numbers:
+            numbers[id(part)] = Attached(len(attachments))
+            attachments.append(part)
+        return numbers[id(part)]
+
+    smaller = tuple(
+        job._replace(
+            estimator=outside(job.estimator),
+            values=tuple(map(outside, job.values)),
+            modules=outside(job.modules),
+        )
+        for job in jobs
+    )
+    return smaller, tuple(attachments)

@@ -20,7 +20,7 @@ from fitcast.trainer.attempt.spec import JobBytes
 from fitcast.trainer.reuse import may_reuse, work_names
 from fitcast.trainer.sweep import validation
 from fitcast.trainer.sweep.datasets import DatasetContent, bytes_of, fingerprint, load
-from fitcast.trainer.sweep.jobs import WEIGHTS, JobPickler, make_job
+from fitcast.trainer.sweep.jobs import WEIGHTS, JobPickler, attached, make_job
 from fitcast.trainer.sweep.kinds import is_classifier
 from fitcast.trainer.sweep.models import Candidate, Models, candidates_from
 from fitcast.trainer.sweep.reach import Reach, is_unchanged, reach_of
@@ -35,6 +35,7 @@ from fitcast.trainer.sweep.scorers import check_refit, scorer_for, scorer_names
 from fitcast.trainer.sweep.splits import make_splits
 from fitcast.trainer.sweep.unusual_objects import check_objects
 from fitcast.trainer.sweep.users_code import users_code_by_value
+from fitcast.trainer.sweep.users_modules import sources_for
 
 __all__ = ["Candidate", "Fit", "PreparedSweep", "Sweep"]
 
@@ -63,8 +64,9 @@ class PreparedSweep:
     fits: tuple[Fit, ...]  # candidate by candidate, fold by fold; without refits
     n_splits: int
     dataset: str  # fingerprint of the dataset's shape and content
-    dataset_bytes: int  # of all that a worker holds: X, y, columns, splits
+    dataset_bytes: int  # of all that a worker holds: X, y, columns, splits, attachments
     content: DatasetContent
+    attachments: tuple[bytes, ...] = field(repr=False)  # sent with it: what jobs refer to
     scorer_names: tuple[str, ...]  # ("score",) for a single scorer
     refit: bool | str | Callable[..., Any]
     sweep: "Sweep"  # its settings, as they were
@@ -243,14 +245,18 @@ def _prepare(sweep: Sweep) -> PreparedSweep:
             request = request_for(estimator, params[candidate.index], shape, train, test)
             fits.append(Fit(f"c{candidate.index:04d}-f{fold}", candidate, fold, request))
     dataset = fingerprint(X, y)
+    jobs, attachments = attached(
+        _jobs(candidates, configured, scorers, sweep, weighted=weights is not None)
+    )
     return PreparedSweep(
         name=sweep.name or _name(candidates),
         candidates=candidates,
         fits=tuple(fits),
         n_splits=len(splits),
         dataset=dataset,
-        dataset_bytes=_held_bytes(content, splits),
+        dataset_bytes=_held_bytes(content, splits) + sum(map(len, attachments)),
         content=content,
+        attachments=attachments,
         scorer_names=names,
         refit=sweep.refit,
         sweep=copy.copy(sweep),
@@ -260,7 +266,7 @@ def _prepare(sweep: Sweep) -> PreparedSweep:
             if may_reuse(candidate.estimator)
         },
         _shape=shape,
-        _jobs=_jobs(candidates, configured, scorers, sweep, weighted=weights is not None),
+        _jobs=jobs,
         _reach=reach_of(sweep, loaded, dataset),  # last: a splitter's random state moves on
     )
 
@@ -284,7 +290,7 @@ def _jobs(
 ) -> tuple[JobBytes, ...]:
     with users_code_by_value() as dumps:
         pickler = JobPickler(dumps)
-        return tuple(
+        jobs = [
             pickler.dump(
                 make_job(
                     candidate,
@@ -297,7 +303,9 @@ def _jobs(
                 candidate.label,
             )
             for candidate, estimator, scorer in zip(candidates, configured, scorers, strict=True)
-        )
+        ]
+    modules = sources_for(pickler.pickles())
+    return tuple(job._replace(modules=modules) for job in jobs)
 
 
 def _held_bytes(

@@ -84,9 +84,14 @@ class _Hash:
         self.digest.update(data)
 
 
+def users_modules() -> tuple[str, ...]:
+    """Return the names of the modules that were imported from files that aren't installed."""
+    return _users_modules(frozenset(sys.modules))
+
+
 def _unregistered() -> list[ModuleType]:
     known = cloudpickle.list_registry_pickle_by_value()
-    named = ((name, sys.modules.get(name)) for name in _users_modules(frozenset(sys.modules)))
+    named = ((name, sys.modules.get(name)) for name in users_modules())
     return [m for name, m in named if isinstance(m, ModuleType) and name not in known]
 
 

@@ -49,7 +49,13 @@ class Cluster:
     def __init__(self, client, worker, prepared, folder):
         self.client, self.worker, self.prepared = client, worker, prepared
         key = new_key()
-        sealed = seal(prepared.content, str(folder / "data.sealed"), key, workflow_id="w")
+        sealed = seal(
+            prepared.content,
+            str(folder / "data.sealed"),
+            key,
+            workflow_id="w",
+            attachments=prepared.attachments,
+        )
         self.dataset_id = sealed.dataset_id
         self.uri_file = folder / f"{sealed.dataset_id}.uri"
         self.uri_file.write_text(sealed.uri, encoding="utf-8")

@@ -46,7 +46,9 @@ def prepared(models=MODELS, X=X, y=Y, **options):
 
 
 def job(candidates_of, index=0):
-    return candidates_of.job(candidates_of.candidates[index]).load()
+    return candidates_of.job(candidates_of.candidates[index]).load(
+        candidates_of.attachments.__getitem__
+    )
 
 
 def test_fits_are_candidates_times_splits():

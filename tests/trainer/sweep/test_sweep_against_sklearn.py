@@ -114,7 +114,7 @@ def run_in_process(prepared: PreparedSweep) -> dict[str, Measured]:
             "started_at": now,
             "ended_at": now,
         }
-        job = prepared.job(fit.candidate).load()
+        job = prepared.job(fit.candidate).load(prepared.attachments.__getitem__)
         try:
             fitted = fit_and_score(job, content, fit.fold)
         except Exception as error:
@@ -452,7 +452,7 @@ def test_the_refit_equals_best_estimator():
     prepared = compare(Ridge(), {"alpha": [0.1, 1, 10]}, XR, YR, cv=3)
     candidate = prepared.candidates[1]
     fit = prepared.refit_fit(candidate)
-    job = prepared.job(candidate).load()
+    job = prepared.job(candidate).load(prepared.attachments.__getitem__)
     fitted = fit_and_score(job, prepared.content, fit.fold, return_model=True)
     model = cloudpickle.loads(fitted.model)
     np.testing.assert_array_equal(model.coef_, Ridge(alpha=1).fit(XR, YR).coef_)
@@ -474,7 +474,7 @@ def test_what_the_scorer_asked_is_not_asked_again_for_predictions():
         Counting(10, random_state=0), X, y, cv=3, scoring=["roc_auc", "neg_log_loss"], refit=False
     )
     prepared = sweep.prepare()
-    job = prepared.job(prepared.candidates[0]).load()
+    job = prepared.job(prepared.candidates[0]).load(prepared.attachments.__getitem__)
     Counting.asked = 0
     fitted = fit_and_score(job, prepared.content, 0)
     assert Counting.asked == 1
@@ -494,7 +494,7 @@ class Listing(GaussianNB):
 def test_predictions_may_be_a_plain_list():
     X, y = load_breast_cancer(return_X_y=True)
     prepared = Sweep(Listing(), X, y, cv=3).prepare()
-    job = prepared.job(prepared.candidates[0]).load()
+    job = prepared.job(prepared.candidates[0]).load(prepared.attachments.__getitem__)
     train, test = prepared.content.splits[0]
     theirs = GaussianNB().fit(X[train], y[train]).predict(X[test])
     np.testing.assert_array_equal(fit_and_score(job, prepared.content, 0).predictions, theirs)
