@@ -15,6 +15,8 @@ from typing import Any, Final
 
 from distributed import Nanny, Scheduler, Worker
 
+from fitcast.scheduler.backends.worker_processes import start_without_main
+
 _SAFE_PATH: Final = "PYTHONSAFEPATH"
 _GIVEN: Final = os.environ.get(_SAFE_PATH, "")  # by the user
 _starting = 0
@@ -74,3 +76,6 @@ class PrivateNanny(_NotImportedFrom, Nanny):  # type: ignore[misc]
 
 class PrivateWorker(_NotImportedFrom, Worker):  # type: ignore[misc]
     """A Dask worker."""
+
+
+start_without_main(PrivateWorker)
