@@ -7,6 +7,7 @@ In here: what the store needs around MLflow but that needs no MLflow. Not in her
 import functools
 import logging
 import os
+import threading
 import urllib.parse
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -69,6 +70,7 @@ def await_store(uri: str, wait_s: float, *, writing: bool) -> None:
     """
     # Usage statistics are off unless the user asked for them. MLflow reads this on import.
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # in the background
     database = sqlite_path(uri)
     if database is not None:
         if writing:
@@ -99,9 +101,22 @@ def quoted(text: str) -> str:
     return text
 
 
+_opening = threading.RLock()
+
+
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Keep log messages of schema migrations out of the user's terminal; warnings stay."""
+    """Open stores one after the other, without log messages of migrations; warnings stay.
+
+    What MLflow builds a schema with keeps its state in globals of the process: two stores at once
+    would write into each other's.
+    """
+    with _opening, _quiet_migrations():
+        yield
+
+
+@contextmanager
+def _quiet_migrations() -> Iterator[None]:
     names = ("alembic", "mlflow.store.db.utils", "mlflow.tracking")
     loggers = [logging.getLogger(name) for name in names]
     levels = [logger.level for logger in loggers]

@@ -8,6 +8,7 @@ when a worker is replaced is decided in :mod:`fitcast.scheduler.backends.upkeep`
 import logging
 import os
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
@@ -23,6 +24,7 @@ from fitcast.scheduler.backends.machine import (
     usable_memory_bytes,
 )
 from fitcast.scheduler.backends.protocol import Listener
+from fitcast.scheduler.backends.quiet_dask import quiet_dask
 from fitcast.scheduler.backends.upkeep import Upkeep
 from fitcast.scheduler.plan.pools import WORKER_OVERHEAD_BYTES, Pool, WorkerSize, check_pools
 
@@ -92,6 +94,7 @@ class LocalBackend(FixedWorkers):
         self._starting: InterruptibleStart | None = InterruptibleStart(_THREAD)
         self._cluster: Any = None
         self._upkeep: Upkeep | None = None
+        self._quiet = ExitStack()
 
     def start(self, key_dir: Path, listener: Listener) -> Any:
         """Start scheduler and workers and return a connected ``distributed.Client``.
@@ -121,6 +124,7 @@ class LocalBackend(FixedWorkers):
         from fitcast.scheduler.worker.steady_clock import hold_steady
 
         scratch = scratch_folder(key_dir)
+        self._quiet.enter_context(quiet_dask())
         with dask.config.set(dask_config(scratch)):
             try:
                 security = Security.temporary()
@@ -216,8 +220,11 @@ class LocalBackend(FixedWorkers):
         upkeep, self._upkeep = self._upkeep, None
         if upkeep is not None:
             upkeep.stop()
-        if cluster is not None:
-            cluster.close(timeout=20)
+        try:
+            if cluster is not None:
+                cluster.close(timeout=20)
+        finally:
+            self._quiet.close()
 
 
 def _cluster_type() -> Any:
