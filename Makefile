@@ -10,6 +10,8 @@ TF_READY := $(TF_VENV)/ready
 BENCH_VENV := .venv-bench
 BENCH_READY := $(BENCH_VENV)/ready
 UV_VENV := build/uv
+# Processes that run the tests: most of them wait for others' processes.
+TESTS_AT_ONCE := 3
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
 
@@ -35,7 +37,8 @@ bench-sizing: $(READY) ## judge the forecasts on measured fits, beside others (d
 	@$(BIN)/python -m benchmarks.bench_sizing --json build/bench-sizing.json
 
 test: $(READY) ## run the tests
-	@$(BIN)/python -m pytest -m "not slow and not tensorflow and not kubernetes"
+	@$(BIN)/python -m pytest -n $(TESTS_AT_ONCE) --dist loadgroup \
+	    -m "not slow and not tensorflow and not kubernetes"
 
 test-faults: $(READY) ## kill and stop processes of running sweeps 200 times: about ten minutes
 	@mkdir -p build

@@ -12,6 +12,17 @@ from tests.polling import wait_for
 os.environ["FITCAST_CHECK_PLAN"] = "1"  # in every client of every test
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep what shares a cluster or a client in one process, where several run the tests.
+
+    The emulated Kubernetes takes addresses of its own, so there is one for all its tests.
+    """
+    for item in items:
+        path = item.path.relative_to(Path(__file__).parent)
+        on_kubernetes = path.parts[0] == "kubernetes" or "[kubernetes" in item.name
+        item.add_marker(pytest.mark.xdist_group("kubernetes" if on_kubernetes else str(path)))
+
+
 @pytest.fixture(autouse=True)
 def fitcast_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Give every test a FITCAST_HOME of its own and no MLflow store from outside."""
