@@ -29,6 +29,7 @@ class Client:
     """Runs sweeps on this machine, or wherever its backend has workers.
 
     Use it as a context manager, or `close` it: no process, port or shared memory stays behind.
+    It is a handle: a copy is the same client, and a pickle of what holds it holds None instead.
 
     Parameters
     ----------
@@ -91,6 +92,26 @@ class Client:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+    # It is a handle: cloning or copying what holds it copies neither workers nor threads, and in a
+    # pickle it is None, since another process can't use it.
+
+    def __sklearn_clone__(self) -> "Client":
+        return self
+
+    def __copy__(self) -> "Client":
+        return self
+
+    def __deepcopy__(self, memo: object) -> "Client":
+        return self
+
+    def __reduce__(self) -> tuple[type[None], tuple[()]]:
+        return type(None), ()
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether it takes nothing any more."""
+        return self._closed
 
     @property
     def troubles(self) -> tuple[str, ...]:

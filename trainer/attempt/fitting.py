@@ -7,7 +7,7 @@ limits and measuring (:mod:`fitcast.trainer.attempt.supervisor`), tabulating
 
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from copy import deepcopy
 from dataclasses import dataclass, field
 from functools import wraps
@@ -164,7 +164,11 @@ def fit_split(
     start = CLOCKS.performance_s()
     rows = split()
     fit_params = {keyword: rows.columns[column] for keyword, column in job.fit_params}
-    with nullcontext() if shared is None else shared.given_to(estimator):
+    fit_params.update(job.extras.fit_values)
+    with (
+        nullcontext() if job.extras.tasks is None else _told(job, estimator, rows, fold),
+        nullcontext() if shared is None else shared.given_to(estimator),
+    ):
         if rows.y_train is None:
             estimator.fit(rows.X_train, **fit_params)
         else:
@@ -183,13 +187,22 @@ def fit_split(
     return fitted
 
 
+def _told(job: Job, estimator: Any, rows: Split, fold: int) -> AbstractContextManager[None]:
+    """Return what tells callbacks of a search about a fit of it."""
+    assert job.extras.tasks is not None
+    weights = {k: rows.columns[c] for k, c in job.fit_params if k == "sample_weight"}
+    data = {"X": rows.X_train, "y": rows.y_train, "metadata": weights or None}
+    return job.extras.tasks.around(estimator, job.first_task + fold, fold, data)
+
+
 def _score_and_predict(job: Job, estimator: Any, rows: Split, fitted: Fitted) -> None:
     scoring_start = CLOCKS.performance_s()
     params = {keyword: rows.test_columns[column] for keyword, column in job.score_params}
+    params.update(job.extras.score_values)
     fitted.scores = score(job.scorer, estimator, rows.X_test, rows.y_test, params)
     fitted.score_time_s = CLOCKS.performance_s() - scoring_start
     if job.return_train_score:
-        params = {keyword: rows.columns[column] for keyword, column in job.score_params}
+        params.update({keyword: rows.columns[column] for keyword, column in job.score_params})
         fitted.train_scores = score(job.scorer, estimator, rows.X_train, rows.y_train, params)
     if job.predict_method is not None:
         fitted.predictions = predict(estimator, job.predict_method, rows.X_test, rows.classes)

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fitcast.history.records import Outcome
+from fitcast.trainer.attempt.searched import Extras
 
 RESULT_BYTES = 2**30
 """What the result of a fit may take, unless a setting says otherwise."""
@@ -31,6 +32,8 @@ class Job:
     fit_params: tuple[tuple[str, str], ...] = ()  # (keyword of fit, column kept in the dataset)
     score_params: tuple[tuple[str, str], ...] = ()  # (keyword of the scorer, column), same rows
     thread_params: tuple[str, ...] = ()  # parameters set to the number of threads given
+    extras: Extras = field(default_factory=Extras)  # what a search hands to its fits
+    first_task: int = 0  # number of the first fold's fit in its search
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,21 +46,21 @@ class LargeValue:
 class JobBytes(NamedTuple):
     """A pickled job. Candidates share the bytes of what they have in common."""
 
-    job: bytes  # a dict of Job's fields, but for estimator and scorer
-    estimator: bytes  # (estimator, scorer), as all candidates of a model have them
+    job: bytes  # a dict of Job's fields, but for those in estimator
+    estimator: bytes  # (estimator, scorer, extras), as all candidates of a model have them
     values: tuple[bytes, ...] = ()  # of large hyper-parameters
 
     def load(self) -> Job:
         """Put the job together: runs the user's code, so only in the fit's own process."""
         fields: dict[str, Any] = pickle.loads(self.job)  # noqa: S301 - the workflow's own worker
-        estimator, scorer = pickle.loads(self.estimator)  # noqa: S301
+        estimator, scorer, extras = pickle.loads(self.estimator)  # noqa: S301
         params = {
             name: pickle.loads(self.values[value.number])  # noqa: S301
             if isinstance(value, LargeValue)
             else value
             for name, value in fields.pop("params").items()
         }
-        return Job(estimator=estimator, scorer=scorer, params=params, **fields)
+        return Job(estimator=estimator, scorer=scorer, extras=extras, params=params, **fields)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
