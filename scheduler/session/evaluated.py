@@ -16,7 +16,7 @@ from joblib.logger import short_format_time
 from fitcast.errors import InvalidSweepError, WorkflowFailedError
 from fitcast.history.records import Outcome
 from fitcast.scheduler.run.views import FitRow, WorkflowView
-from fitcast.trainer.attempt.searched import SCORING_FAILED
+from fitcast.trainer.attempt.fitting import SCORING_FAILED
 from fitcast.trainer.attempt.spec import Measured
 
 _MOST_WARNINGS = 20
@@ -77,7 +77,9 @@ def said(row: FitRow) -> str:
 
 def error_of(row: FitRow) -> Exception:
     """Return the exception that a fit failed with, or one like it, caused by one of ours."""
-    ours = WorkflowFailedError(f"fit {row.fit.fit_id} ({row.fit.candidate.label}) failed:\n{said(row)}")
+    ours = WorkflowFailedError(
+        f"fit {row.fit.fit_id} ({row.fit.candidate.label}) failed:\n{said(row)}"
+    )
     measured = row.measured
     if measured is None or not measured.error_type:
         return ours

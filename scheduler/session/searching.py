@@ -94,7 +94,9 @@ class SizedBaseSearchCV(BaseSearchCV):  # type: ignore[misc]
 
     def _is_last_round(self, more_results: Mapping[str, Any] | None) -> bool:
         """Tell whether no round follows that begins with ``more_results``."""
-        return False  # that isn't known of any search; the refit then comes in a workflow of its own
+        return (
+            False  # that isn't known of any search; the refit then comes in a workflow of its own
+        )
 
 
 class _Rounds:
@@ -140,7 +142,7 @@ class _Rounds:
         splits = list(splitter.split(self._X, self._y, **self._routed.splitter.split))
         if len(splits) != search.n_splits_:
             raise ValueError(
-                "cv.split and cv.get_n_splits returned inconsistent results. Expected "
+                "cv.split and cv.get_n_splits return inconsistent results. Expected "
                 f"{search.n_splits_} splits, got {len(splits)}"
             )
         if search.verbose > 0:
@@ -192,7 +194,7 @@ class _Rounds:
         context: Any,
     ) -> None:
         search = self._search
-        error_score = search.error_score if isinstance(search.error_score, Number) else None
+        error_score = float(search.error_score) if isinstance(search.error_score, Number) else None
         sweep = SearchedSweep(
             self._base,
             candidates,

@@ -1,24 +1,19 @@
 """What a scikit-learn search hands to its fits beyond estimator and scorer, as workers use it.
 
-In: values of ``fit`` that aren't one per row, scorers whose failures are scores, scikit-learn's
-callbacks around a fit. Not in: how a search becomes a sweep
+In: values of ``fit`` that aren't one per row, what a failing scorer gives, scikit-learn's callbacks
+around a fit. Not in: how a search becomes a sweep
 (:mod:`fitcast.trainer.sweep.searched`), the fit itself (:mod:`fitcast.trainer.attempt.fitting`).
 """
 
-import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from traceback import format_exc
 from typing import Any
 
 from fitcast.history.records import REFIT_FOLD
 
 INSIDE_A_FIT = "FITCAST_INSIDE_A_FIT"
 """Variable of the environment that is set in processes of fits."""
-
-SCORING_FAILED = "Scoring failed. The score on this train-test partition is set to"
-"""How the warning about a failed scorer begins; scikit-learn's begins with the same two words."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,49 +22,8 @@ class Extras:
 
     fit_values: Mapping[str, Any] = field(default_factory=dict)  # keyword of fit → value, as it is
     score_values: Mapping[str, Any] = field(default_factory=dict)  # the same for the scorer
+    error_score: float | None = None  # of a scorer that fails; None if its fit fails then
     tasks: "CallbackTasks | None" = None  # only where somebody has set callbacks
-
-    @property
-    def is_empty(self) -> bool:
-        """Whether fits are as without it."""
-        return not self.fit_values and not self.score_values and self.tasks is None
-
-
-class ForgivingScorer:
-    """A scorer whose failures give a score and a warning, as in scikit-learn's searches.
-
-    Parameters
-    ----------
-    scorer
-        What ``sklearn.metrics.check_scoring`` returned, or the user's callable.
-    error_score
-        Score where it fails.
-    """
-
-    def __init__(self, scorer: Any, error_score: float) -> None:
-        self._scorer = scorer
-        self._error_score = error_score
-
-    def __call__(self, estimator: Any, *data: Any, **params: Any) -> Any:
-        """Score; `data` are X, and y if there is one."""
-        try:
-            given = self._scorer(estimator, *data, **params)
-        except Exception:
-            if hasattr(self._scorer, "_scorers"):
-                raise  # it catches by itself what may be forgiven
-            self._warn(format_exc())
-            return self._error_score
-        if isinstance(given, dict) and hasattr(self._scorer, "_scorers"):
-            # scikit-learn hands over the traceback of one of several scorers that failed
-            for name, score in given.items():
-                if isinstance(score, str):
-                    self._warn(score)
-                    given[name] = self._error_score
-        return given
-
-    def _warn(self, details: str) -> None:
-        said = f"{SCORING_FAILED} {self._error_score}. Details:\n{details}"
-        warnings.warn(said, UserWarning, stacklevel=2)
 
 
 class CallbackTasks:
@@ -90,7 +44,9 @@ class CallbackTasks:
         self._search, self._root, self._context = search, root, context
 
     @contextmanager
-    def around(self, estimator: Any, task: int, fold: int, data: Mapping[str, Any]) -> Iterator[None]:
+    def around(
+        self, estimator: Any, task: int, fold: int, data: Mapping[str, Any]
+    ) -> Iterator[None]:
         """Tell callbacks that a fit begins and ends, and the estimator where it belongs.
 
         Parameters
@@ -115,3 +71,6 @@ class CallbackTasks:
                 yield
             finally:
                 context.call_on_fit_task_end(estimator=self._search, **data)
+
+
+NO_EXTRAS = Extras()

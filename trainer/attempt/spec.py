@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fitcast.history.records import Outcome
-from fitcast.trainer.attempt.searched import Extras
+from fitcast.trainer.attempt.searched import NO_EXTRAS, Extras
 
 RESULT_BYTES = 2**30
 """What the result of a fit may take, unless a setting says otherwise."""
@@ -32,7 +32,7 @@ class Job:
     fit_params: tuple[tuple[str, str], ...] = ()  # (keyword of fit, column kept in the dataset)
     score_params: tuple[tuple[str, str], ...] = ()  # (keyword of the scorer, column), same rows
     thread_params: tuple[str, ...] = ()  # parameters set to the number of threads given
-    extras: Extras = field(default_factory=Extras)  # what a search hands to its fits
+    extras: Extras = NO_EXTRAS  # what a search hands to its fits
     first_task: int = 0  # number of the first fold's fit in its search
 
 

@@ -154,7 +154,7 @@ class JobPickler:
 
     def _dump(self, job: Job) -> JobBytes:
         shared = (job.estimator, job.scorer, job.extras)
-        model = (*map(id, shared[:2]), 0 if job.extras.is_empty else id(job.extras))
+        model = tuple(map(id, shared))
         if model not in self._models:
             self._models[model] = job, self._dumps(shared)
         params: dict[str, Any] = {}

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fitcast.history.records import REFIT_FOLD, Request
-from fitcast.trainer.attempt.searched import Extras
+from fitcast.trainer.attempt.searched import NO_EXTRAS, Extras
 from fitcast.trainer.attempt.spec import JobBytes
 from fitcast.trainer.reuse import may_reuse, work_names
 from fitcast.trainer.sweep import validation
@@ -258,7 +258,9 @@ def _prepare(sweep: Sweep) -> PreparedSweep:
     if weights is not None:
         params.columns[WEIGHTS] = weights
     content = DatasetContent(X, y, params.columns, splits)
-    extras = Extras(fit_values=params.fit_values, score_values=params.score_values)
+    extras = NO_EXTRAS
+    if params.fit_values or params.score_values:
+        extras = Extras(fit_values=params.fit_values, score_values=params.score_values)
     return lay_out(
         sweep,
         candidates,

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from sklearn.base import clone
 
-from fitcast.trainer.attempt.searched import CallbackTasks, Extras, ForgivingScorer
+from fitcast.trainer.attempt.searched import CallbackTasks, Extras
 from fitcast.trainer.attempt.spec import Job, JobBytes
 from fitcast.trainer.sweep.datasets import DatasetContent, load
 from fitcast.trainer.sweep.fit_params import method_params
@@ -81,9 +81,7 @@ class SearchedSweep(Sweep):
             return_train_score=return_train_score,
             error_score=float("nan") if error_score is None else error_score,
         )
-        if error_score is not None:
-            scorer = ForgivingScorer(scorer, error_score)
-        self._scorer = scorer
+        self._failed_score = error_score
         self._tasks = tasks
 
     def _prepare(self) -> PreparedSweep:
@@ -97,7 +95,10 @@ class SearchedSweep(Sweep):
         params = method_params(loaded.X, self.fit_params, self.score_params)
         splits: Splits = [(_row_numbers(train), _row_numbers(test)) for train, test in self.cv]
         extras = Extras(
-            fit_values=params.fit_values, score_values=params.score_values, tasks=self._tasks
+            fit_values=params.fit_values,
+            score_values=params.score_values,
+            error_score=self._failed_score,
+            tasks=self._tasks,
         )
         parts = getattr(self.scoring, "_scorers", None)
         jobs: list[JobBytes] = []
@@ -107,7 +108,7 @@ class SearchedSweep(Sweep):
                 job = Job(
                     estimator=base,
                     params=candidate.params,
-                    scorer=self._scorer,
+                    scorer=self.scoring,
                     return_train_score=self.return_train_score,
                     predict_method=None,
                     fit_params=params.fit,

@@ -16,8 +16,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 from fitcast.errors import InvalidDataError, InvalidSweepError
-from fitcast.trainer.attempt.searched import Extras
 from fitcast.trainer.attempt.fitting import fit_and_score
+from fitcast.trainer.attempt.searched import Extras
 from fitcast.trainer.sweep.fit_params import MethodParams
 from fitcast.trainer.sweep.jobs import JobPickler, make_job
 from fitcast.trainer.sweep.prepared import Sweep
