@@ -6,7 +6,7 @@ In: the classes as users see them. Not in: how a search is run
 
 from collections.abc import Mapping
 from math import floor, log
-from typing import Any
+from typing import Any, ClassVar
 
 from sklearn.model_selection import GridSearchCV, RandomizedSearchCV
 from sklearn.model_selection._search_successive_halving import (
@@ -43,7 +43,7 @@ class SizedSearchCV(GridSearchCV, SizedBaseSearchCV):  # type: ignore[misc]
         place.
     """
 
-    _parameter_constraints = {**GridSearchCV._parameter_constraints, **CLIENT}
+    _parameter_constraints: ClassVar = {**GridSearchCV._parameter_constraints, **CLIENT}
 
     def __init__(
         self,
@@ -96,7 +96,7 @@ class SizedRandomizedSearchCV(RandomizedSearchCV, SizedBaseSearchCV):  # type: i
         As in :class:`SizedSearchCV`.
     """
 
-    _parameter_constraints = {**RandomizedSearchCV._parameter_constraints, **CLIENT}
+    _parameter_constraints: ClassVar = {**RandomizedSearchCV._parameter_constraints, **CLIENT}
 
     def __init__(
         self,
@@ -164,7 +164,7 @@ class SizedHalvingSearchCV(HalvingGridSearchCV, SizedBaseSearchCV):  # type: ign
         As in :class:`SizedSearchCV`.
     """
 
-    _parameter_constraints = {**HalvingGridSearchCV._parameter_constraints, **CLIENT}
+    _parameter_constraints: ClassVar = {**HalvingGridSearchCV._parameter_constraints, **CLIENT}
 
     def __init__(
         self,
@@ -225,7 +225,7 @@ class SizedHalvingRandomSearchCV(HalvingRandomSearchCV, SizedBaseSearchCV):  # t
         As in :class:`SizedSearchCV`.
     """
 
-    _parameter_constraints = {**HalvingRandomSearchCV._parameter_constraints, **CLIENT}
+    _parameter_constraints: ClassVar = {**HalvingRandomSearchCV._parameter_constraints, **CLIENT}
 
     def __init__(
         self,

@@ -47,8 +47,6 @@ _ASKED, _OVER = "asked", "over"
 class SizedBaseSearchCV(BaseSearchCV):  # type: ignore[misc]
     """``fit`` of searches that run on a client; all else is scikit-learn's own."""
 
-    client: Client | None
-
     @_fit_context(prefer_skip_nested_validation=False)  # type: ignore[untyped-decorator]
     def fit(self, X: Any, y: Any = None, **params: Any) -> Any:
         """Run the search.
@@ -79,7 +77,7 @@ class SizedBaseSearchCV(BaseSearchCV):  # type: ignore[misc]
         if hasattr(self, "_check_input_parameters"):
             self._check_input_parameters(X=X, y=y, split_params=routed.splitter.split)
         self.n_splits_ = self._checked_cv_orig.get_n_splits(X, y, **routed.splitter.split)
-        client = self.client if self.client is not None else shared_client()
+        client = getattr(self, "client", None) or shared_client()
         rounds = _Rounds(self, client, X, y, routed, scorer, metric, root)
         if root is not None and "callback_ctx" in signature(self._run_search).parameters:
             self._run_search(rounds.evaluate, callback_ctx=root)
