@@ -13,7 +13,7 @@ UV_VENV := build/uv
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
 
-.PHONY: help demo compare bench bench-sizing test test-faults test-security test-benchmarks \
+.PHONY: help demo compare bench bench-sizing test test-sklearn test-faults test-security test-benchmarks \
     test-kubernetes test-tensorflow lint format requirements clean
 .DELETE_ON_ERROR:
 
@@ -35,7 +35,10 @@ bench-sizing: $(READY) ## judge the forecasts on measured fits, beside others (d
 	@$(BIN)/python -m benchmarks.bench_sizing --json build/bench-sizing.json
 
 test: $(READY) ## run the tests
-	@$(BIN)/python -m pytest -m "not slow and not tensorflow and not kubernetes"
+	@$(BIN)/python -m pytest -m "not slow and not tensorflow and not kubernetes and not sklearn_suite"
+
+test-sklearn: $(READY) ## run scikit-learn's own tests of its searches on ours: about ten minutes
+	@$(BIN)/python -m pytest -m sklearn_suite -rs tests/sklearn_suite
 
 test-faults: $(READY) ## kill and stop processes of running sweeps 200 times: about ten minutes
 	@mkdir -p build

@@ -290,7 +290,9 @@ class _Rounds:
         tasks = None
         if self._root is not None:
             tasks = CallbackTasks(search, self._root, self._root)
-        data = {"X": self._X, "y": self._y, "metadata": None}
+        weights = self._routed.estimator.fit.get("sample_weight")
+        told = None if weights is None else {"sample_weight": weights}
+        data = {"X": self._X, "y": self._y, "metadata": told}
         with nullcontext() if tasks is None else tasks.around(best, 0, REFIT_FOLD, data):
             began_s = time.perf_counter()
             search.best_estimator_ = best.fit(self._X, *target, **self._routed.estimator.fit)
