@@ -8,7 +8,8 @@ import builtins
 import sys
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import Any
+from types import ModuleType
+from typing import Any, TypeVar
 
 import sklearn.exceptions
 from joblib.logger import short_format_time
@@ -16,8 +17,9 @@ from joblib.logger import short_format_time
 from fitcast.errors import InvalidSweepError, WorkflowFailedError
 from fitcast.history.records import Outcome
 from fitcast.scheduler.run.views import FitRow, WorkflowView
-from fitcast.trainer.attempt.fitting import SCORING_FAILED
 from fitcast.trainer.attempt.spec import Measured
+
+_Kind = TypeVar("_Kind", bound=BaseException)
 
 _MOST_WARNINGS = 20
 _LINE_CHARS = 80
@@ -102,9 +104,9 @@ def warn_again(view: WorkflowView) -> None:
             texts.update(dict.fromkeys(row.measured.warnings))
     for text in list(texts)[:_MOST_WARNINGS]:
         name, _, message = text.partition(": ")
-        kind = _class(name, Warning) or UserWarning
-        if message.startswith(SCORING_FAILED):
-            kind = UserWarning
+        kind: type[Warning] = _class(name, Warning) or UserWarning
+        if not message:
+            message = text
         warnings.warn(message, kind, stacklevel=2)
 
 
@@ -155,19 +157,18 @@ def _kind(measured: Measured) -> type[Exception] | None:
     """Return the class of the exception that ended a fit, if it is known here."""
     found = _class(measured.error_type, Exception)
     if found is not None:
-        return found  # type: ignore[return-value]
+        return found
     for line in reversed(measured.traceback.splitlines()):
-        path = line.partition(":")[0]
-        module, _, name = path.rpartition(".")
+        module, _, name = line.partition(":")[0].rpartition(".")
         if name == measured.error_type:
             return _member(sys.modules.get(module), name, Exception)
     return _member(sys.modules.get("__main__"), measured.error_type, Exception)
 
 
-def _class(name: str, base: type) -> type | None:
+def _class(name: str, base: type[_Kind]) -> type[_Kind] | None:
     return _member(builtins, name, base) or _member(sklearn.exceptions, name, base)
 
 
-def _member(module: Any, name: str, base: type) -> Any:
+def _member(module: ModuleType | None, name: str, base: type[_Kind]) -> type[_Kind] | None:
     found = vars(module).get(name) if module is not None else None
     return found if isinstance(found, type) and issubclass(found, base) else None

@@ -192,7 +192,7 @@ class _Rounds:
         context: Any,
     ) -> None:
         search = self._search
-        error_score = float(search.error_score) if isinstance(search.error_score, Number) else None
+        raising = not isinstance(search.error_score, Number)
         sweep = SearchedSweep(
             self._base,
             candidates,
@@ -204,11 +204,11 @@ class _Rounds:
             fit_params=self._routed.estimator.fit,
             score_params=self._routed.scorer.score,
             return_train_score=search.return_train_score,
-            error_score=error_score,
+            error_score=None if raising else float(search.error_score),
             tasks=self._tasks(candidates, context),
         )
         workflow = search.workflow_ = self._client.submit(sweep)
-        watch = _Watch(workflow, choice, search.verbose, raising=error_score is None)
+        watch = _Watch(workflow, choice, search.verbose, raising=raising)
         chosen = False
         try:
             if choice is not None and watch.is_asked():
