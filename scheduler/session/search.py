@@ -85,8 +85,12 @@ class SizedRandomizedSearchCV(RandomizedSearchCV, SizedBaseSearchCV):  # type: i
 
     Parameters
     ----------
-    estimator, param_distributions, n_iter, random_state
-        As in ``RandomizedSearchCV``, and all others too.
+    estimator, param_distributions, n_iter, random_state, scoring, refit, cv, verbose
+        As in ``RandomizedSearchCV``.
+    error_score, return_train_score
+        As in ``RandomizedSearchCV``.
+    n_jobs, pre_dispatch
+        As in :class:`SizedSearchCV`.
     client : Client, optional
         As in :class:`SizedSearchCV`.
 
@@ -154,7 +158,11 @@ class SizedHalvingSearchCV(HalvingGridSearchCV, SizedBaseSearchCV):  # type: ign
     Parameters
     ----------
     estimator, param_grid, factor, resource, max_resources, min_resources, aggressive_elimination
-        As in ``HalvingGridSearchCV``, and all others too.
+        As in ``HalvingGridSearchCV``.
+    cv, scoring, refit, error_score, return_train_score, random_state, verbose
+        As in ``HalvingGridSearchCV``.
+    n_jobs
+        As in :class:`SizedSearchCV`.
     client : Client, optional
         As in :class:`SizedSearchCV`.
 
@@ -215,7 +223,13 @@ class SizedHalvingRandomSearchCV(HalvingRandomSearchCV, SizedBaseSearchCV):  # t
     Parameters
     ----------
     estimator, param_distributions, n_candidates, factor, resource, max_resources, min_resources
-        As in ``HalvingRandomSearchCV``, and all others too.
+        As in ``HalvingRandomSearchCV``.
+    aggressive_elimination, cv, scoring, refit, error_score, return_train_score, random_state
+        As in ``HalvingRandomSearchCV``.
+    verbose
+        As in ``HalvingRandomSearchCV``.
+    n_jobs
+        As in :class:`SizedSearchCV`.
     client : Client, optional
         As in :class:`SizedSearchCV`.
 

@@ -50,7 +50,7 @@ class Candidate:
         return clone(self.estimator).set_params(**clone(self.params, safe=False))
 
 
-class Settings(tuple[dict[str, Any], ...]):
+class ChosenSettings(tuple[dict[str, Any], ...]):
     """In a grid's place: one setting per candidate, each taken as it is."""
 
     __slots__ = ()
@@ -261,7 +261,7 @@ def _imported(path: str, where: str) -> Any:
 
 
 def _settings(grid: Any, where: str, draw: Draw | None) -> list[dict[str, Any]]:
-    if isinstance(grid, Settings):
+    if isinstance(grid, ChosenSettings):
         return list(grid)
     grids = [grid] if isinstance(grid, Mapping) else grid
     if not isinstance(grids, list | tuple) or not all(isinstance(g, Mapping) for g in grids):

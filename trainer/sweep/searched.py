@@ -16,7 +16,7 @@ from fitcast.trainer.attempt.spec import Job, JobBytes
 from fitcast.trainer.sweep.datasets import DatasetContent, load
 from fitcast.trainer.sweep.fit_params import method_params
 from fitcast.trainer.sweep.jobs import JobPickler, thread_params
-from fitcast.trainer.sweep.models import Settings, candidates_from
+from fitcast.trainer.sweep.models import ChosenSettings, candidates_from
 from fitcast.trainer.sweep.prepared import PreparedSweep, Sweep, lay_out
 from fitcast.trainer.sweep.requests import shape_of
 from fitcast.trainer.sweep.scorers import SINGLE
@@ -69,7 +69,7 @@ class SearchedSweep(Sweep):
         tasks: CallbackTasks | None = None,
     ) -> None:
         super().__init__(
-            {type(estimator).__name__: (estimator, Settings(map(dict, settings)))},
+            {type(estimator).__name__: (estimator, ChosenSettings(map(dict, settings)))},
             X,
             y,
             cv=splits,

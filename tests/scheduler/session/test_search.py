@@ -19,6 +19,7 @@ import scipy.sparse as sp
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from scipy.stats import loguniform, randint
+from sklearn import config_context
 from sklearn.base import BaseEstimator, ClassifierMixin, clone, is_classifier
 from sklearn.cluster import KMeans
 from sklearn.datasets import load_iris, make_classification
@@ -26,7 +27,7 @@ from sklearn.decomposition import PCA
 from sklearn.exceptions import ConvergenceWarning, FitFailedWarning, NotFittedError
 from sklearn.experimental import enable_halving_search_cv  # noqa: F401 - makes the next import work
 from sklearn.linear_model import LogisticRegression, Ridge
-from sklearn.metrics import accuracy_score, f1_score
+from sklearn.metrics import accuracy_score, f1_score, make_scorer
 from sklearn.model_selection import (
     GridSearchCV,
     GroupKFold,
@@ -247,6 +248,27 @@ def test_parameters_go_to_steps_and_to_the_splitter(client):
     }
     grid = {"logisticregression__C": [0.01, 1.0]}
     equal(*both(client, SizedSearchCV, GridSearchCV, model, grid, cv=GroupKFold(3), params=params))
+
+
+def test_metadata_goes_where_it_is_requested(client):
+    with config_context(enable_metadata_routing=True):
+        model = make_pipeline(
+            StandardScaler().set_fit_request(sample_weight=True),
+            LogisticRegression().set_fit_request(sample_weight=False),
+        )
+        scorer = make_scorer(accuracy_score).set_score_request(sample_weight="other")
+        grid = {"logisticregression__C": [0.01, 1.0]}
+        weights = {"sample_weight": np.geomspace(1, 9, len(Y)), "other": np.geomspace(9, 1, len(Y))}
+        groups = {"groups": np.arange(len(Y)) % 5}
+        how = {"scoring": scorer, "cv": GroupKFold(3), "params": weights | groups}
+        equal(*both(client, SizedSearchCV, GridSearchCV, model, grid, **how))
+        # and on to the splitter of a search within the search
+        inner = GridSearchCV(LogisticRegression(), GRID, cv=GroupKFold(2))
+        grid = {"estimator__fit_intercept": [True, False]}
+        search, known = both(client, SizedSearchCV, GridSearchCV, inner, grid, cv=2, params=groups)
+        np.testing.assert_array_equal(
+            search.cv_results_["mean_test_score"], known.cv_results_["mean_test_score"]
+        )
 
 
 # -- failures --------------------------------------------------------------------------------------
