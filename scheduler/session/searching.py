@@ -5,13 +5,10 @@ best, the refit. Not in: the searches as users see them (:mod:`fitcast.scheduler
 which client they use (:mod:`fitcast.scheduler.session.shared`).
 """
 
-import queue
-import threading
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from concurrent.futures import Future
-from contextlib import nullcontext, suppress
+from contextlib import nullcontext
 from inspect import signature
 from numbers import Number
 from typing import Any
@@ -31,17 +28,15 @@ from fitcast.errors import FitcastError, WorkflowFailedError
 from fitcast.history.records import REFIT_FOLD, Outcome
 from fitcast.scheduler.run.views import FitRow
 from fitcast.scheduler.session.client import Client
-from fitcast.scheduler.session.evaluated import error_of, lines_of, results_of, warn_again
+from fitcast.scheduler.session.evaluated import error_of, results_of, warn_again
 from fitcast.scheduler.session.shared import runs_in_place, shared_client
+from fitcast.scheduler.session.watching import Choice, Watch, raise_first_failure
 from fitcast.scheduler.session.workflow import Workflow
 from fitcast.trainer.attempt.searched import CallbackTasks
 from fitcast.trainer.sweep.searched import SearchedSweep
 
 CLIENT: dict[str, list[Any]] = {"client": [Client, None]}
 """What scikit-learn is told of the one parameter that its searches don't have."""
-
-_LOOK_S = 0.2
-_ASKED, _OVER = "asked", "over"
 
 
 class SizedBaseSearchCV(BaseSearchCV):  # type: ignore[misc]
@@ -92,9 +87,7 @@ class SizedBaseSearchCV(BaseSearchCV):  # type: ignore[misc]
 
     def _is_last_round(self, more_results: Mapping[str, Any] | None) -> bool:
         """Tell whether no round follows that begins with ``more_results``."""
-        return (
-            False  # that isn't known of any search; the refit then comes in a workflow of its own
-        )
+        return False  # of any search, that isn't known: its refit is in this process
 
 
 class _Rounds:
@@ -154,7 +147,7 @@ class _Rounds:
             )
         choice = None
         if search.refit and search._is_last_round(more_results):
-            choice = _Choice()
+            choice = Choice()
         self._run(candidates, splits, choice, more_results or {}, callback_ctx)
         return self.results
 
@@ -187,7 +180,7 @@ class _Rounds:
         self,
         candidates: list[Mapping[str, Any]],
         splits: list[Any],
-        choice: "_Choice | None",
+        choice: "Choice | None",
         more: Mapping[str, Any],
         context: Any,
     ) -> None:
@@ -208,7 +201,7 @@ class _Rounds:
             tasks=self._tasks(candidates, context),
         )
         workflow = search.workflow_ = self._client.submit(sweep)
-        watch = _Watch(workflow, choice, search.verbose, raising=raising)
+        watch = Watch(workflow, choice, search.verbose, raising=raising)
         chosen = False
         try:
             if choice is not None and watch.is_asked():
@@ -250,7 +243,7 @@ class _Rounds:
             error_score=search.error_score,
         )
         if not isinstance(search.error_score, Number):
-            _raise_first_failure(workflow)
+            raise_first_failure(workflow)
         warn_again(workflow.view)
         _warn_or_raise_about_fit_failures(out, search.error_score)
         if callable(search.scoring):
@@ -297,104 +290,6 @@ class _Rounds:
             began_s = time.perf_counter()
             search.best_estimator_ = best.fit(self._X, *target, **self._routed.estimator.fit)
             search.refit_time_ = time.perf_counter() - began_s
-
-
-class _Choice:
-    """The best candidate: asked for on a thread of the workflow's, told by the search's own.
-
-    So the user's rule runs where scikit-learn would call it, and its errors are raised there.
-    """
-
-    def __init__(self) -> None:
-        self.signals: queue.SimpleQueue[str] = queue.SimpleQueue()
-        self._answer: Future[int] = Future()
-
-    def of(self, cv_results: Mapping[str, Any]) -> int:
-        """Ask, and wait for the answer: what `refit` of a sweep may be."""
-        if not self._answer.done():
-            self.signals.put(_ASKED)
-        return self._answer.result()
-
-    def answer(self, index: int) -> None:
-        """Tell the index of the best candidate in its sweep."""
-        self._answer.set_result(index)
-
-    def give_up(self, error: BaseException) -> None:
-        """Tell that there will be no answer."""
-        if not self._answer.done():
-            self._answer.set_exception(FitcastError(f"{type(error).__name__}: {error}"))
-
-
-class _Watch:
-    """Waits for a workflow, and tells meanwhile what ``verbose`` asks for.
-
-    Parameters
-    ----------
-    workflow
-        Which.
-    choice
-        What the workflow may ask for.
-    verbose
-        As of the search.
-    raising
-        Whether the first fit that fails ends it.
-    """
-
-    def __init__(
-        self, workflow: Workflow, choice: _Choice | None, verbose: int, *, raising: bool
-    ) -> None:
-        self._workflow = workflow
-        self._verbose = verbose
-        self._raising = raising
-        self._told: set[str] = set()
-        self._over = False
-        self._signals = queue.SimpleQueue[str]() if choice is None else choice.signals
-        threading.Thread(target=self._wait, name="fitcast-search", daemon=True).start()
-
-    def is_asked(self) -> bool:
-        """Wait until the best candidate is asked for; False if it never will be."""
-        self._over = self._next() == _OVER
-        return not self._over
-
-    def until_over(self) -> None:
-        """Wait until the workflow is over."""
-        while not self._over:
-            self._over = self._next() == _OVER
-
-    def _wait(self) -> None:
-        self._workflow.wait()
-        self._signals.put(_OVER)
-
-    def _next(self) -> str:
-        looks = self._raising or self._verbose > 1
-        while True:
-            with suppress(queue.Empty):
-                signal = self._signals.get(timeout=_LOOK_S if looks else None)
-                self._look()
-                return signal
-            self._look()
-
-    def _look(self) -> None:
-        if self._verbose > 1:
-            self._tell()
-        if self._raising:
-            _raise_first_failure(self._workflow)
-
-    def _tell(self) -> None:
-        rows = [row for row in self._workflow.view.rows.values() if row.fit.fold != REFIT_FOLD]
-        folds = 1 + max(row.fit.fold for row in rows)
-        for row in rows:
-            if row.outcome is not None and row.fit.fit_id not in self._told:
-                self._told.add(row.fit.fit_id)
-                count = len(rows) // folds
-                for line in lines_of(row, verbose=self._verbose, folds=folds, candidates=count):
-                    print(line)  # noqa: T201 - asked for
-
-
-def _raise_first_failure(workflow: Workflow) -> None:
-    for row in workflow.view.rows.values():
-        if row.outcome not in (None, Outcome.SUCCEEDED, Outcome.CANCELLED):
-            raise error_of(row)
 
 
 def _have_callbacks(search: Any, base: Any, candidates: Iterable[Mapping[str, Any]]) -> bool:
