@@ -30,7 +30,7 @@ from fitcast.scheduler.run.views import FitRow
 from fitcast.scheduler.session.client import Client
 from fitcast.scheduler.session.evaluated import error_of, results_of, warn_again
 from fitcast.scheduler.session.shared import runs_in_place, shared_client
-from fitcast.scheduler.session.watching import Choice, Watch, raise_first_failure
+from fitcast.scheduler.session.watching import BestChoice, Watch, raise_first_failure
 from fitcast.scheduler.session.workflow import Workflow
 from fitcast.trainer.attempt.searched import CallbackTasks
 from fitcast.trainer.sweep.searched import SearchedSweep
@@ -147,7 +147,7 @@ class _Rounds:
             )
         choice = None
         if search.refit and search._is_last_round(more_results):
-            choice = Choice()
+            choice = BestChoice()
         self._run(candidates, splits, choice, more_results or {}, callback_ctx)
         return self.results
 
@@ -180,7 +180,7 @@ class _Rounds:
         self,
         candidates: list[Mapping[str, Any]],
         splits: list[Any],
-        choice: "Choice | None",
+        choice: "BestChoice | None",
         more: Mapping[str, Any],
         context: Any,
     ) -> None:

@@ -21,7 +21,7 @@ _LOOK_S = 0.2
 _ASKED, _OVER = "asked", "over"
 
 
-class Choice:
+class BestChoice:
     """The best candidate: asked for on a thread of the workflow's, told by the search's own.
 
     So the user's rule runs where scikit-learn would call it, and its errors are raised there.
@@ -63,7 +63,7 @@ class Watch:
     """
 
     def __init__(
-        self, workflow: Workflow, choice: Choice | None, verbose: int, *, raising: bool
+        self, workflow: Workflow, choice: BestChoice | None, verbose: int, *, raising: bool
     ) -> None:
         self._workflow = workflow
         self._verbose = verbose
