@@ -44,6 +44,7 @@ class SizedSearchCV(GridSearchCV, SizedBaseSearchCV):  # type: ignore[misc]
     """
 
     _parameter_constraints: ClassVar = {**GridSearchCV._parameter_constraints, **CLIENT}
+    fit = SizedBaseSearchCV.fit  # also where a library has patched scikit-learn's class
 
     def __init__(
         self,
@@ -101,6 +102,7 @@ class SizedRandomizedSearchCV(RandomizedSearchCV, SizedBaseSearchCV):  # type: i
     """
 
     _parameter_constraints: ClassVar = {**RandomizedSearchCV._parameter_constraints, **CLIENT}
+    fit = SizedBaseSearchCV.fit  # also where a library has patched scikit-learn's class
 
     def __init__(
         self,

@@ -395,6 +395,20 @@ def test_parameters_and_their_defaults_are_those_of_scikit_learn(ours, theirs):
         assert found[name].kind == parameter.kind
 
 
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [(SizedSearchCV, GridSearchCV), (SizedRandomizedSearchCV, RandomizedSearchCV)],
+)
+def test_a_patch_of_scikit_learns_class_leads_nowhere_else(client, monkeypatch, ours, theirs):
+    # MLflow's autologging puts a method of its own into their class, around the one that it finds.
+    original = theirs.fit
+    monkeypatch.setattr(theirs, "fit", lambda *args, **params: original(*args, **params))
+    search = ours(Ridge(), {"alpha": [0.1, 1.0]}, cv=2, client=client)
+    if theirs is RandomizedSearchCV:
+        search.set_params(n_iter=2)
+    assert search.fit(X, Y).workflow_.is_over
+
+
 def test_nested_cross_validation_shares_one_client(client, monkeypatch):
     rows, target = load_iris(return_X_y=True)  # sorted: without stratification it fails
     search = SizedSearchCV(SVC(), {"C": [0.1, 1]}, cv=3)
