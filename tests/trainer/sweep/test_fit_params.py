@@ -35,7 +35,7 @@ def test_what_was_drawn_stays_until_something_is_changed():
 
 @pytest.mark.parametrize(
     ("given", "n_iter", "said"),
-    [(GIVEN, None, "n_iter=20"), ({"C": 1.0}, 3, "must be a list"), (GIVEN, "x", "can't be drawn")],
+    [(GIVEN, None, "n_iter=20"), ({"C": 1.0}, 3, "must be a list"), (GIVEN, "x", "can be drawn")],
 )
 def test_what_cannot_be_drawn_is_refused(given, n_iter, said):
     with pytest.raises(InvalidSweepError, match=said):
