@@ -192,6 +192,13 @@ class Client:
         """Return the workflows submitted by this client, oldest first."""
         return [self._handle(run) for run in self._engine.runs()]
 
+    def forget(self, workflow: Workflow) -> None:
+        """Let go of a workflow and its data once it is over: handles alone hold it then.
+
+        A client that goes on for long would otherwise keep the data of all that it ran.
+        """
+        self._engine.forget(workflow.id)
+
     def learn(self) -> int:
         """Train on all that is known now; return how many records that is."""
         return self._engine.learn()

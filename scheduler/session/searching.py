@@ -203,6 +203,8 @@ class _Rounds:
         workflow = search.workflow_ = self._client.submit(sweep)
         watch = Watch(workflow, choice, search.verbose, raising=raising)
         chosen = False
+        if getattr(search, "client", None) is None:  # nobody can ask the shared one for it
+            self._client.forget(workflow)
         try:
             if choice is not None and watch.is_asked():
                 before = len(self._candidates)

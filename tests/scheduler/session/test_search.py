@@ -54,6 +54,7 @@ from fitcast import (
     errors,
 )
 from fitcast.scheduler.session import shared
+from tests.polling import wait_for
 
 X, Y = make_classification(n_samples=120, n_features=6, random_state=0)
 GRID = {"C": [0.01, 1.0]}
@@ -413,11 +414,12 @@ def test_nested_cross_validation_shares_one_client(client, monkeypatch):
     rows, target = load_iris(return_X_y=True)  # sorted: without stratification it fails
     search = SizedSearchCV(SVC(), {"C": [0.1, 1]}, cv=3)
     known = cross_val_score(GridSearchCV(SVC(), {"C": [0.1, 1]}, cv=3), rows, target, cv=3)
-    made = []
+    made, before = [], len(client.workflows())
     monkeypatch.setattr(shared, "Client", lambda: made.append(client) or client)
     monkeypatch.setattr(shared, "_shared", None)
     np.testing.assert_array_equal(cross_val_score(search, rows, target, cv=3), known)
     assert len(made) == 1
+    assert wait_for(lambda: len(client.workflows()) == before)  # it keeps no fold's data
     monkeypatch.setattr(shared, "_shared", None)  # it isn't ours to close
 
 
