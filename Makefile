@@ -15,7 +15,7 @@ TESTS_AT_ONCE := 3
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
 
-.PHONY: help demo compare bench bench-sizing test test-faults test-security test-benchmarks \
+.PHONY: help demo compare bench bench-sizing test test-sklearn test-faults test-security test-benchmarks \
     test-kubernetes test-tensorflow lint format requirements clean
 .DELETE_ON_ERROR:
 
@@ -38,7 +38,10 @@ bench-sizing: $(READY) ## judge the forecasts on measured fits, beside others (d
 
 test: $(READY) ## run the tests
 	@$(BIN)/python -m pytest -n $(TESTS_AT_ONCE) --dist loadgroup \
-	    -m "not slow and not tensorflow and not kubernetes"
+	    -m "not slow and not tensorflow and not kubernetes and not sklearn_suite"
+
+test-sklearn: $(READY) ## run scikit-learn's own tests of its searches on ours: about ten minutes
+	@$(BIN)/python -m pytest -m sklearn_suite -rs tests/sklearn_suite
 
 test-faults: $(READY) ## kill and stop processes of running sweeps 200 times: about ten minutes
 	@mkdir -p build

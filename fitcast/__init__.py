@@ -31,7 +31,12 @@ if TYPE_CHECKING:
     from fitcast.scheduler.plan.pools import Pool
     from fitcast.scheduler.session.client import Client
     from fitcast.scheduler.session.results import Result
-    from fitcast.scheduler.session.search import SizedSearchCV
+    from fitcast.scheduler.session.search import (
+        SizedHalvingRandomSearchCV,
+        SizedHalvingSearchCV,
+        SizedRandomizedSearchCV,
+        SizedSearchCV,
+    )
     from fitcast.scheduler.session.workflow import Workflow
     from fitcast.trainer.sweep.prepared import Sweep
 
@@ -52,6 +57,9 @@ _HOME_OF = {
     "Record": "fitcast.history.records",
     "Request": "fitcast.history.records",
     "Result": "fitcast.scheduler.session.results",
+    "SizedHalvingRandomSearchCV": "fitcast.scheduler.session.search",
+    "SizedHalvingSearchCV": "fitcast.scheduler.session.search",
+    "SizedRandomizedSearchCV": "fitcast.scheduler.session.search",
     "SizedSearchCV": "fitcast.scheduler.session.search",
     "Sweep": "fitcast.trainer.sweep.prepared",
     "SweepCost": "fitcast.scheduler.forecast.what_if",
@@ -79,6 +87,9 @@ __all__ = [
     "Record",
     "Request",
     "Result",
+    "SizedHalvingRandomSearchCV",
+    "SizedHalvingSearchCV",
+    "SizedRandomizedSearchCV",
     "SizedSearchCV",
     "Sweep",
     "SweepCost",

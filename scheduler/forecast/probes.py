@@ -37,6 +37,8 @@ def probe_sweeps(prepared: PreparedSweep, estimates: Mapping[str, Estimate]) -> 
             refit=False,
             name=f"{prepared.name}, probed",
             sample_weight=prepared.content.columns.get(WEIGHTS),
+            fit_params=prepared.sweep.fit_params,
+            score_params=prepared.sweep.score_params,
             predict_method=prepared.sweep.predict_method,
             deadline_s=prepared.sweep.deadline_s,
             memory_bytes=prepared.sweep.memory_bytes,

@@ -29,6 +29,7 @@ class Client:
     """Runs sweeps on this machine, or wherever its backend has workers.
 
     Use it as a context manager, or `close` it: no process, port or shared memory stays behind.
+    It is a handle: a copy is the same client, and a pickle of what holds it holds None instead.
 
     Parameters
     ----------
@@ -91,6 +92,26 @@ class Client:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+    # It is a handle: cloning or copying what holds it copies neither workers nor threads, and in a
+    # pickle it is None, since another process can't use it.
+
+    def __sklearn_clone__(self) -> "Client":
+        return self
+
+    def __copy__(self) -> "Client":
+        return self
+
+    def __deepcopy__(self, memo: object) -> "Client":
+        return self
+
+    def __reduce__(self) -> tuple[type[None], tuple[()]]:
+        return type(None), ()
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether it takes nothing any more."""
+        return self._closed
 
     @property
     def troubles(self) -> tuple[str, ...]:
@@ -170,6 +191,13 @@ class Client:
     def workflows(self) -> list[Workflow]:
         """Return the workflows submitted by this client, oldest first."""
         return [self._handle(run) for run in self._engine.runs()]
+
+    def forget(self, workflow: Workflow) -> None:
+        """Let go of a workflow and its data once it is over: handles alone hold it then.
+
+        A client that goes on for long would otherwise keep the data of all that it ran.
+        """
+        self._engine.forget(workflow.id)
 
     def learn(self) -> int:
         """Train on all that is known now; return how many records that is."""

@@ -80,6 +80,7 @@ class Engine:
         self._result_bytes = result_bytes
         self._lock = threading.Lock()
         self._runs: dict[str, Run] = {}
+        self._forgotten: set[str] = set()  # workflows that nobody will ask for once they are closed
         self._keys = Lease(memory_root())
         self._sealed = Lease(home / "datasets")
         self._learner = Learner(store, home / "records", self._tell, store.models)
@@ -146,6 +147,15 @@ class Engine:
         """Return what was submitted under this name."""
         with self._lock:
             return self._runs.get(workflow_id)
+
+    def forget(self, workflow_id: str) -> None:
+        """Let go of a workflow, and so of its data, once it is closed."""
+        with self._lock:
+            run = self._runs.get(workflow_id)
+            if run is not None and run.closed.is_set():
+                del self._runs[workflow_id]
+            elif run is not None:
+                self._forgotten.add(workflow_id)
 
     # -- what forecasts need -----------------------------------------------------------------------
 
@@ -285,6 +295,9 @@ class Engine:
         run.recorded.set()
         with self._lock:
             self._own.pop(run.workflow_id, None)
+            if run.workflow_id in self._forgotten:
+                self._forgotten.discard(run.workflow_id)
+                self._runs.pop(run.workflow_id, None)
         self._background.submit(self._learner.train)
 
     # -- behind the scenes -------------------------------------------------------------------------

@@ -1,41 +1,50 @@
-"""A drop-in for scikit-learn's GridSearchCV that runs on fitcast."""
+"""Drop-ins for scikit-learn's searches that run on fitcast.
 
-from typing import Any
+In: the classes as users see them. Not in: how a search is run
+(:mod:`fitcast.scheduler.session.searching`).
+"""
 
-from sklearn.base import BaseEstimator, MetaEstimatorMixin
-from sklearn.utils.metaestimators import available_if
-from sklearn.utils.validation import check_is_fitted
+from collections.abc import Mapping
+from math import floor, log
+from typing import Any, ClassVar
 
-from fitcast.errors import FitcastError
+from sklearn.model_selection import GridSearchCV, RandomizedSearchCV
+from sklearn.model_selection._search_successive_halving import (
+    HalvingGridSearchCV,
+    HalvingRandomSearchCV,
+)
+
 from fitcast.scheduler.session.client import Client
-from fitcast.trainer.sweep.prepared import Sweep
+from fitcast.scheduler.session.searching import CLIENT, SizedBaseSearchCV
+
+_NAN = float("nan")
 
 
-def _best_has(name: str) -> Any:
-    def check(search: "SizedSearchCV") -> bool:
-        best = getattr(search, "best_estimator_", search.estimator)
-        return hasattr(best, name)
-
-    return check
-
-
-class SizedSearchCV(MetaEstimatorMixin, BaseEstimator):  # type: ignore[misc]
+class SizedSearchCV(GridSearchCV, SizedBaseSearchCV):  # type: ignore[misc]
     """Exhaustive search over a grid, each fit sized, placed and measured by fitcast.
+
+    It is a ``GridSearchCV`` with the same parameters and attributes, and one of each more. Inside
+    a fit of fitcast, or in a process of joblib's, it runs as that does, in place.
 
     Parameters
     ----------
-    estimator, param_grid, scoring, refit, cv, error_score, return_train_score
+    estimator, param_grid, scoring, refit, cv, verbose, error_score, return_train_score
         As in ``GridSearchCV``.
+    n_jobs, pre_dispatch
+        Taken, and used only where it runs in place: on a client, the plan decides.
     client : Client, optional
-        Where to run; by default a client of this machine for the time of `fit`.
+        Where to run; by default one of this machine that all searches of the process share. It is
+        a handle: clones have the same client, pickles have none.
 
     Attributes
     ----------
-    cv_results_, best_estimator_, best_params_, best_score_, best_index_, n_splits_
-        As in ``GridSearchCV``.
     workflow_ : Workflow
-        The workflow that ran.
+        The workflow that ran, the last one of several. None in pickles, and where the search ran in
+        place.
     """
+
+    _parameter_constraints: ClassVar = {**GridSearchCV._parameter_constraints, **CLIENT}
+    fit = SizedBaseSearchCV.fit  # also where a library has patched scikit-learn's class
 
     def __init__(
         self,
@@ -43,93 +52,237 @@ class SizedSearchCV(MetaEstimatorMixin, BaseEstimator):  # type: ignore[misc]
         param_grid: Any,
         *,
         scoring: Any = None,
-        refit: bool | str = True,
-        cv: Any = 5,
-        error_score: float = float("nan"),
+        n_jobs: int | None = None,
+        refit: Any = True,
+        cv: Any = None,
+        verbose: int = 0,
+        pre_dispatch: int | str = "2*n_jobs",
+        error_score: float | str = _NAN,
         return_train_score: bool = False,
         client: Client | None = None,
     ) -> None:
-        self.estimator = estimator
-        self.param_grid = param_grid
-        self.scoring = scoring
-        self.refit = refit
-        self.cv = cv
-        self.error_score = error_score
-        self.return_train_score = return_train_score
+        super().__init__(
+            estimator,
+            param_grid,
+            scoring=scoring,
+            n_jobs=n_jobs,
+            refit=refit,
+            cv=cv,
+            verbose=verbose,
+            pre_dispatch=pre_dispatch,
+            error_score=error_score,
+            return_train_score=return_train_score,
+        )
         self.client = client
 
-    def fit(
-        self, X: Any, y: Any = None, *, groups: Any = None, sample_weight: Any = None
-    ) -> "SizedSearchCV":
-        """Run the search."""
-        sweep = Sweep(
-            {type(self.estimator).__name__: (self.estimator, self.param_grid)},
-            X,
-            y,
-            cv=self.cv,
-            scoring=self.scoring,
-            refit=self.refit,
-            groups=groups,
-            sample_weight=sample_weight,
-            predict_method=None,
-            error_score=self.error_score,
-            return_train_score=self.return_train_score,
+    def _is_last_round(self, more_results: Mapping[str, Any] | None) -> bool:
+        return type(self)._run_search is GridSearchCV._run_search
+
+
+class SizedRandomizedSearchCV(RandomizedSearchCV, SizedBaseSearchCV):  # type: ignore[misc]
+    """Search over settings drawn from distributions: ``RandomizedSearchCV`` on fitcast.
+
+    With the same `random_state` it tries the same candidates.
+
+    Parameters
+    ----------
+    estimator, param_distributions, n_iter, random_state, scoring, refit, cv, verbose
+        As in ``RandomizedSearchCV``.
+    error_score, return_train_score
+        As in ``RandomizedSearchCV``.
+    n_jobs, pre_dispatch
+        As in :class:`SizedSearchCV`.
+    client : Client, optional
+        As in :class:`SizedSearchCV`.
+
+    Attributes
+    ----------
+    workflow_ : Workflow
+        As in :class:`SizedSearchCV`.
+    """
+
+    _parameter_constraints: ClassVar = {**RandomizedSearchCV._parameter_constraints, **CLIENT}
+    fit = SizedBaseSearchCV.fit  # also where a library has patched scikit-learn's class
+
+    def __init__(
+        self,
+        estimator: Any,
+        param_distributions: Any,
+        *,
+        n_iter: int = 10,
+        scoring: Any = None,
+        n_jobs: int | None = None,
+        refit: Any = True,
+        cv: Any = None,
+        verbose: int = 0,
+        pre_dispatch: int | str = "2*n_jobs",
+        random_state: Any = None,
+        error_score: float | str = _NAN,
+        return_train_score: bool = False,
+        client: Client | None = None,
+    ) -> None:
+        super().__init__(
+            estimator,
+            param_distributions,
+            n_iter=n_iter,
+            scoring=scoring,
+            n_jobs=n_jobs,
+            refit=refit,
+            cv=cv,
+            verbose=verbose,
+            pre_dispatch=pre_dispatch,
+            random_state=random_state,
+            error_score=error_score,
+            return_train_score=return_train_score,
         )
-        if self.client is not None:
-            self._run(self.client, sweep)
-        else:
-            with Client() as client:
-                self._run(client, sweep)
-        return self
+        self.client = client
 
-    def _run(self, client: Client, sweep: Sweep) -> None:
-        self.workflow_ = client.submit(sweep)
-        result = self.workflow_.result()
-        self.cv_results_ = result.cv_results_
-        self.n_splits_ = sweep.prepare().n_splits
-        self.multimetric_ = sweep.prepare().scorer_names != ("score",)
-        if result.best_index_ is not None:
-            self.best_index_ = result.best_index_
-            self.best_params_ = result.best_params_
-            self.best_score_ = result.best_score_
-        if self.refit:
-            self.best_estimator_ = result.best_estimator_
+    def _is_last_round(self, more_results: Mapping[str, Any] | None) -> bool:
+        return type(self)._run_search is RandomizedSearchCV._run_search
 
-    def _best(self) -> Any:
-        check_is_fitted(self, "cv_results_")
-        if not self.refit:
-            raise FitcastError("this search was made with refit=False: it has no best estimator")
-        return self.best_estimator_
 
-    @property
-    def classes_(self) -> Any:
-        """Class labels of the best estimator."""
-        return self._best().classes_
+def _is_last_rung(search: Any, more_results: Mapping[str, Any] | None) -> bool:
+    """Tell whether a rung of successive halving is its last, by scikit-learn's own count."""
+    if not more_results or "iter" not in more_results:
+        return False
+    needed = 1 + floor(log(search.n_candidates_[0], search.factor))
+    possible = 1 + floor(log(search.max_resources_ // search.min_resources_, search.factor))
+    rungs = needed if search.aggressive_elimination else min(possible, needed)
+    return bool(more_results["iter"][0] == rungs - 1)
 
-    def predict(self, X: Any) -> Any:
-        """Predict with the best estimator."""
-        return self._best().predict(X)
 
-    def score(self, X: Any, y: Any = None) -> float:
-        """Score the best estimator with the deciding scorer."""
-        from sklearn.metrics import check_scoring
+class SizedHalvingSearchCV(HalvingGridSearchCV, SizedBaseSearchCV):  # type: ignore[misc]
+    """Search over a grid with successive halving: ``HalvingGridSearchCV`` on fitcast.
 
-        scoring = self.scoring
-        if isinstance(self.refit, str):
-            scoring = scoring[self.refit] if isinstance(scoring, dict) else self.refit
-        return float(check_scoring(self._best(), scoring)(self._best(), X, y))
+    Each rung is a workflow, as its candidates are known only when the one before it is done; the
+    last one fits the best candidate on all rows.
 
-    @available_if(_best_has("predict_proba"))  # type: ignore[untyped-decorator]
-    def predict_proba(self, X: Any) -> Any:
-        """Predict probabilities with the best estimator."""
-        return self._best().predict_proba(X)
+    Parameters
+    ----------
+    estimator, param_grid, factor, resource, max_resources, min_resources, aggressive_elimination
+        As in ``HalvingGridSearchCV``.
+    cv, scoring, refit, error_score, return_train_score, random_state, verbose
+        As in ``HalvingGridSearchCV``.
+    n_jobs
+        As in :class:`SizedSearchCV`.
+    client : Client, optional
+        As in :class:`SizedSearchCV`.
 
-    @available_if(_best_has("decision_function"))  # type: ignore[untyped-decorator]
-    def decision_function(self, X: Any) -> Any:
-        """Return the best estimator's decision values."""
-        return self._best().decision_function(X)
+    Attributes
+    ----------
+    workflow_ : Workflow
+        As in :class:`SizedSearchCV`.
+    """
 
-    @available_if(_best_has("transform"))  # type: ignore[untyped-decorator]
-    def transform(self, X: Any) -> Any:
-        """Transform with the best estimator."""
-        return self._best().transform(X)
+    _parameter_constraints: ClassVar = {**HalvingGridSearchCV._parameter_constraints, **CLIENT}
+
+    def __init__(
+        self,
+        estimator: Any,
+        param_grid: Any,
+        *,
+        factor: float = 3,
+        resource: str = "n_samples",
+        max_resources: int | str = "auto",
+        min_resources: int | str = "exhaust",
+        aggressive_elimination: bool = False,
+        cv: Any = 5,
+        scoring: Any = None,
+        refit: Any = True,
+        error_score: float | str = _NAN,
+        return_train_score: bool = True,
+        random_state: Any = None,
+        n_jobs: int | None = None,
+        verbose: int = 0,
+        client: Client | None = None,
+    ) -> None:
+        super().__init__(
+            estimator,
+            param_grid,
+            factor=factor,
+            resource=resource,
+            max_resources=max_resources,
+            min_resources=min_resources,
+            aggressive_elimination=aggressive_elimination,
+            cv=cv,
+            scoring=scoring,
+            refit=refit,
+            error_score=error_score,
+            return_train_score=return_train_score,
+            random_state=random_state,
+            n_jobs=n_jobs,
+            verbose=verbose,
+        )
+        self.client = client
+
+    def _is_last_round(self, more_results: Mapping[str, Any] | None) -> bool:
+        return _is_last_rung(self, more_results)
+
+
+class SizedHalvingRandomSearchCV(HalvingRandomSearchCV, SizedBaseSearchCV):  # type: ignore[misc]
+    """Successive halving over drawn settings: ``HalvingRandomSearchCV`` on fitcast.
+
+    Parameters
+    ----------
+    estimator, param_distributions, n_candidates, factor, resource, max_resources, min_resources
+        As in ``HalvingRandomSearchCV``.
+    aggressive_elimination, cv, scoring, refit, error_score, return_train_score, random_state
+        As in ``HalvingRandomSearchCV``.
+    verbose
+        As in ``HalvingRandomSearchCV``.
+    n_jobs
+        As in :class:`SizedSearchCV`.
+    client : Client, optional
+        As in :class:`SizedSearchCV`.
+
+    Attributes
+    ----------
+    workflow_ : Workflow
+        As in :class:`SizedSearchCV`.
+    """
+
+    _parameter_constraints: ClassVar = {**HalvingRandomSearchCV._parameter_constraints, **CLIENT}
+
+    def __init__(
+        self,
+        estimator: Any,
+        param_distributions: Any,
+        *,
+        n_candidates: int | str = "exhaust",
+        factor: float = 3,
+        resource: str = "n_samples",
+        max_resources: int | str = "auto",
+        min_resources: int | str = "smallest",
+        aggressive_elimination: bool = False,
+        cv: Any = 5,
+        scoring: Any = None,
+        refit: Any = True,
+        error_score: float | str = _NAN,
+        return_train_score: bool = True,
+        random_state: Any = None,
+        n_jobs: int | None = None,
+        verbose: int = 0,
+        client: Client | None = None,
+    ) -> None:
+        super().__init__(
+            estimator,
+            param_distributions,
+            n_candidates=n_candidates,
+            factor=factor,
+            resource=resource,
+            max_resources=max_resources,
+            min_resources=min_resources,
+            aggressive_elimination=aggressive_elimination,
+            cv=cv,
+            scoring=scoring,
+            refit=refit,
+            error_score=error_score,
+            return_train_score=return_train_score,
+            random_state=random_state,
+            n_jobs=n_jobs,
+            verbose=verbose,
+        )
+        self.client = client
+
+    def _is_last_round(self, more_results: Mapping[str, Any] | None) -> bool:
+        return _is_last_rung(self, more_results)

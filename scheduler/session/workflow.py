@@ -18,7 +18,10 @@ from fitcast.trainer.sweep.results import best_candidate, out_of_fold, score_nam
 
 
 class Workflow:
-    """A submitted sweep. Made by `Client.submit`; `Client.workflow` finds it again."""
+    """A submitted sweep. Made by `Client.submit`; `Client.workflow` finds it again.
+
+    It is a handle: a copy is the same workflow, and a pickle of what holds it holds None instead.
+    """
 
     def __init__(
         self, run: Run, cancel: Callable[[str], None], url: Callable[[str], str | None]
@@ -29,6 +32,22 @@ class Workflow:
 
     def __repr__(self) -> str:
         return f"<Workflow {self.name!r} {self.id}: {self.state}>"
+
+    # A handle, as the client is.
+
+    def __copy__(self) -> "Workflow":
+        return self
+
+    def __deepcopy__(self, memo: object) -> "Workflow":
+        return self
+
+    def __reduce__(self) -> tuple[type[None], tuple[()]]:
+        return type(None), ()
+
+    @property
+    def view(self) -> WorkflowView:
+        """All that is known of it now, as data."""
+        return self._run.view()
 
     @property
     def id(self) -> str:

@@ -188,7 +188,7 @@ class _Turns:
         estimator = configured(job, spec.threads)
         names: list[str] = []
         neighbour = self._shares(turn, turn - 1) or self._shares(turn, turn + 1)
-        if neighbour and not job.fit_params and not spec.return_model:
+        if neighbour and not _has_more(job) and not spec.return_model:
             names = work_names(estimator, spec.fold)
         return job, estimator, names
 
@@ -205,6 +205,11 @@ class _Turns:
             return False
         one, two = self._specs[turn], self._specs[other]
         return bool(one.common_work) and one.common_work == two.common_work and one.fold == two.fold
+
+
+def _has_more(job: Job) -> bool:
+    """Tell whether a fit is made of more than its estimator and its rows."""
+    return bool(job.fit_params or job.extras.fit_values or job.extras.tasks)
 
 
 def _cpu_s() -> float:

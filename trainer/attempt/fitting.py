@@ -5,9 +5,10 @@ limits and measuring (:mod:`fitcast.trainer.attempt.supervisor`), tabulating
 (:mod:`fitcast.trainer.sweep.results`).
 """
 
+import traceback
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from copy import deepcopy
 from dataclasses import dataclass, field
 from functools import wraps
@@ -25,6 +26,9 @@ from fitcast.trainer.reuse import ReusedWork
 
 _CLASS_COLUMNS = {"predict_proba": 0.0, "predict_log_proba": None, "decision_function": None}
 """Methods with a column per class, and what a class unseen in training gets (None: lowest)."""
+
+SCORING_FAILED = "Scoring failed. The score on this train-test partition is set to"
+"""How the warning about a failed scorer begins; scikit-learn's begins with the same two words."""
 
 _SHOWN_CHARS = 200
 
@@ -164,7 +168,11 @@ def fit_split(
     start = CLOCKS.performance_s()
     rows = split()
     fit_params = {keyword: rows.columns[column] for keyword, column in job.fit_params}
-    with nullcontext() if shared is None else shared.given_to(estimator):
+    fit_params.update(job.extras.fit_values)
+    with (
+        nullcontext() if job.extras.tasks is None else _told(job, estimator, rows, fold),
+        nullcontext() if shared is None else shared.given_to(estimator),
+    ):
         if rows.y_train is None:
             estimator.fit(rows.X_train, **fit_params)
         else:
@@ -183,14 +191,23 @@ def fit_split(
     return fitted
 
 
+def _told(job: Job, estimator: Any, rows: Split, fold: int) -> AbstractContextManager[None]:
+    """Return what tells callbacks of a search about a fit of it."""
+    assert job.extras.tasks is not None
+    weights = {k: rows.columns[c] for k, c in job.fit_params if k == "sample_weight"}
+    data = {"X": rows.X_train, "y": rows.y_train, "metadata": weights or None}
+    return job.extras.tasks.around(estimator, job.first_task + fold, fold, data)
+
+
 def _score_and_predict(job: Job, estimator: Any, rows: Split, fitted: Fitted) -> None:
     scoring_start = CLOCKS.performance_s()
     params = {keyword: rows.test_columns[column] for keyword, column in job.score_params}
-    fitted.scores = score(job.scorer, estimator, rows.X_test, rows.y_test, params)
+    params.update(job.extras.score_values)
+    fitted.scores = _scored(job, estimator, rows.X_test, rows.y_test, params)
     fitted.score_time_s = CLOCKS.performance_s() - scoring_start
     if job.return_train_score:
-        params = {keyword: rows.columns[column] for keyword, column in job.score_params}
-        fitted.train_scores = score(job.scorer, estimator, rows.X_train, rows.y_train, params)
+        params.update({keyword: rows.columns[column] for keyword, column in job.score_params})
+        fitted.train_scores = _scored(job, estimator, rows.X_train, rows.y_train, params)
     if job.predict_method is not None:
         fitted.predictions = predict(estimator, job.predict_method, rows.X_test, rows.classes)
 
@@ -229,10 +246,34 @@ def _keeping(method: Callable[..., Any], X: Any) -> Callable[..., Any]:
     return answer
 
 
-def score(
-    scorer: Any, estimator: Any, X: Any, y: Any, params: Mapping[str, Any] | None = None
+def _scored(
+    job: Job, estimator: Any, X: Any, y: Any, params: Mapping[str, Any]
 ) -> dict[str, float]:
-    """Score as scikit-learn does; one of several scorers that fails gives NaN and a warning."""
+    """Score; in a search, a scorer that fails gives a score and a warning."""
+    failed = job.extras.error_score
+    if failed is None:
+        return score(job.scorer, estimator, X, y, params)
+    try:
+        return score(job.scorer, estimator, X, y, params, failed)
+    except InvalidSweepError:  # what it gave is no score
+        raise
+    except Exception:
+        if hasattr(job.scorer, "_scorers"):
+            raise  # it catches by itself what may be forgiven
+        said = f"{SCORING_FAILED} {failed}. Details:\n{traceback.format_exc()}"
+        warnings.warn(said, stacklevel=2)
+        return {"score": failed}
+
+
+def score(
+    scorer: Any,
+    estimator: Any,
+    X: Any,
+    y: Any,
+    params: Mapping[str, Any] | None = None,
+    failed: float = float("nan"),
+) -> dict[str, float]:
+    """Score as scikit-learn does; one of several scorers may fail and gives a warning then."""
     params = params or {}
     given = scorer(estimator, X, **params) if y is None else scorer(estimator, X, y, **params)
     named: Mapping[Any, Any] = given if isinstance(given, dict) else {"score": given}
@@ -245,8 +286,8 @@ def score(
             raise InvalidSweepError(f"the scorer named two scores {name!r}: name each once")
         if isinstance(value, str) and hasattr(scorer, "_scorers"):
             # scikit-learn hands over the traceback of one of several scorers that failed
-            warnings.warn(f"scorer {name!r} failed; its score is NaN:\n{value}", stacklevel=2)
-            value = float("nan")
+            warnings.warn(f"{SCORING_FAILED} {failed}. Details:\n{name}: {value}", stacklevel=2)
+            value = failed
         scores[name] = _score_value(name, value)
     return scores
 

@@ -20,6 +20,7 @@ from fitcast.errors import BackendError
 from fitcast.trainer.attempt.heartbeats import ENTRIES, SERVER_ENTRY, Silence, new_heartbeats
 from fitcast.trainer.attempt.messages import ATTEMPT, READY
 from fitcast.trainer.attempt.process_tree import is_stopped, kill_tree, living_below
+from fitcast.trainer.attempt.searched import INSIDE_A_FIT
 from fitcast.trainer.shared_memory import new_block
 
 SILENT_AFTER_S = 15.0
@@ -45,6 +46,8 @@ _ONE_THREAD = {
     # nothing of ours or of what we import reports to anyone
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "RAY_USAGE_STATS_ENABLED": "0",
+    # what runs below is a fit: a search inside it is run in its process
+    INSIDE_A_FIT: "1",
 }
 
 _NOT_INHERITED = (

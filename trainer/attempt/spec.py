@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fitcast.history.records import Outcome
+from fitcast.trainer.attempt.searched import NO_EXTRAS, Extras
 
 RESULT_BYTES = 2**30
 """What the result of a fit may take, unless a setting says otherwise."""
@@ -32,6 +33,8 @@ class Job:
     fit_params: tuple[tuple[str, str], ...] = ()  # (keyword of fit, column kept in the dataset)
     score_params: tuple[tuple[str, str], ...] = ()  # (keyword of the scorer, column), same rows
     thread_params: tuple[str, ...] = ()  # parameters set to the number of threads given
+    extras: Extras = NO_EXTRAS  # what a search hands to its fits
+    first_task: int = 0  # number of the first fold's fit in its search
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +60,8 @@ class JobBytes(NamedTuple):
     What is large is attached to the dataset, so that it comes to a worker once, not with each fit.
     """
 
-    job: bytes  # a dict of Job's fields, but for estimator and scorer
-    estimator: bytes | Attached  # (estimator, scorer), as all candidates of a model have them
+    job: bytes  # a dict of Job's fields, but for those in estimator
+    estimator: bytes | Attached  # (estimator, scorer, extras), as all candidates of a model have
     values: tuple[bytes | Attached, ...] = ()  # of large hyper-parameters
     modules: bytes | Attached = b""  # the source of the user's modules; see users_modules
 
@@ -70,12 +73,12 @@ class JobBytes(NamedTuple):
             return pickle.loads(data)  # noqa: S301 - the workflow's own worker
 
         fields: dict[str, Any] = opened(self.job)
-        estimator, scorer = opened(self.estimator)
+        estimator, scorer, extras = opened(self.estimator)
         params = {
             name: opened(self.values[value.number]) if isinstance(value, LargeValue) else value
             for name, value in fields.pop("params").items()
         }
-        return Job(estimator=estimator, scorer=scorer, params=params, **fields)
+        return Job(estimator=estimator, scorer=scorer, extras=extras, params=params, **fields)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

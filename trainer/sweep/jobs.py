@@ -7,7 +7,7 @@ import (:mod:`fitcast.trainer.sweep.users_code`), running it
 """
 
 import inspect
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import fields
 from typing import Any
 
@@ -17,41 +17,47 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import has_fit_parameter
 
 from fitcast.errors import InvalidSweepError
+from fitcast.trainer.attempt.searched import Extras
 from fitcast.trainer.attempt.spec import Attached, Job, JobBytes, LargeValue
 from fitcast.trainer.naming import public_path
+from fitcast.trainer.sweep.fit_params import MethodParams
 from fitcast.trainer.sweep.kinds import lacks
 from fitcast.trainer.sweep.models import Candidate, class_name
 from fitcast.trainer.sweep.users_code import Dumps
+from fitcast.trainer.sweep.users_modules import sources_for
 
 THREAD_PARAMS = frozenset({"n_jobs", "nthread", "num_threads", "thread_count"})
 WEIGHTS = "sample_weight"
 
 _LARGE_BYTES = 4_096  # of what isn't pickled anew for each candidate, nor sent with each fit
 _SMALL = (bool, int, float, complex, np.number, np.bool_, type(None))
-_OWN = tuple(f.name for f in fields(Job) if f.name not in ("estimator", "scorer", "params"))
+_SHARED = ("estimator", "scorer", "extras")
+_OWN = tuple(f.name for f in fields(Job) if f.name not in (*_SHARED, "params"))
 
 
 def make_job(
     candidate: Candidate,
     configured: Any,
     scorer: Any,
+    params: MethodParams,
+    extras: Extras,
     *,
-    weighted: bool,
     predict_method: str | None,
     return_train_score: bool,
 ) -> Job:
     """Return the job of a candidate; ``configured`` is its estimator with its parameters set."""
+    weighted = WEIGHTS in params.columns
+    scored_weighted = weighted and _scored_weighted(configured, scorer)
     return Job(
         estimator=candidate.estimator,
         params=candidate.params,
         scorer=scorer,
         return_train_score=return_train_score,
         predict_method=available_method(configured, predict_method),
-        fit_params=((weight_keyword(configured), WEIGHTS),) if weighted else (),
-        score_params=((WEIGHTS, WEIGHTS),)
-        if weighted and _scored_weighted(configured, scorer)
-        else (),
+        fit_params=(*(((weight_keyword(configured), WEIGHTS),) if weighted else ()), *params.fit),
+        score_params=(*(((WEIGHTS, WEIGHTS),) if scored_weighted else ()), *params.score),
         thread_params=thread_params(configured, candidate.params),
+        extras=extras,
     )
 
 
@@ -127,7 +133,7 @@ class JobPickler:
     def __init__(self, dumps: Dumps) -> None:
         self._dumps = dumps
         # By identity; the things themselves are kept, so that no other one gets their identity.
-        self._models: dict[tuple[int, int], tuple[Job, bytes]] = {}
+        self._models: dict[tuple[int, ...], tuple[Job, bytes]] = {}
         self._values: dict[int, tuple[Any, bytes]] = {}
 
     def dump(self, job: Job, label: str) -> JobBytes:
@@ -147,15 +153,17 @@ class JobPickler:
                 "estimator, its hyper-parameters or its scorer; open them in fit."
             ) from error
 
-    def pickles(self) -> Iterator[bytes]:
-        """Yield what was pickled so far that may mention the user's modules, each once."""
-        yield from (data for _, data in self._models.values())
-        yield from (data for _, data in self._values.values())
+    def with_modules(self, jobs: Iterable[JobBytes]) -> tuple[JobBytes, ...]:
+        """Return jobs with the source of the user's modules that what was pickled mentions."""
+        pickles = (data for _, data in (*self._models.values(), *self._values.values()))
+        modules = sources_for(pickles)
+        return tuple(job._replace(modules=modules) for job in jobs)
 
     def _dump(self, job: Job) -> JobBytes:
-        model = (id(job.estimator), id(job.scorer))
+        shared = (job.estimator, job.scorer, job.extras)
+        model = tuple(map(id, shared))
         if model not in self._models:
-            self._models[model] = job, self._dumps((job.estimator, job.scorer))
+            self._models[model] = job, self._dumps(shared)
         params: dict[str, Any] = {}
         large: list[bytes] = []
         for name, value in job.params.items():

@@ -8,14 +8,14 @@ what is sent to a worker (:mod:`fitcast.trainer.sweep.jobs`).
 import difflib
 import inspect
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, TypeAlias
 
 import numpy as np
 from sklearn.base import clone
-from sklearn.model_selection import ParameterGrid
+from sklearn.model_selection import ParameterGrid, ParameterSampler
 from sklearn.pipeline import Pipeline
 
 from fitcast.errors import InvalidSweepError
@@ -23,6 +23,9 @@ from fitcast.trainer.naming import public_path
 
 Models: TypeAlias = Any
 """An estimator, ``(estimator, grid)``, a list of those, or a dict of name → any of those."""
+
+Draw: TypeAlias = Callable[[Any], list[dict[str, Any]]]
+"""How settings are drawn from a grid of distributions."""
 
 _LABEL_LENGTH = 120
 _VALUE_LENGTH = 40
@@ -47,8 +50,21 @@ class Candidate:
         return clone(self.estimator).set_params(**clone(self.params, safe=False))
 
 
-def candidates_from(models: Models) -> tuple[Candidate, ...]:
-    """Return every candidate of ``models``, in the order of their grids.
+class ChosenSettings(tuple[dict[str, Any], ...]):
+    """In a grid's place: one setting per candidate, each taken as it is."""
+
+    __slots__ = ()
+
+
+def sampler(n_iter: int | None, random_state: Any) -> Draw | None:
+    """Return what draws ``n_iter`` settings per model, as RandomizedSearchCV would."""
+    if n_iter is None:
+        return None
+    return lambda grid: list(ParameterSampler(grid, n_iter, random_state=random_state))
+
+
+def candidates_from(models: Models, draw: Draw | None = None) -> tuple[Candidate, ...]:
+    """Return every candidate of ``models``, in the order of their grids, or as they are drawn.
 
     Raises
     ------
@@ -57,7 +73,7 @@ def candidates_from(models: Models) -> tuple[Candidate, ...]:
     """
     candidates: list[Candidate] = []
     labels: set[str] = set()
-    for name, estimator, settings, qualifier in entries(models):
+    for name, estimator, settings, qualifier in entries(models, draw):
         algorithm = algorithm_of(estimator)
         for params in settings:
             label = _unique(_label(name + qualifier, params), labels)
@@ -144,7 +160,9 @@ def class_name(estimator: Any) -> str:
     return type(final_estimator(estimator)).__name__
 
 
-def entries(models: Models) -> Iterator[tuple[str, Any, list[dict[str, Any]], str]]:
+def entries(
+    models: Models, draw: Draw | None = None
+) -> Iterator[tuple[str, Any, list[dict[str, Any]], str]]:
     """Yield name, estimator (a clone), settings, and what tells apart several of one name."""
     if isinstance(models, Mapping):
         if not models:
@@ -159,21 +177,21 @@ def entries(models: Models) -> Iterator[tuple[str, Any, list[dict[str, Any]], st
                 if not entry:
                     raise InvalidSweepError(f"Model {name!r} is an empty list; remove it.")
                 for item in entry:
-                    estimator, settings = _entry(item, name)
+                    estimator, settings = _entry(item, name, draw)
                     qualifier = f"/{class_name(estimator)}" if len(entry) > 1 else ""
                     yield name, estimator, settings, qualifier
             else:
-                yield name, *_entry(entry, name), ""
+                yield name, *_entry(entry, name, draw), ""
         return
     if isinstance(models, list) or (isinstance(models, tuple) and not _is_pair(models)):
         if not models:
             raise InvalidSweepError("The sweep has no model. Give at least one estimator.")
         names: set[str] = set()
         for position, item in enumerate(models):
-            estimator, settings = _entry(item, f"models[{position}]")
+            estimator, settings = _entry(item, f"models[{position}]", draw)
             yield _unique(class_name(estimator), names, "-{}"), estimator, settings, ""
         return
-    estimator, settings = _entry(models, "models")
+    estimator, settings = _entry(models, "models", draw)
     yield class_name(estimator), estimator, settings, ""
 
 
@@ -181,7 +199,7 @@ def _is_pair(value: tuple[Any, ...]) -> bool:
     return len(value) == 2 and not hasattr(value[1], "fit") and not isinstance(value[1], str)
 
 
-def _entry(item: Any, where: str) -> tuple[Any, list[dict[str, Any]]]:
+def _entry(item: Any, where: str, draw: Draw | None) -> tuple[Any, list[dict[str, Any]]]:
     if not isinstance(item, tuple):
         return _estimator(item, where), [{}]
     if len(item) != 2:
@@ -189,7 +207,7 @@ def _entry(item: Any, where: str) -> tuple[Any, list[dict[str, Any]]]:
             f"Model {where}: a tuple must be (estimator, grid), but this one has {len(item)} parts."
         )
     estimator = _estimator(item[0], where)
-    return estimator, _settings(item[1], where)
+    return estimator, _settings(item[1], where, draw)
 
 
 def _estimator(given: Any, where: str) -> Any:
@@ -242,7 +260,9 @@ def _imported(path: str, where: str) -> Any:
     return getattr(module, attribute)
 
 
-def _settings(grid: Any, where: str) -> list[dict[str, Any]]:
+def _settings(grid: Any, where: str, draw: Draw | None) -> list[dict[str, Any]]:
+    if isinstance(grid, ChosenSettings):
+        return list(grid)
     grids = [grid] if isinstance(grid, Mapping) else grid
     if not isinstance(grids, list | tuple) or not all(isinstance(g, Mapping) for g in grids):
         raise InvalidSweepError(
@@ -254,6 +274,8 @@ def _settings(grid: Any, where: str) -> list[dict[str, Any]]:
             f"Model {where}: the grid is empty, so there is nothing to try. "
             "Give the estimator alone to fit it as it is."
         )
+    if draw is not None:
+        return _drawn(grid, grids, where, draw)
     settings: list[dict[str, Any]] = []
     for each in grids:
         one_setting = isinstance(grid, list | tuple) and bool(each)
@@ -266,6 +288,19 @@ def _settings(grid: Any, where: str) -> list[dict[str, Any]]:
     return settings
 
 
+def _drawn(
+    grid: Any, grids: Iterable[Mapping[Any, Any]], where: str, draw: Draw
+) -> list[dict[str, Any]]:
+    for each in grids:
+        for key, value in each.items():
+            if not hasattr(value, "rvs"):
+                _check_values(key, value, where)
+    try:
+        return draw(grid)
+    except (TypeError, ValueError) as error:
+        raise InvalidSweepError(f"Model {where}: no settings can be drawn: {error}") from error
+
+
 def _is_list(value: Any) -> bool:
     return isinstance(value, list | tuple | range | np.ndarray) or hasattr(value, "to_numpy")
 
@@ -274,6 +309,11 @@ def _check_values(key: Any, value: Any, where: str) -> None:
     if not isinstance(key, str):
         raise InvalidSweepError(
             f"Model {where}: a hyper-parameter's name must be a string, not {key!r}."
+        )
+    if hasattr(value, "rvs"):
+        raise InvalidSweepError(
+            f"Model {where}: {key!r} has a distribution. Say how many settings are to be drawn: "
+            "Sweep(..., n_iter=20, random_state=0)."
         )
     if not _is_list(value):
         raise InvalidSweepError(

@@ -16,13 +16,15 @@ import numpy as np
 import numpy.typing as npt
 
 from fitcast.history.records import REFIT_FOLD, Request
+from fitcast.trainer.attempt.searched import NO_EXTRAS, Extras
 from fitcast.trainer.attempt.spec import JobBytes
 from fitcast.trainer.reuse import may_reuse, work_names
 from fitcast.trainer.sweep import validation
 from fitcast.trainer.sweep.datasets import DatasetContent, bytes_of, fingerprint, load
+from fitcast.trainer.sweep.fit_params import MethodParams, method_params
 from fitcast.trainer.sweep.jobs import WEIGHTS, JobPickler, attached, make_job
 from fitcast.trainer.sweep.kinds import is_classifier
-from fitcast.trainer.sweep.models import Candidate, Models, candidates_from
+from fitcast.trainer.sweep.models import Candidate, Models, candidates_from, sampler
 from fitcast.trainer.sweep.reach import Reach, is_unchanged, reach_of
 from fitcast.trainer.sweep.requests import (
     Shape,
@@ -35,7 +37,6 @@ from fitcast.trainer.sweep.scorers import check_refit, scorer_for, scorer_names
 from fitcast.trainer.sweep.splits import make_splits
 from fitcast.trainer.sweep.unusual_objects import check_objects
 from fitcast.trainer.sweep.users_code import users_code_by_value
-from fitcast.trainer.sweep.users_modules import sources_for
 
 __all__ = ["Candidate", "Fit", "PreparedSweep", "Sweep"]
 
@@ -74,7 +75,7 @@ class PreparedSweep:
     """Names of the work that a fit begins with, by candidate: equal names, equal work."""
     _shape: Shape = field(repr=False)
     _jobs: tuple[JobBytes, ...] = field(repr=False)  # per candidate
-    _reach: Reach = field(repr=False)
+    _reach: Reach | None = field(repr=False)  # None where nobody else can reach what it was made of
 
     def job(self, candidate: Candidate) -> JobBytes:
         """Return the job of a candidate, for any of its folds and for its refit."""
@@ -95,7 +96,7 @@ class Sweep:
     models
         An estimator, ``(estimator, grid)``, a list of those, or a dict of name → any of those.
         An estimator is an instance, a class or an import path; a grid, a dict of parameter → list
-        of values, or a list of such dicts.
+        of values, or a list of such dicts; with `n_iter`, of distributions too.
     X, y
         Arrays, lists, pandas or SciPy sparse. ``y`` may be left out for unsupervised estimators.
     data
@@ -114,6 +115,12 @@ class Sweep:
     sample_weight, groups
         A value per row, or the name of a column of the frame. Weights go to ``fit`` (of a
         pipeline's last step), groups to the splitter.
+    fit_params, score_params
+        More keywords for ``fit`` and for the scorer. What has a value per row is cut along the
+        rows, as in GridSearchCV.
+    n_iter, random_state
+        How many settings to draw from each model's grid or distributions, as RandomizedSearchCV
+        does; by default all of the grid.
     predict_method
         Method for out-of-fold predictions; None for none.
     return_train_score
@@ -149,6 +156,10 @@ class Sweep:
         name: str | None = None,
         sample_weight: Any = None,
         groups: Any = None,
+        fit_params: Mapping[str, Any] | None = None,
+        score_params: Mapping[str, Any] | None = None,
+        n_iter: int | None = None,
+        random_state: Any = None,
         predict_method: str | None = "predict",
         return_train_score: bool = False,
         error_score: float = float("nan"),
@@ -166,6 +177,10 @@ class Sweep:
         self.name = name
         self.sample_weight = sample_weight
         self.groups = groups
+        self.fit_params = fit_params
+        self.score_params = score_params
+        self.n_iter = n_iter
+        self.random_state = random_state
         self.predict_method = predict_method
         self.return_train_score = return_train_score
         self.error_score = error_score
@@ -192,10 +207,16 @@ class Sweep:
             If the data can't be read, an estimator can't take it, or it can't be sent.
         """
         prepared = self._prepared
-        if prepared is None or (recheck and not is_unchanged(prepared._reach, self)):
+        if prepared is None or (recheck and not self._is_unchanged(prepared)):
             self._prepared = None  # in case it can't be prepared any more
-            self._prepared = prepared = _prepare(self)
+            self._prepared = prepared = self._prepare()
         return prepared
+
+    def _prepare(self) -> PreparedSweep:
+        return _prepare(self)
+
+    def _is_unchanged(self, prepared: PreparedSweep) -> bool:
+        return prepared._reach is not None and is_unchanged(prepared._reach, self)
 
     def __repr__(self) -> str:
         name = self.name or "unnamed"
@@ -209,7 +230,7 @@ class Sweep:
 
 def _prepare(sweep: Sweep) -> PreparedSweep:
     validation.check_settings(sweep)
-    candidates = candidates_from(sweep.models)
+    candidates = candidates_from(sweep.models, sampler(sweep.n_iter, sweep.random_state))
     names = scorer_names(sweep.scoring)
     check_refit(sweep.refit, names, sweep.scoring)
     configured = [validation.configure(candidate) for candidate in candidates]
@@ -234,27 +255,74 @@ def _prepare(sweep: Sweep) -> PreparedSweep:
     )
     splits = make_splits(sweep.cv, X, y, groups, classifier=is_classifier(configured[0]), rows=rows)
     validation.check_folds(candidates, configured, scorers, y, splits, shape)
-    content = DatasetContent(X, y, {} if weights is None else {WEIGHTS: weights}, splits)
+    params = method_params(X, sweep.fit_params, sweep.score_params)
+    if weights is not None:
+        params.columns[WEIGHTS] = weights
+    content = DatasetContent(X, y, params.columns, splits)
+    extras = NO_EXTRAS
+    if params.fit_values or params.score_values:
+        extras = Extras(fit_values=params.fit_values, score_values=params.score_values)
+    return lay_out(
+        sweep,
+        candidates,
+        configured,
+        content,
+        shape=shape,
+        names=names,
+        jobs=_jobs(candidates, configured, scorers, sweep, params, extras),
+        # last: a splitter's random state moves on
+        reach=lambda dataset: reach_of(sweep, loaded, dataset),
+    )
+
+
+def lay_out(
+    sweep: Sweep,
+    candidates: tuple[Candidate, ...],
+    configured: list[Any],
+    content: DatasetContent,
+    *,
+    shape: Shape,
+    names: tuple[str, ...],
+    jobs: tuple[JobBytes, ...],
+    reach: Callable[[str], Reach] | None,
+) -> PreparedSweep:
+    """Lay a sweep out as fits.
+
+    Parameters
+    ----------
+    sweep
+        The sweep.
+    candidates, configured
+        Its candidates, and their estimators with the parameters set.
+    content
+        What fits run on.
+    shape
+        Of its data.
+    names
+        Of the scores.
+    jobs
+        Of the candidates.
+    reach
+        Says, given the data's fingerprint, what can still be changed from outside.
+    """
     params = tuple(
         plain_params(estimator, candidate.params)
         for candidate, estimator in zip(candidates, configured, strict=True)
     )
     fits = []
     for candidate, estimator in zip(candidates, configured, strict=True):
-        for fold, (train, test) in enumerate(splits):
+        for fold, (train, test) in enumerate(content.splits):
             request = request_for(estimator, params[candidate.index], shape, train, test)
             fits.append(Fit(f"c{candidate.index:04d}-f{fold}", candidate, fold, request))
-    dataset = fingerprint(X, y)
-    jobs, attachments = attached(
-        _jobs(candidates, configured, scorers, sweep, weighted=weights is not None)
-    )
+    dataset = fingerprint(content.X, content.y)
+    jobs, attachments = attached(jobs)
     return PreparedSweep(
         name=sweep.name or _name(candidates),
         candidates=candidates,
         fits=tuple(fits),
-        n_splits=len(splits),
+        n_splits=len(content.splits),
         dataset=dataset,
-        dataset_bytes=_held_bytes(content, splits) + sum(map(len, attachments)),
+        dataset_bytes=_held_bytes(content, content.splits) + sum(map(len, attachments)),
         content=content,
         attachments=attachments,
         scorer_names=names,
@@ -267,7 +335,7 @@ def _prepare(sweep: Sweep) -> PreparedSweep:
         },
         _shape=shape,
         _jobs=jobs,
-        _reach=reach_of(sweep, loaded, dataset),  # last: a splitter's random state moves on
+        _reach=None if reach is None else reach(dataset),
     )
 
 
@@ -285,8 +353,8 @@ def _jobs(
     configured: list[Any],
     scorers: list[Any],
     sweep: Sweep,
-    *,
-    weighted: bool,
+    params: MethodParams,
+    extras: Extras,
 ) -> tuple[JobBytes, ...]:
     with users_code_by_value() as dumps:
         pickler = JobPickler(dumps)
@@ -296,7 +364,8 @@ def _jobs(
                     candidate,
                     estimator,
                     scorer,
-                    weighted=weighted,
+                    params,
+                    extras,
                     predict_method=sweep.predict_method,
                     return_train_score=sweep.return_train_score,
                 ),
@@ -304,8 +373,7 @@ def _jobs(
             )
             for candidate, estimator, scorer in zip(candidates, configured, scorers, strict=True)
         ]
-    modules = sources_for(pickler.pickles())
-    return tuple(job._replace(modules=modules) for job in jobs)
+    return pickler.with_modules(jobs)
 
 
 def _held_bytes(

@@ -30,6 +30,10 @@ _SETTINGS = (
     "error_score",
     "deadline_s",
     "memory_bytes",
+    "n_iter",
+    "random_state",
+    "fit_params",
+    "score_params",
 )
 
 
@@ -83,7 +87,9 @@ def _only_given(sweep: "Sweep") -> LoadedData:
 
 
 def _digests(sweep: "Sweep", loaded: LoadedData) -> Iterator[bytes]:
-    yield _digest(list(entries(sweep.models)))  # clones, as they are what is sent
+    # Clones, as they are what is sent; distributions as they are: drawing moves random states on.
+    as_given = None if sweep.n_iter is None else lambda grid: [grid]
+    yield _digest(list(entries(sweep.models, as_given)))
     for name in _SETTINGS:
         yield _digest(getattr(sweep, name))
     yield _digest(loaded.sample_weight)

@@ -17,6 +17,8 @@ from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 from fitcast.errors import InvalidDataError, InvalidSweepError
 from fitcast.trainer.attempt.fitting import fit_and_score
+from fitcast.trainer.attempt.searched import Extras
+from fitcast.trainer.sweep.fit_params import MethodParams
 from fitcast.trainer.sweep.jobs import JobPickler, make_job
 from fitcast.trainer.sweep.prepared import Sweep
 from fitcast.trainer.sweep.users_code import users_code_by_value
@@ -182,7 +184,8 @@ def test_equal_values_at_the_same_place_in_memory_are_told_apart():
                 candidate,
                 candidate.configured(),
                 None,
-                weighted=False,
+                MethodParams(),
+                Extras(),
                 predict_method=None,
                 return_train_score=False,
             )

@@ -319,7 +319,7 @@ def test_code_beside_the_users_script_is_sent_by_value(tmp_path, monkeypatch):
         del sys.modules["beside_the_script"], sys.modules["a_helper_of_it"]
     code = (
         "import cloudpickle, sys, numpy as np;"
-        "estimator, _ = cloudpickle.loads(open(sys.argv[1], 'rb').read());"
+        "estimator, *_ = cloudpickle.loads(open(sys.argv[1], 'rb').read());"
         "print(estimator.fit(np.ones((4, 1)), np.array([1, 1, 2, 2])).predict(np.ones((1, 1))))"
     )
     done = subprocess.run(

@@ -1,0 +1,311 @@
+"""How scikit-learn's searches are run on a client: each round of candidates is a sweep.
+
+In: ``fit`` of a search, in the order of scikit-learn's own, whose helpers it calls; choosing the
+best, the refit. Not in: the searches as users see them (:mod:`fitcast.scheduler.session.search`),
+which client they use (:mod:`fitcast.scheduler.session.shared`).
+"""
+
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from contextlib import nullcontext
+from inspect import signature
+from numbers import Number
+from typing import Any
+
+import cloudpickle
+from sklearn.base import _fit_context, clone, is_classifier
+from sklearn.metrics._scorer import _MultimetricScorer
+from sklearn.model_selection import check_cv
+from sklearn.model_selection._search import BaseSearchCV
+from sklearn.model_selection._validation import (
+    _insert_error_scores,
+    _warn_or_raise_about_fit_failures,
+)
+from sklearn.utils.validation import _check_method_params, indexable
+
+from fitcast.errors import FitcastError, WorkflowFailedError
+from fitcast.history.records import REFIT_FOLD, Outcome
+from fitcast.scheduler.run.views import FitRow
+from fitcast.scheduler.session.client import Client
+from fitcast.scheduler.session.evaluated import error_of, results_of, warn_again
+from fitcast.scheduler.session.shared import runs_in_place, shared_client
+from fitcast.scheduler.session.watching import BestChoice, Watch, raise_first_failure
+from fitcast.scheduler.session.workflow import Workflow
+from fitcast.trainer.attempt.searched import CallbackTasks
+from fitcast.trainer.sweep.searched import SearchedSweep
+
+CLIENT: dict[str, list[Any]] = {"client": [Client, None]}
+"""What scikit-learn is told of the one parameter that its searches don't have."""
+
+
+class SizedBaseSearchCV(BaseSearchCV):  # type: ignore[misc]
+    """``fit`` of searches that run on a client; all else is scikit-learn's own."""
+
+    @_fit_context(prefer_skip_nested_validation=False)  # type: ignore[untyped-decorator]
+    def fit(self, X: Any, y: Any = None, **params: Any) -> Any:
+        """Run the search.
+
+        Parameters
+        ----------
+        X, y
+            Training rows and target; y may be left out for unsupervised estimators.
+        **params
+            For ``fit`` of the estimator; `groups` goes to the splitter. What has a value per row
+            is cut along the rows. With metadata routing, each goes where it is requested.
+        """
+        if runs_in_place():
+            self.workflow_ = None
+            return super().fit(X, y, **params)
+        scorer, metric = self._get_scorers()
+        X, y = indexable(X, y)
+        params = _check_method_params(X, params=params)
+        routed = self._get_routed_params_for_fit(params)
+        weights = params.get("sample_weight")
+        data = {"X": X, "y": y}
+        data["metadata"] = None if weights is None else {"sample_weight": weights}
+        root = None
+        if hasattr(self, "_init_callback_context"):  # scikit-learn 1.9 or newer
+            root = self._init_callback_context(max_subtasks=1 + (self.refit is not False))
+            root.call_on_fit_task_begin(estimator=self, **data)
+        self._checked_cv_orig = check_cv(self.cv, y, classifier=is_classifier(self.estimator))
+        if hasattr(self, "_check_input_parameters"):
+            self._check_input_parameters(X=X, y=y, split_params=routed.splitter.split)
+        self.n_splits_ = self._checked_cv_orig.get_n_splits(X, y, **routed.splitter.split)
+        client = getattr(self, "client", None) or shared_client()
+        rounds = _Rounds(self, client, X, y, routed, scorer, metric, root)
+        if root is not None and "callback_ctx" in signature(self._run_search).parameters:
+            self._run_search(rounds.evaluate, callback_ctx=root)
+        else:
+            self._run_search(rounds.evaluate)
+        rounds.finish()
+        self.scorer_ = scorer._scorers if isinstance(scorer, _MultimetricScorer) else scorer
+        self.cv_results_ = rounds.results
+        if root is not None:
+            root.call_on_fit_task_end(estimator=self, **data)
+        return self
+
+    def _is_last_round(self, more_results: Mapping[str, Any] | None) -> bool:
+        """Tell whether no round follows that begins with ``more_results``."""
+        return False  # of any search, that isn't known: its refit is in this process
+
+
+class _Rounds:
+    """The rounds of a search: candidates go in, ``cv_results_`` so far comes out."""
+
+    def __init__(
+        self,
+        search: Any,
+        client: Client,
+        X: Any,
+        y: Any,
+        routed: Any,
+        scorer: Any,
+        metric: Any,
+        root: Any,
+    ) -> None:
+        self.results: dict[str, Any] = {}
+        self._search = search
+        self._client = client
+        self._X, self._y = X, y
+        self._routed = routed
+        self._scorer = scorer
+        self._metric = metric
+        self._root = root
+        self._base = clone(search.estimator)
+        self._candidates: list[Mapping[str, Any]] = []
+        self._out: list[dict[str, Any]] = []
+        self._more: dict[str, list[Any]] = defaultdict(list)
+        self._best: int | None = None
+        self._refit: tuple[FitRow, bytes | None] | None = None
+
+    def evaluate(
+        self,
+        candidate_params: Iterable[Mapping[str, Any]],
+        cv: Any = None,
+        more_results: Mapping[str, Any] | None = None,
+        callback_ctx: Any = None,
+    ) -> dict[str, Any]:
+        """Run a round of candidates."""
+        search = self._search
+        candidates = list(candidate_params)
+        splitter = cv or search._checked_cv_orig
+        splits = list(splitter.split(self._X, self._y, **self._routed.splitter.split))
+        if len(splits) != search.n_splits_:
+            raise ValueError(
+                "cv.split and cv.get_n_splits return inconsistent results. Expected "
+                f"{search.n_splits_} splits, got {len(splits)}"
+            )
+        if search.verbose > 0:
+            print(  # noqa: T201 - asked for
+                f"Fitting {len(splits)} folds for each of {len(candidates)} candidates, "
+                f"totalling {len(splits) * len(candidates)} fits"
+            )
+        if not candidates or not splits:
+            raise ValueError(
+                "No fits were performed. Was the CV iterator empty? Were there no candidates?"
+            )
+        choice = None
+        if search.refit and search._is_last_round(more_results):
+            choice = BestChoice()
+        self._run(candidates, splits, choice, more_results or {}, callback_ctx)
+        return self.results
+
+    def finish(self) -> None:
+        """Set what a search knows once it has run: the best candidate, and the model of it."""
+        search = self._search
+        if self._best is None:
+            self._note_scores()
+            if search.refit or not search.multimetric_:
+                self._best = self._choose()
+        if self._best is not None:
+            search.best_index_ = self._best
+            if not callable(search.refit):
+                search.best_score_ = self.results[f"mean_test_{self._metric}"][self._best]
+            search.best_params_ = self.results["params"][self._best]
+        if not search.refit:
+            return
+        row, model = self._refit or (None, None)
+        if row is not None and row.outcome is not Outcome.SUCCEEDED:
+            raise error_of(row)
+        if row is not None and row.measured is not None and model is not None:
+            search.best_estimator_ = _opened(model)
+            search.refit_time_ = row.measured.fit_time_s
+        else:
+            self._refit_here()
+        if hasattr(search.best_estimator_, "feature_names_in_"):
+            search.feature_names_in_ = search.best_estimator_.feature_names_in_
+
+    def _run(
+        self,
+        candidates: list[Mapping[str, Any]],
+        splits: list[Any],
+        choice: "BestChoice | None",
+        more: Mapping[str, Any],
+        context: Any,
+    ) -> None:
+        search = self._search
+        raising = not isinstance(search.error_score, Number)
+        sweep = SearchedSweep(
+            self._base,
+            candidates,
+            self._X,
+            self._y,
+            splits=splits,
+            scorer=self._scorer,
+            refit=False if choice is None else choice.of,
+            fit_params=self._routed.estimator.fit,
+            score_params=self._routed.scorer.score,
+            return_train_score=search.return_train_score,
+            error_score=None if raising else float(search.error_score),
+            tasks=self._tasks(candidates, context),
+        )
+        workflow = search.workflow_ = self._client.submit(sweep)
+        watch = Watch(workflow, choice, search.verbose, raising=raising)
+        chosen = False
+        if getattr(search, "client", None) is None:  # nobody can ask the shared one for it
+            self._client.forget(workflow)
+        try:
+            if choice is not None and watch.is_asked():
+                before = len(self._candidates)
+                self._collect(workflow, candidates, more)
+                self._note_scores()
+                self._best = self._choose()
+                choice.answer(self._best - before)
+                chosen = True
+            watch.until_over()
+        except BaseException as error:  # an interrupt, above all: nothing goes on unseen
+            if choice is not None:
+                choice.give_up(error)
+            workflow.cancel()
+            raise
+        view = workflow.view
+        if view.error is not None and not isinstance(view.error, WorkflowFailedError):
+            raise view.error
+        if not chosen:
+            self._collect(workflow, candidates, more)
+        refits = [row for row in view.rows.values() if row.fit.fold == REFIT_FOLD]
+        if refits:
+            self._refit = refits[0], view.model
+        elif view.error is not None:
+            raise view.error
+
+    def _collect(
+        self, workflow: Workflow, candidates: list[Mapping[str, Any]], more: Mapping[str, Any]
+    ) -> None:
+        """Take the results of a round in."""
+        search = self._search
+        several = callable(search.scoring) and isinstance(search.refit, str)
+        out = results_of(
+            workflow.view,
+            names=list(self._scorer._scorers)
+            if isinstance(self._scorer, _MultimetricScorer)
+            else None,
+            several=several or isinstance(self._scorer, _MultimetricScorer),
+            error_score=search.error_score,
+        )
+        if not isinstance(search.error_score, Number):
+            raise_first_failure(workflow)
+        warn_again(workflow.view)
+        _warn_or_raise_about_fit_failures(out, search.error_score)
+        if callable(search.scoring):
+            _insert_error_scores(out, search.error_score)
+        self._candidates.extend(candidates)
+        self._out.extend(out)
+        for key, values in more.items():
+            self._more[key].extend(values)
+        self.results = search._format_results(
+            self._candidates, search.n_splits_, self._out, self._more
+        )
+
+    def _note_scores(self) -> None:
+        """Note whether a candidate has several scores: of a callable that shows only now."""
+        search = self._search
+        first = self._out[0]["test_scores"]
+        search.multimetric_ = isinstance(first, dict)
+        if callable(search.scoring) and search.multimetric_:
+            search._check_refit_for_multimetric(first)
+            self._metric = search.refit
+
+    def _choose(self) -> int:
+        """Return the index of the best candidate so far."""
+        search = self._search
+        return int(search._select_best_index(search.refit, self._metric, self.results))
+
+    def _tasks(self, candidates: list[Mapping[str, Any]], context: Any) -> CallbackTasks | None:
+        if context is None or not _have_callbacks(self._search, self._base, candidates):
+            return None
+        return CallbackTasks(self._search, self._root, context)
+
+    def _refit_here(self) -> None:
+        """Fit the best candidate in this process: its model can't be sent, or nobody planned it."""
+        search = self._search
+        best = clone(self._base).set_params(**clone(search.best_params_, safe=False))
+        target = () if self._y is None else (self._y,)
+        tasks = None
+        if self._root is not None:
+            tasks = CallbackTasks(search, self._root, self._root)
+        weights = self._routed.estimator.fit.get("sample_weight")
+        told = None if weights is None else {"sample_weight": weights}
+        data = {"X": self._X, "y": self._y, "metadata": told}
+        with nullcontext() if tasks is None else tasks.around(best, 0, REFIT_FOLD, data):
+            began_s = time.perf_counter()
+            search.best_estimator_ = best.fit(self._X, *target, **self._routed.estimator.fit)
+            search.refit_time_ = time.perf_counter() - began_s
+
+
+def _have_callbacks(search: Any, base: Any, candidates: Iterable[Mapping[str, Any]]) -> bool:
+    """Tell whether somebody has set scikit-learn's callbacks on the search or within it."""
+    values = [search, base, *base.get_params(deep=True).values()]
+    values.extend(value for params in candidates for value in params.values())
+    return any(getattr(value, "_skl_callbacks", None) for value in values)
+
+
+def _opened(model: bytes) -> Any:
+    try:
+        return cloudpickle.loads(model)
+    except Exception as error:
+        raise FitcastError(
+            f"the best model can't be opened here ({type(error).__name__}: {error}): import what "
+            "its classes need. cv_results_ of workflow_.result() is there all the same"
+        ) from error

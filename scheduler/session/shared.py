@@ -1,0 +1,69 @@
+"""The client of searches that were given none: one per process, started when first needed.
+
+In: starting it once, ending it, and whether a search may use one at all. Not in: searches
+(:mod:`fitcast.scheduler.session.searching`).
+"""
+
+import multiprocessing
+import os
+import threading
+
+from joblib.parallel import get_active_backend
+
+from fitcast.scheduler.session.client import Client
+from fitcast.trainer.attempt.searched import INSIDE_A_FIT
+
+_SETTINGS = ("FITCAST_", "MLFLOW_", "KUBECONFIG")
+
+_lock = threading.Lock()
+_shared: tuple[tuple[object, ...], Client] | None = None
+
+
+def shared_client() -> Client:
+    """Return this process's own client. It ends with the process, or by :func:`close_shared`.
+
+    Nested and repeated searches would otherwise each wait for workers that start and end. Other
+    settings in the environment lead to another client.
+    """
+    global _shared
+    with _lock:
+        wanted = (os.getpid(), *sorted(_settings()))
+        if _shared is not None:
+            known, client = _shared
+            if known == wanted and not client.is_closed:
+                return client
+            if known[0] == wanted[0]:  # that of a parent is the parent's to close
+                client.close()
+            _shared = None
+        client = Client()
+        _shared = wanted, client
+        return client
+
+
+def close_shared() -> None:
+    """End the client that searches without one of their own have used, if there is one."""
+    global _shared
+    with _lock:
+        if _shared is not None and _shared[0][0] == os.getpid():
+            _shared[1].close()
+        _shared = None
+
+
+def runs_in_place() -> bool:
+    """Tell whether a search is to run in its own process, as scikit-learn's do.
+
+    That is so inside a fit, whose CPUs and memory are planned already, in a process of joblib's,
+    which is one of several, and in one that may have no children.
+    """
+    if os.environ.get(INSIDE_A_FIT):
+        return True
+    if multiprocessing.current_process().daemon:
+        return True
+    if multiprocessing.parent_process() is None:
+        return False
+    backend, _ = get_active_backend()
+    return bool(backend.nesting_level)
+
+
+def _settings() -> list[tuple[str, str]]:
+    return [item for item in os.environ.items() if item[0].startswith(_SETTINGS)]

@@ -1,0 +1,138 @@
+"""What a scikit-learn search asks for in one go → a sweep.
+
+In: candidates, splits and scorer as the search made them, laid out as fits. The search has checked
+what it takes, and whatever else is wrong shows in the fits, as it does there: nothing is guessed.
+Not in: the search (:mod:`fitcast.scheduler.session.search`).
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from sklearn.base import clone
+
+from fitcast.trainer.attempt.searched import CallbackTasks, Extras
+from fitcast.trainer.attempt.spec import Job, JobBytes
+from fitcast.trainer.sweep.datasets import DatasetContent, load
+from fitcast.trainer.sweep.fit_params import method_params
+from fitcast.trainer.sweep.jobs import JobPickler, thread_params
+from fitcast.trainer.sweep.models import ChosenSettings, candidates_from
+from fitcast.trainer.sweep.prepared import PreparedSweep, Sweep, lay_out
+from fitcast.trainer.sweep.requests import shape_of
+from fitcast.trainer.sweep.scorers import SINGLE
+from fitcast.trainer.sweep.splits import Splits
+from fitcast.trainer.sweep.users_code import users_code_by_value
+
+
+class SearchedSweep(Sweep):
+    """A sweep of a search: made, submitted and forgotten; nobody else can change it.
+
+    Parameters
+    ----------
+    estimator
+        Unfitted.
+    settings
+        One per candidate.
+    X, y
+        As the search was given them.
+    splits
+        Pairs of (training rows, test rows).
+    scorer
+        What the search calls.
+    refit
+        Whether the best is to be fitted on all rows, or a rule: given ``cv_results_``, it returns
+        the best candidate's index.
+    fit_params, score_params
+        Keywords for ``fit`` and the scorer.
+    return_train_score
+        Whether scores on the training rows are wanted too.
+    error_score
+        Score of a fit or scorer that failed; None if a failing scorer fails the fit.
+    tasks
+        What tells callbacks about fits.
+    """
+
+    def __init__(
+        self,
+        estimator: Any,
+        settings: Sequence[Mapping[str, Any]],
+        X: Any,
+        y: Any,
+        *,
+        splits: Sequence[tuple[Any, Any]],
+        scorer: Any,
+        refit: bool | Callable[..., Any] = False,
+        fit_params: Mapping[str, Any] | None = None,
+        score_params: Mapping[str, Any] | None = None,
+        return_train_score: bool = False,
+        error_score: float | None = None,
+        tasks: CallbackTasks | None = None,
+    ) -> None:
+        super().__init__(
+            {type(estimator).__name__: (estimator, ChosenSettings(map(dict, settings)))},
+            X,
+            y,
+            cv=splits,
+            scoring=scorer,
+            refit=refit,
+            fit_params=fit_params,
+            score_params=score_params,
+            predict_method=None,
+            return_train_score=return_train_score,
+            error_score=float("nan") if error_score is None else error_score,
+        )
+        self._failed_score = error_score
+        self._tasks = tasks
+
+    def _prepare(self) -> PreparedSweep:
+        candidates = candidates_from(self.models)
+        base = candidates[0].estimator
+        configured = [
+            clone(base).set_params(**clone(candidate.params, safe=False))
+            for candidate in candidates
+        ]
+        loaded = load(self.X, self.y, data=None, target=None)
+        params = method_params(loaded.X, self.fit_params, self.score_params)
+        splits: Splits = [(_row_numbers(train), _row_numbers(test)) for train, test in self.cv]
+        extras = Extras(
+            fit_values=params.fit_values,
+            score_values=params.score_values,
+            error_score=self._failed_score,
+            tasks=self._tasks,
+        )
+        parts = getattr(self.scoring, "_scorers", None)
+        jobs: list[JobBytes] = []
+        with users_code_by_value() as dumps:
+            pickler = JobPickler(dumps)
+            for candidate, estimator in zip(candidates, configured, strict=True):
+                job = Job(
+                    estimator=base,
+                    params=candidate.params,
+                    scorer=self.scoring,
+                    return_train_score=self.return_train_score,
+                    predict_method=None,
+                    fit_params=params.fit,
+                    score_params=params.score,
+                    thread_params=thread_params(estimator, candidate.params),
+                    extras=extras,
+                    first_task=candidate.index * len(splits),
+                )
+                jobs.append(pickler.dump(job, candidate.label))
+        return lay_out(
+            self,
+            candidates,
+            configured,
+            DatasetContent(loaded.X, loaded.y, params.columns, splits),
+            shape=shape_of(loaded.X, loaded.y),
+            names=SINGLE if parts is None else tuple(parts),
+            jobs=pickler.with_modules(jobs),
+            reach=None,
+        )
+
+    def _is_unchanged(self, prepared: PreparedSweep) -> bool:
+        return True
+
+
+def _row_numbers(rows: Any) -> Any:
+    rows = np.asarray(rows)
+    return np.flatnonzero(rows) if rows.dtype == bool else rows
