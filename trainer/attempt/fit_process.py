@@ -19,6 +19,7 @@ from typing import Any, NoReturn
 from fitcast.errors import InvalidSweepError
 from fitcast.history.records import REFIT_FOLD
 from fitcast.trainer.attempt.fitting import Fitted, Split, configured, cut, fit_split
+from fitcast.trainer.attempt.kept_answers import is_seen_by_scorers
 from fitcast.trainer.attempt.messages import MAX_TEXT_CHARS, Report, StartRequest
 from fitcast.trainer.attempt.output_files import size
 from fitcast.trainer.attempt.process_state import (
@@ -34,6 +35,7 @@ from fitcast.trainer.clocks import CLOCKS
 from fitcast.trainer.naming import error_name
 from fitcast.trainer.reuse import ReusedWork, names_in_common, work_names
 from fitcast.trainer.shared_memory import map_object
+from fitcast.trainer.surroundings import in_force
 
 _MAX_WARNINGS = 100
 _MAX_WARNING_CHARS = 2_000
@@ -131,20 +133,38 @@ class _Turns:
             }
             report = replace(report, ended_s=CLOCKS.monotonic_s(), **cost)
             try:
-                limit_bytes = self._specs[turn].result_bytes
-                at = append_report(self._fds.result, at, report, limit_bytes)
+                at = self._append(turn, at, report)
             except BaseException as error:  # a result that can't leave the fit
                 failed = replace(_failure(error, caught), ended_s=CLOCKS.monotonic_s(), **cost)
                 at = append_report(self._fds.result, at, failed)
 
+    def _append(self, turn: int, at: int, report: Report) -> int:
+        limit_bytes, fitted = self._specs[turn].result_bytes, report.fitted
+        try:
+            return append_report(self._fds.result, at, report, limit_bytes)
+        except InvalidSweepError as error:
+            if fitted is None or fitted.model is None:
+                raise
+            # the model is too large: that is no failed fit
+            fitted = replace(fitted, model=None, model_error=str(error))
+            report = replace(report, fitted=fitted)
+            return append_report(self._fds.result, at, report, limit_bytes)
+
     def _fit(self, turn: int) -> Fitted:
+        spec = self._specs[turn]
+        made, self._next = self._next, None
+        # What a job needs is imported before the user's filters of warnings are in force.
+        job = spec.job.load() if made is None else made[0]
+        with in_force(spec.surroundings):
+            return self._fit_job(turn, made or self._configured(turn, job))
+
+    def _fit_job(self, turn: int, made: tuple[Job, Any, list[str]]) -> Fitted:
         from joblib import parallel_config
 
         spec = self._specs[turn]
-        made, self._next = self._next, None
-        job, estimator, names = made or self._made(turn)
+        job, estimator, names = made
         before, self._shared = self._shared, None
-        shared = self._common(turn, names, before)
+        shared = self._common(turn, job, names, before)
         del before
 
         def rows() -> Split:
@@ -169,20 +189,21 @@ class _Turns:
                 estimator = configured(job, spec.threads)
                 return fit_split(job, estimator, rows, spec.fold, return_model=spec.return_model)
 
-    def _common(self, turn: int, names: list[str], before: ReusedWork | None) -> ReusedWork | None:
+    def _common(
+        self, turn: int, job: Job, names: list[str], before: ReusedWork | None
+    ) -> ReusedWork | None:
         """Return what the fit shares with the one before it and the one after it."""
         if not names:
             return None
         keep = 0
         if self._shares(turn, turn + 1):
             with suppress(Exception):  # what is wrong with it is met in its own turn
-                self._next = self._made(turn + 1)
+                self._next = self._configured(turn + 1, self._specs[turn + 1].job.load())
                 keep = names_in_common(names, self._next[2])
-        return ReusedWork(names, keep, before)
+        return ReusedWork(names, keep, before, is_seen=is_seen_by_scorers(job.scorer))
 
-    def _made(self, turn: int) -> tuple[Job, Any, list[str]]:
+    def _configured(self, turn: int, job: Job) -> tuple[Job, Any, list[str]]:
         spec = self._specs[turn]
-        job = spec.job.load()
         estimator = configured(job, spec.threads)
         names: list[str] = []
         neighbour = self._shares(turn, turn - 1) or self._shares(turn, turn + 1)

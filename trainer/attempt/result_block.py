@@ -48,6 +48,7 @@ _FITTED: dict[str, type] = {
     "scores": dict,
     "train_scores": dict,
     "shared_s": float,
+    "model_error": str,
 }
 
 FIRST_REPORT = _TURN.size

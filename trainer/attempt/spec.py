@@ -79,6 +79,7 @@ class AttemptSpec:
     return_model: bool = False  # send the fitted estimator back (the refit)
     rows_test: int | None = None  # predictions must have as many rows; None if that isn't known
     result_bytes: int = RESULT_BYTES  # what predictions and model may take together
+    surroundings: bytes = b""  # of the user's code; see fitcast.trainer.surroundings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,6 +100,7 @@ class Measured:
     train_scores: dict[str, float] = field(default_factory=dict)
     predictions: npt.NDArray[np.generic] | None = None  # one row per test row of the fold
     model: bytes | None = None  # cloudpickle of the fitted estimator
+    model_error: str = ""  # why there is none, though it was wanted and the fit succeeded
     stdout: str = ""
     stderr: str = ""
     warnings: tuple[str, ...] = ()

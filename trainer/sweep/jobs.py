@@ -144,7 +144,8 @@ class JobPickler:
             raise InvalidSweepError(
                 f"Candidate {label!r} ({class_name(job.estimator)}) can't be sent to a worker: "
                 f"{type(error).__name__}: {error}. Hold no open files, locks or connections in an "
-                "estimator, its hyper-parameters or its scorer; open them in fit."
+                "estimator, its hyper-parameters or its scorer: make them where they are used, "
+                "and leave them out of what is pickled (__getstate__)."
             ) from error
 
     def _dump(self, job: Job) -> JobBytes:
