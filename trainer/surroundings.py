@@ -1,8 +1,8 @@
 """What is in force around a user's code without being handed to it: seen at submit, set in fits.
 
 In: scikit-learn's configuration, filters of warnings, NumPy's handling of floating-point errors, as
-the submitting thread has them; scikit-learn hands the first two to its own workers too. Not in: what
-a fit changed, put back for the next one (:mod:`fitcast.trainer.attempt.restoring`).
+the submitting thread has them; scikit-learn hands the first two to its own workers too. Not in:
+what a fit changed, put back for the next one (:mod:`fitcast.trainer.attempt.restoring`).
 
 All travels as plain words. A filter's class of warnings is told by its name, so nothing is imported
 for a filter, and the user's own classes match as well.

@@ -237,8 +237,8 @@ def _fitted_here(run: Run, fit: Fit, why: str) -> Any:
     except Exception as error:
         raise FitcastError(
             f"the best model can't leave the process that it was fitted in ({why}), and can't be "
-            f"fitted here ({type(error).__name__}: {error}). All else of the result is there. Leave "
-            "out of what is pickled (__getstate__) what can't be, or fit best_params_ yourself"
+            f"fitted here ({type(error).__name__}: {error}). All else of the result is there. "
+            "Leave out of what is pickled (__getstate__) what can't be, or fit it with best_params_"
         ) from error
 
 

@@ -32,6 +32,7 @@ from fitcast.trainer.attempt.restoring import ChangedForGoodError, Files, Proces
 from fitcast.trainer.attempt.result_block import FIRST_REPORT, Turn, append_report, begin_turn
 from fitcast.trainer.attempt.spec import AttemptSpec, Job
 from fitcast.trainer.clocks import CLOCKS
+from fitcast.trainer.imports import imported_since
 from fitcast.trainer.naming import error_name
 from fitcast.trainer.reuse import ReusedWork, names_in_common, work_names
 from fitcast.trainer.shared_memory import map_object
@@ -86,6 +87,8 @@ class _Turns:
     def __init__(self, specs: Sequence[AttemptSpec], fds: Descriptors) -> None:
         self._specs = specs
         self._fds = fds
+        self._modules = frozenset(sys.modules)
+        self._loading_s = 0.0  # that the first job took, with all that it imports
         self._shared: ReusedWork | None = None
         self._next: tuple[Job, Any, list[str]] | None = None  # made already, to see what is shared
 
@@ -103,7 +106,8 @@ class _Turns:
                 # whose turn comes much later than planned are given back, as cores may idle,
                 # unless a good part of their work is done already.
                 now_s = CLOCKS.monotonic_s()
-                late = now_s - began_s > self._specs[turn].begin_within_s
+                # Imports come once per process, so that giving others back makes it worse.
+                late = now_s - began_s - self._loading_s > self._specs[turn].begin_within_s
                 kept_s = 0.0 if self._shared is None else self._shared.kept_s
                 if left_behind() or (late and kept_s < _WORTH_KEEPING * (now_s - turn_s)):
                     return
@@ -128,6 +132,7 @@ class _Turns:
             cost: dict[str, Any] = {
                 "cpu_s": _cpu_s() - used_s,
                 "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+                "imported": self._newly_imported(),
                 "stdout_end": size(self._fds.stdout),
                 "stderr_end": size(self._fds.stderr),
             }
@@ -137,6 +142,12 @@ class _Turns:
             except BaseException as error:  # a result that can't leave the fit
                 failed = replace(_failure(error, caught), ended_s=CLOCKS.monotonic_s(), **cost)
                 at = append_report(self._fds.result, at, failed)
+
+    def _newly_imported(self) -> tuple[str, ...]:
+        if len(sys.modules) == len(self._modules):
+            return ()
+        before, self._modules = self._modules, frozenset(sys.modules)
+        return imported_since(before)
 
     def _append(self, turn: int, at: int, report: Report) -> int:
         limit_bytes, fitted = self._specs[turn].result_bytes, report.fitted
@@ -154,7 +165,10 @@ class _Turns:
         spec = self._specs[turn]
         made, self._next = self._next, None
         # What a job needs is imported before the user's filters of warnings are in force.
+        began_s = CLOCKS.monotonic_s()
         job = spec.job.load() if made is None else made[0]
+        if turn == 0:
+            self._loading_s = CLOCKS.monotonic_s() - began_s
         with in_force(spec.surroundings):
             return self._fit_job(turn, made or self._configured(turn, job))
 

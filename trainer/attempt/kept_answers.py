@@ -1,7 +1,7 @@
 """Answers of a model for its test rows, kept where nothing can tell the difference.
 
-In: where that is so, and keeping them: a scorer's answer serves the out-of-fold predictions too. Not
-in: scoring and predicting (:mod:`fitcast.trainer.attempt.fitting`), what fits share
+In: where that is so, and keeping them: a scorer's answer serves the out-of-fold predictions too.
+Not in: scoring and predicting (:mod:`fitcast.trainer.attempt.fitting`), what fits share
 (:mod:`fitcast.trainer.reuse`).
 """
 

@@ -46,6 +46,7 @@ class JobBytes(NamedTuple):
     job: bytes  # a dict of Job's fields, but for estimator and scorer
     estimator: bytes  # (estimator, scorer), as all candidates of a model have them
     values: tuple[bytes, ...] = ()  # of large hyper-parameters
+    modules: tuple[str, ...] = ()  # installed libraries that it needs, beyond the usual ones
 
     def load(self) -> Job:
         """Put the job together: runs the user's code, so only in the fit's own process."""

@@ -16,7 +16,7 @@ from fitcast.trainer.sweep.reach import is_unchanged
 
 
 def fit_here(prepared: PreparedSweep, candidate: Candidate, around: bytes) -> Any:
-    """Return a candidate's estimator, fitted as on a worker, with the threads that its user gave it.
+    """Return a candidate's estimator, fitted as on a worker, with its user's own threads.
 
     Parameters
     ----------

@@ -18,6 +18,7 @@ from sklearn.utils.validation import has_fit_parameter
 
 from fitcast.errors import InvalidSweepError
 from fitcast.trainer.attempt.spec import Job, JobBytes, LargeValue
+from fitcast.trainer.imports import named_in
 from fitcast.trainer.naming import public_path
 from fitcast.trainer.sweep.kinds import lacks
 from fitcast.trainer.sweep.models import Candidate, class_name
@@ -127,7 +128,7 @@ class JobPickler:
     def __init__(self, dumps: Dumps) -> None:
         self._dumps = dumps
         # By identity; the things themselves are kept, so that no other one gets their identity.
-        self._models: dict[tuple[int, int], tuple[Job, bytes]] = {}
+        self._models: dict[tuple[int, int], tuple[Job, bytes, tuple[str, ...]]] = {}
         self._values: dict[int, tuple[Any, bytes]] = {}
 
     def dump(self, job: Job, label: str) -> JobBytes:
@@ -151,7 +152,9 @@ class JobPickler:
     def _dump(self, job: Job) -> JobBytes:
         model = (id(job.estimator), id(job.scorer))
         if model not in self._models:
-            self._models[model] = job, self._dumps((job.estimator, job.scorer))
+            data = self._dumps((job.estimator, job.scorer))
+            self._models[model] = job, data, named_in(data)
+        _, estimator, modules = self._models[model]
         params: dict[str, Any] = {}
         large: list[bytes] = []
         for name, value in job.params.items():
@@ -160,7 +163,7 @@ class JobPickler:
             if data:
                 large.append(data)
         own = {name: getattr(job, name) for name in _OWN} | {"params": params}
-        return JobBytes(self._dumps(own), self._models[model][1], tuple(large))
+        return JobBytes(self._dumps(own), estimator, tuple(large), modules)
 
     def _value(self, value: Any) -> bytes:
         """Return the bytes of a value that is large; none for one that goes into each job."""

@@ -197,7 +197,7 @@ def test_a_model_is_not_fitted_here_on_other_data(client):
     mine[:] = 0.0
     with (
         pytest.warns(UserWarning, match="fitted again"),
-        pytest.raises(FitcastError, match="changed since.*__getstate__"),
+        pytest.raises(FitcastError, match=r"changed since.*__getstate__"),
     ):
         _ = result.best_estimator_
     assert np.isfinite(result.best_score_)

@@ -6,6 +6,7 @@ from functools import wraps
 
 import numpy as np
 import pytest
+from running import small_content
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
@@ -16,7 +17,6 @@ from sklearn.preprocessing import StandardScaler
 from fitcast.history.records import Outcome
 from fitcast.trainer.attempt.fitting import fit_and_score
 from fitcast.trainer.attempt.spec import Job
-from running import small_content
 
 CONTENT = small_content(200)
 
