@@ -51,7 +51,8 @@ def surroundings() -> bytes:
         for action, message, category, module, line in list(_filters())
         if isinstance(category, type)
     )
-    numpy_errors = {} if np.geterr() == _NUMPY_USUALLY else dict(np.geterr())
+    handled = {kind: str(how) for kind, how in np.geterr().items()}
+    numpy_errors = {} if handled == _NUMPY_USUALLY else handled
     return pickle.dumps(tuple(_Surroundings(sklearn.get_config(), found, numpy_errors)), protocol=5)
 
 
@@ -93,8 +94,8 @@ def in_force(data: bytes) -> Iterator[None]:
 
 def _filters() -> list[tuple[Any, ...]]:
     # Where each context has its own (free-threaded Python), the module's list isn't in force.
-    found: list[tuple[Any, ...]] = getattr(warnings, "_get_filters", lambda: warnings.filters)()
-    return found
+    found: Any = getattr(warnings, "_get_filters", lambda: warnings.filters)()
+    return found  # type: ignore[no-any-return]
 
 
 @lru_cache(maxsize=4)
@@ -140,6 +141,6 @@ class _ByName(type):
 
 @lru_cache(maxsize=256)
 def _named(module: str, name: str) -> type[Warning]:
-    return _ByName(
-        name.rpartition(".")[2], (Warning,), {"__module__": module, "__qualname__": name}
-    )
+    words = {"__module__": module, "__qualname__": name}
+    made: Any = _ByName(name.rpartition(".")[2], (Warning,), words)
+    return made  # type: ignore[no-any-return]

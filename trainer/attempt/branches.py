@@ -21,8 +21,8 @@ from fitcast.trainer.imports import COMMON, MANY, MOST
 
 log = logging.getLogger(__name__)
 
-WORTH_S = 0.05
-"""Imports that take less aren't worth a process that has them."""
+WORTH_S = 0.2
+"""Imports that take less CPU time aren't worth a process that has them."""
 
 _MOST_IDLE = 1  # branches that nobody uses, kept for the next sweep
 _MOST_TRIES = 4  # fits that import ever more than those before
@@ -123,7 +123,7 @@ class Branches:
             branch, told = grown.server.branch(Branch(modules, tuple(sys.path)))
             if told.why_not:
                 log.info("%s aren't imported ahead: %s", modules[:5], told.why_not)
-            if branch is not None and told.took_s < WORTH_S:
+            if branch is not None and told.cpu_s < WORTH_S:
                 grown.server.end_branch(branch)
                 branch = None
         except Exception:

@@ -70,7 +70,7 @@ class Branch:
 class Branched:
     """Branch → runner."""
 
-    took_s: float = 0.0
+    cpu_s: float = 0.0
     why_not: str = ""  # it can't be forked; it has ended
 
 
