@@ -48,8 +48,8 @@ def surroundings() -> bytes:
 
     found = tuple(
         _Filter(action, _text(message), _name(category), _text(module), line)
-        for action, message, category, module, line in list(_filters())
-        if isinstance(category, type)
+        for action, message, categories, module, line in list(_filters())
+        for category in (categories if isinstance(categories, tuple) else (categories,))
     )
     handled = {kind: str(how) for kind, how in np.geterr().items()}
     numpy_errors = {} if handled == _NUMPY_USUALLY else handled

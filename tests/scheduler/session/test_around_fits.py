@@ -130,7 +130,8 @@ def unconverged(client, *, error_for=None, **filters):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         if error_for is not None:
-            warnings.filterwarnings("error", category=error_for, **filters)
+            put = warnings.filterwarnings if filters else warnings.simplefilter
+            put("error", category=error_for, **filters)
         theirs = GridSearchCV(model, grid, cv=3).fit(X, Y).cv_results_
         workflow = client.submit(Sweep((model, grid), X, Y, cv=3))
         workflow.wait(LONGEST_S)
@@ -143,9 +144,10 @@ def unconverged(client, *, error_for=None, **filters):
         (ConvergenceWarning, {}),
         (ConvergenceWarning, {"message": "lbfgs failed"}),
         (MineWarning, {}),
+        ((ConvergenceWarning, MineWarning), {}),
         (UserWarning, {"module": r"sklearn\.linear_model"}),
     ],
-    ids=["class", "message", "the user's own class", "module"],
+    ids=["class", "message", "the user's own class", "several classes", "module"],
 )
 def test_a_warning_that_is_an_error_fails_the_fit(client, error_for, filters):
     theirs, workflow = unconverged(client, error_for=error_for, **filters)

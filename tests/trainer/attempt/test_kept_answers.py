@@ -3,6 +3,7 @@
 import pickle
 from copy import deepcopy
 from functools import wraps
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -141,7 +142,7 @@ def test_what_a_scorer_does_to_a_step_stays_with_its_fit(data):
 
 @pytest.mark.parametrize("scoring", ["roc_auc", "accuracy", make_scorer(accuracy_score), None])
 def test_a_library_s_model_is_asked_once(scoring, monkeypatch):
-    asked = []
+    asked: ClassVar[list[list[str]]] = []
     original = RandomForestClassifier.predict_proba
 
     @wraps(original)
@@ -157,3 +158,42 @@ def test_a_library_s_model_is_asked_once(scoring, monkeypatch):
     train, test = CONTENT.splits[0]
     alone = clone(model).fit(CONTENT.X[train], CONTENT.y[train])
     assert np.array_equal(fitted.predictions, alone.predict(CONTENT.X[test]))
+
+
+class Own(Threshold):
+    """Asks itself several times, looks at itself, and tells how often it was asked."""
+
+    asked: ClassVar[list[list[str]]] = []
+
+    def predict_proba(self, X):
+        one = (X[:, 0] > self.threshold).astype(float)
+        return np.column_stack([1.0 - one, one])
+
+    def predict(self, X):
+        self.asked.append(sorted(vars(pickle.loads(pickle.dumps(self)))))
+        told = []
+        for self.threshold in (-1.0, 1.0):
+            told.append(self.predict_proba(X)[:, 1])
+        return (told[0] > told[1]).astype(int)
+
+
+@pytest.mark.parametrize("scoring", ["accuracy", None])
+def test_a_user_s_model_sees_itself_plain_and_true(scoring):
+    Own.asked.clear()
+    model = Own()
+    job = Job(estimator=model, params={}, scorer=check_scoring(model, scoring))
+    fitted = fit_and_score(job, CONTENT, 0)
+    assert Own.asked == [["classes_", "shift_", "threshold"]]
+    assert fitted.scores == {"score": as_scikit_learn_does(model, scoring)}
+    train, test = CONTENT.splits[0]
+    alone = Own().fit(CONTENT.X[train], CONTENT.y[train])
+    assert np.array_equal(fitted.predictions, alone.predict(CONTENT.X[test]))
+
+
+class ScoresItself(Threshold):
+    def score(self, X, y):
+        return by_parameter(self, X, y)
+
+
+def test_a_model_that_scores_itself_gets_true_answers():
+    assert scores(ScoresItself(), None) == {"score": as_scikit_learn_does(ScoresItself(), None)}
