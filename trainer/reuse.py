@@ -80,14 +80,25 @@ class ReusedWork:
         How many of them the next fit has too.
     before : ReusedWork, optional
         That of the fit before.
+    is_seen : bool
+        Whether code of the user's sees the model once it is fitted: then its steps are copies.
     """
 
-    def __init__(self, names: Sequence[str], keep: int, before: "ReusedWork | None" = None) -> None:
+    def __init__(
+        self,
+        names: Sequence[str],
+        keep: int,
+        before: "ReusedWork | None" = None,
+        *,
+        is_seen: bool = False,
+    ) -> None:
         steps = [name for name in names if not name.startswith(BINS)]
         bins = names[-1] if len(names) > len(steps) else None
         steps_before = None if before is None else before._steps
         bins_before = None if before is None else before._bins
-        self._steps: ReusedSteps = ReusedSteps(steps, min(keep, len(steps)), steps_before)
+        self._steps: ReusedSteps = ReusedSteps(
+            steps, min(keep, len(steps)), steps_before, copied=is_seen
+        )
         self._bins: ReusedBins = ReusedBins(bins, keep > len(steps), bins_before)
 
     @property
@@ -112,15 +123,18 @@ class ReusedWork:
         if _is_pipeline(estimator):
             estimator.memory = self._steps
             model = estimator.steps[-1][1]
-        with self._bins.given_to(model):
-            yield
+        try:
+            with self._bins.given_to(model):
+                yield
+        finally:
+            if _is_pipeline(estimator):
+                estimator.memory = None  # as it was: a pipeline with one of its own shares nothing
 
     def apply_once(self, estimator: Any, X_test: Any) -> None:
         """Let the steps that fits share transform the fold's test rows once."""
         if _is_pipeline(estimator):
             self._steps.apply_once(estimator, X_test)
 
-    def end(self, estimator: Any) -> None:
-        """Count what was saved; a pipeline forgets about sharing."""
-        if _is_pipeline(estimator):
-            self._steps.end(estimator)
+    def end(self) -> None:
+        """Count what was saved."""
+        self._steps.end()

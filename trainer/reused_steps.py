@@ -40,11 +40,20 @@ class ReusedSteps:
         How many of its steps the next fit has too.
     before : ReusedSteps, optional
         Those of the fit before.
+    copied : bool
+        Whether each fit gets fitted steps of its own, as what its scorer does to them is its own
+        affair. What they make of test rows isn't shared then.
     """
 
     def __init__(
-        self, names: Sequence[str], keep: int, before: "ReusedSteps | None" = None
+        self,
+        names: Sequence[str],
+        keep: int,
+        before: "ReusedSteps | None" = None,
+        *,
+        copied: bool = False,
     ) -> None:
+        self._copied = copied
         self.saved_s = 0.0
         self.gave_something = False
         self._names = list(names)
@@ -82,6 +91,7 @@ class ReusedSteps:
             rows, fitted, took_s = None, found.fitted[at], found.fit_s[at]
             self.saved_s += took_s
             self.gave_something = True
+            fitted = self._own(fitted)
             if at == len(found.names) - 1:
                 rows = _handed_out(found.rows)  # the steps before are passed by
         else:
@@ -90,7 +100,8 @@ class ReusedSteps:
             took_s = CLOCKS.performance_s() - began_s
         if at < self._keep:
             leaves = self._leaves
-            leaves.fitted.append(fitted)
+            self.gave_something = True  # a step that can't be copied: the fit runs again alone
+            leaves.fitted.append(found.fitted[at] if at < len(found.names) else self._own(fitted))
             leaves.fit_s.append(took_s)
             if at == self._keep - 1:
                 if at < len(found.names) - 1:
@@ -101,8 +112,10 @@ class ReusedSteps:
                 else:
                     leaves.rows = _protected(rows)
                     rows = _handed_out(leaves.rows)
-                    self.gave_something = True
         return rows, fitted
+
+    def _own(self, fitted: Any) -> Any:
+        return deepcopy(fitted) if self._copied else fitted
 
     # -- applying the steps to the fold's test rows -------------------------------------------
 
@@ -114,10 +127,9 @@ class ReusedSteps:
             self.gave_something = True
             self._tests.attach(shared[:count], self._names, X_test)
 
-    def end(self, estimator: Any) -> None:
-        """Count what was saved; the pipeline forgets about sharing."""
+    def end(self) -> None:
+        """Count what was saved."""
         self.saved_s += self._tests.saved_s
-        estimator.memory = None
 
 
 class _Applied:

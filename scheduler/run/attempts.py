@@ -206,6 +206,7 @@ def _spec(run: Run, start: events.Start, member: Member) -> AttemptSpec:
         return_model=member.fit.fold == REFIT_FOLD,
         rows_test=None if member.fit.fold == REFIT_FOLD else member.fit.request.rows_test,
         result_bytes=run.result_bytes,
+        surroundings=run.surroundings,
     )
 
 

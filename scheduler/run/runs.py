@@ -68,6 +68,7 @@ class Run:
         self.final_fit: Fit | None = None  # of the best candidate, once it is chosen
         self.common_work: dict[str, CommonWork] = {}  # by fit_id, where there is
         self.result_bytes = RESULT_BYTES  # what each fit may give
+        self.surroundings = b""  # of the user's code, as where it was submitted
         self.process_start_s = 0.0  # that a fit is spared in the process of another
         self.captured = threading.Event()  # nothing of the user's is read any more
         self.over = threading.Event()  # its result is final

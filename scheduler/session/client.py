@@ -20,6 +20,7 @@ from fitcast.scheduler.session.engine import Engine
 from fitcast.scheduler.session.workflow import Workflow
 from fitcast.settings import Settings
 from fitcast.sizing.learning.model import SizingModel
+from fitcast.trainer.surroundings import surroundings
 
 if TYPE_CHECKING:
     from fitcast.trainer.sweep.prepared import Sweep
@@ -150,7 +151,8 @@ class Client:
 
         It returns once the dataset is encrypted: the data, and whatever else the sweep was made of,
         may be changed from then on. That takes about a second per gigabyte; the first fits start
-        meanwhile.
+        meanwhile. scikit-learn's configuration and the filters of warnings that are in force here
+        are in force in the fits.
 
         Parameters
         ----------
@@ -166,10 +168,11 @@ class Client:
         """
         if self._closed:
             raise FitcastError("this client was closed: make a new one")
+        around = surroundings()
         sweep.prepare(recheck=True)
         model = self._probed(sweep) if probe else self._engine.model()
         cast = forecast_sweep(model, sweep, self._engine.workers())
-        run = self._engine.submit(cast)
+        run = self._engine.submit(cast, around)
         try:
             run.forecast.set_result(self._engine.eta(cast))
             run.captured.wait()

@@ -97,8 +97,8 @@ class Engine:
 
     # -- workflows -------------------------------------------------------------------------------
 
-    def submit(self, cast: SweepForecast) -> Run:
-        """Take a forecast sweep in; return at once."""
+    def submit(self, cast: SweepForecast, around: bytes = b"") -> Run:
+        """Take a forecast sweep in, with what its fits' code has around it; return at once."""
         now = datetime.now(UTC)
         prepared = cast.prepared
         run = Run(
@@ -110,6 +110,7 @@ class Engine:
             submitted_at=now,
         )
         run.result_bytes = self._result_bytes
+        run.surroundings = around
         self._writer.start_workflow(
             WorkflowRun(
                 workflow_id=run.workflow_id,

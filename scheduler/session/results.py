@@ -44,6 +44,9 @@ class Result:
     def best_estimator_(self) -> Any:
         """The best candidate fitted on all rows; None if the sweep asked for no refit.
 
+        If what a worker fitted can't be sent (it holds a lock, a connection, a generator, or is too
+        large), it is fitted again in this process when first asked for, and a warning says so.
+
         Raises
         ------
         FitcastError

@@ -1,6 +1,7 @@
 """The user's handle on a submitted workflow."""
 
 import functools
+import warnings
 from collections.abc import Callable
 from contextlib import nullcontext, suppress
 from datetime import UTC, datetime, timedelta
@@ -14,6 +15,8 @@ from fitcast.scheduler.forecast.eta import Eta
 from fitcast.scheduler.run.runs import Run
 from fitcast.scheduler.run.views import WorkflowView
 from fitcast.scheduler.session.results import Result, leaderboard
+from fitcast.trainer.sweep.fitting_here import fit_here
+from fitcast.trainer.sweep.prepared import Fit
 from fitcast.trainer.sweep.results import best_candidate, out_of_fold, score_names, tabulate
 
 
@@ -213,17 +216,19 @@ class Workflow:
             best_score_=None if best is None else float(cv_results[f"mean_test_{score}"][best]),
             predictions=out_of_fold(prepared, measured),
             errors=lost[["candidate", "fold", "outcome", "error"]].reset_index(drop=True),
-            _open_model=functools.partial(_open_model, view, asked=bool(prepared.refit)),
+            _open_model=functools.partial(_open_model, self._run, view, asked=bool(prepared.refit)),
             _url=functools.partial(self._url, self.id),
         )
 
 
-def _open_model(view: WorkflowView, *, asked: bool) -> Any:
+def _open_model(run: Run, view: WorkflowView, *, asked: bool) -> Any:
     if view.model is None:
         if not asked:
             return None
-        refits = [row.error for row in view.rows.values() if row.fit.fold == REFIT_FOLD]
-        why = refits[0] if refits else "the workflow ended before"
+        refits = [row for row in view.rows.values() if row.fit.fold == REFIT_FOLD]
+        if refits and refits[0].measured is not None and refits[0].measured.model_error:
+            return _fitted_here(run, refits[0].fit, refits[0].measured.model_error)
+        why = refits[0].error if refits else "the workflow ended before"
         raise FitcastError(
             f"the best candidate wasn't fitted on all rows: {why}. All else of the "
             "result is there; best_params_ says what to fit"
@@ -236,6 +241,23 @@ def _open_model(view: WorkflowView, *, asked: bool) -> Any:
         raise FitcastError(
             f"the best model can't be opened here ({type(error).__name__}: {error}): import what "
             "its classes need, and ask again. All else of the result is there"
+        ) from error
+
+
+def _fitted_here(run: Run, fit: Fit, why: str) -> Any:
+    """Fit the best candidate once more, as what a worker fitted can't be sent."""
+    warnings.warn(
+        f"the best model can't leave the process that it was fitted in ({why}): it is fitted again "
+        "in this one",
+        stacklevel=5,
+    )
+    try:
+        return fit_here(run.prepared, fit.candidate, run.surroundings)
+    except Exception as error:
+        raise FitcastError(
+            f"the best model can't leave the process that it was fitted in ({why}), and can't be "
+            f"fitted here ({type(error).__name__}: {error}). All else of the result is there. "
+            "Leave out of what is pickled (__getstate__) what can't be, or fit it with best_params_"
         ) from error
 
 

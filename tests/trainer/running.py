@@ -156,8 +156,10 @@ def held_blocks() -> list[str]:
 
 
 def below(runner: AttemptRunner) -> list[psutil.Process]:
-    """Every process under the fork server."""
-    return psutil.Process(runner.server_pid).children(recursive=True)
+    """Every process under the fork server, but for its branches: they stay for the next fits."""
+    branches = set(runner._server.branch_pids())
+    found = psutil.Process(runner.server_pid).children(recursive=True)
+    return [process for process in found if process.pid not in branches]
 
 
 def nothing_below(runner: AttemptRunner) -> bool:

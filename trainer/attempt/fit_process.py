@@ -21,6 +21,7 @@ from fitcast.errors import InvalidSweepError
 from fitcast.history.records import REFIT_FOLD
 from fitcast.trainer.attempt import users_modules
 from fitcast.trainer.attempt.fitting import Fitted, Split, configured, cut, fit_split
+from fitcast.trainer.attempt.kept_answers import is_seen_by_scorers
 from fitcast.trainer.attempt.messages import MAX_TEXT_CHARS, Report, StartRequest
 from fitcast.trainer.attempt.output_files import size
 from fitcast.trainer.attempt.process_state import (
@@ -33,9 +34,11 @@ from fitcast.trainer.attempt.restoring import ChangedForGoodError, Files, Proces
 from fitcast.trainer.attempt.result_block import FIRST_REPORT, Turn, append_report, begin_turn
 from fitcast.trainer.attempt.spec import Attached, AttemptSpec, Job, JobBytes
 from fitcast.trainer.clocks import CLOCKS
+from fitcast.trainer.imports import imported_since
 from fitcast.trainer.naming import error_name
 from fitcast.trainer.reuse import ReusedWork, names_in_common, work_names
 from fitcast.trainer.shared_memory import map_attachment, map_object
+from fitcast.trainer.surroundings import in_force
 
 _MAX_WARNINGS = 100
 _MAX_WARNING_CHARS = 2_000
@@ -86,6 +89,8 @@ class _Turns:
     def __init__(self, specs: Sequence[AttemptSpec], fds: Descriptors) -> None:
         self._specs = specs
         self._fds = fds
+        self._modules = frozenset(sys.modules)
+        self._loading_s = 0.0  # that the first job took, with all that it imports
         self._shared: ReusedWork | None = None
         self._next: tuple[Job, Any, list[str]] | None = None  # made already, to see what is shared
 
@@ -103,7 +108,8 @@ class _Turns:
                 # whose turn comes much later than planned are given back, as cores may idle,
                 # unless a good part of their work is done already.
                 now_s = CLOCKS.monotonic_s()
-                late = now_s - began_s > self._specs[turn].begin_within_s
+                # Imports come once per process, so that giving others back makes it worse.
+                late = now_s - began_s - self._loading_s > self._specs[turn].begin_within_s
                 kept_s = 0.0 if self._shared is None else self._shared.kept_s
                 if left_behind() or (late and kept_s < _WORTH_KEEPING * (now_s - turn_s)):
                     return
@@ -128,25 +134,53 @@ class _Turns:
             cost: dict[str, Any] = {
                 "cpu_s": _cpu_s() - used_s,
                 "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+                "imported": self._newly_imported(),
                 "stdout_end": size(self._fds.stdout),
                 "stderr_end": size(self._fds.stderr),
             }
             report = replace(report, ended_s=CLOCKS.monotonic_s(), **cost)
             try:
-                limit_bytes = self._specs[turn].result_bytes
-                at = append_report(self._fds.result, at, report, limit_bytes)
+                at = self._append(turn, at, report)
             except BaseException as error:  # a result that can't leave the fit
                 failed = replace(_failure(error, caught), ended_s=CLOCKS.monotonic_s(), **cost)
                 at = append_report(self._fds.result, at, failed)
 
+    def _newly_imported(self) -> tuple[str, ...]:
+        if len(sys.modules) == len(self._modules):
+            return ()
+        before, self._modules = self._modules, frozenset(sys.modules)
+        return imported_since(before)
+
+    def _append(self, turn: int, at: int, report: Report) -> int:
+        limit_bytes, fitted = self._specs[turn].result_bytes, report.fitted
+        try:
+            return append_report(self._fds.result, at, report, limit_bytes)
+        except InvalidSweepError as error:
+            if fitted is None or fitted.model is None:
+                raise
+            # the model is too large: that is no failed fit
+            fitted = replace(fitted, model=None, model_error=str(error))
+            report = replace(report, fitted=fitted)
+            return append_report(self._fds.result, at, report, limit_bytes)
+
     def _fit(self, turn: int) -> Fitted:
+        spec = self._specs[turn]
+        made, self._next = self._next, None
+        # What a job needs is imported before the user's filters of warnings are in force.
+        began_s = CLOCKS.monotonic_s()
+        job = self._loaded(spec.job) if made is None else made[0]
+        if turn == 0:
+            self._loading_s = CLOCKS.monotonic_s() - began_s
+        with in_force(spec.surroundings):
+            return self._fit_job(turn, made or self._configured(turn, job))
+
+    def _fit_job(self, turn: int, made: tuple[Job, Any, list[str]]) -> Fitted:
         from joblib import parallel_config
 
         spec = self._specs[turn]
-        made, self._next = self._next, None
-        job, estimator, names = made or self._made(turn)
+        job, estimator, names = made
         before, self._shared = self._shared, None
-        shared = self._common(turn, names, before)
+        shared = self._common(turn, job, names, before)
         del before
 
         def rows() -> Split:
@@ -171,20 +205,21 @@ class _Turns:
                 estimator = configured(job, spec.threads)
                 return fit_split(job, estimator, rows, spec.fold, return_model=spec.return_model)
 
-    def _common(self, turn: int, names: list[str], before: ReusedWork | None) -> ReusedWork | None:
+    def _common(
+        self, turn: int, job: Job, names: list[str], before: ReusedWork | None
+    ) -> ReusedWork | None:
         """Return what the fit shares with the one before it and the one after it."""
         if not names:
             return None
         keep = 0
         if self._shares(turn, turn + 1):
             with suppress(Exception):  # what is wrong with it is met in its own turn
-                self._next = self._made(turn + 1)
+                self._next = self._configured(turn + 1, self._loaded(self._specs[turn + 1].job))
                 keep = names_in_common(names, self._next[2])
-        return ReusedWork(names, keep, before)
+        return ReusedWork(names, keep, before, is_seen=is_seen_by_scorers(job.scorer))
 
-    def _made(self, turn: int) -> tuple[Job, Any, list[str]]:
+    def _configured(self, turn: int, job: Job) -> tuple[Job, Any, list[str]]:
         spec = self._specs[turn]
-        job = self._loaded(spec.job)
         estimator = configured(job, spec.threads)
         names: list[str] = []
         neighbour = self._shares(turn, turn - 1) or self._shares(turn, turn + 1)
@@ -194,10 +229,10 @@ class _Turns:
 
     def _loaded(self, job: JobBytes) -> Job:
         attachment = partial(map_attachment, self._fds.dataset)
-        if isinstance(job.modules, Attached):
-            users_modules.install(attachment(job.modules.number))
+        if isinstance(job.users_modules, Attached):
+            users_modules.install(attachment(job.users_modules.number))
         else:
-            users_modules.install(job.modules)
+            users_modules.install(job.users_modules)
         return job.load(attachment)
 
     def _shares(self, turn: int, other: int) -> bool:

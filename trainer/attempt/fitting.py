@@ -7,11 +7,9 @@ limits and measuring (:mod:`fitcast.trainer.attempt.supervisor`), tabulating
 
 import traceback
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
-from copy import deepcopy
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field
-from functools import wraps
 from numbers import Number
 from typing import Any, Protocol
 
@@ -20,8 +18,11 @@ import numpy.typing as npt
 
 from fitcast.errors import InvalidSweepError
 from fitcast.history.records import REFIT_FOLD
+from fitcast.trainer.attempt.kept_answers import answers_kept, is_seen_by_scorers
+from fitcast.trainer.attempt.own_threads import give_back
 from fitcast.trainer.attempt.spec import Job
 from fitcast.trainer.clocks import CLOCKS
+from fitcast.trainer.naming import error_name
 from fitcast.trainer.reuse import ReusedWork
 
 _CLASS_COLUMNS = {"predict_proba": 0.0, "predict_log_proba": None, "decision_function": None}
@@ -65,6 +66,7 @@ class Fitted:
     train_scores: dict[str, float] = field(default_factory=dict)
     predictions: npt.NDArray[Any] | None = None  # one row per test row
     model: bytes | None = None  # cloudpickle of the fitted estimator
+    model_error: str = ""  # why there is none, though it was wanted
     shared_s: float = 0.0  # what it would have taken longer without work done by another fit
 
 
@@ -179,15 +181,15 @@ def fit_split(
             estimator.fit(rows.X_train, rows.y_train, **fit_params)
     fitted = Fitted(fit_time_s=CLOCKS.performance_s() - start)
     if fold != REFIT_FOLD:
-        if shared is not None:
+        if shared is not None and not is_seen_by_scorers(job.scorer):
             shared.apply_once(estimator, rows.X_test)
-        with _answers_kept(estimator, rows.X_test):
+        with answers_kept(estimator, rows.X_test, job.scorer):
             _score_and_predict(job, estimator, rows, fitted)
     if shared is not None:
-        shared.end(estimator)
+        shared.end()
         fitted.shared_s = shared.saved_s
     if return_model:
-        fitted.model = _model_bytes(job, estimator)
+        _add_model(fitted, job, estimator)
     return fitted
 
 
@@ -210,40 +212,6 @@ def _score_and_predict(job: Job, estimator: Any, rows: Split, fitted: Fitted) ->
         fitted.train_scores = _scored(job, estimator, rows.X_train, rows.y_train, params)
     if job.predict_method is not None:
         fitted.predictions = predict(estimator, job.predict_method, rows.X_test, rows.classes)
-
-
-@contextmanager
-def _answers_kept(estimator: Any, X: Any) -> Iterator[None]:
-    """Let an estimator answer for the same rows once: a scorer's answer serves `predict` too.
-
-    A forest's ``predict`` asks its own ``predict_proba``, which for a hundred trees costs a
-    twentieth of the fit.
-    """
-    kept: list[str] = []
-    for name in ("predict_proba", "decision_function", "predict"):
-        with suppress(Exception):  # no such method, or attributes can't be set: nothing is kept
-            setattr(estimator, name, _keeping(getattr(estimator, name), X))
-            kept.append(name)
-    try:
-        yield
-    finally:
-        for name in kept:
-            with suppress(Exception):
-                delattr(estimator, name)
-
-
-def _keeping(method: Callable[..., Any], X: Any) -> Callable[..., Any]:
-    answers: list[Any] = []
-
-    @wraps(method)
-    def answer(*args: Any, **kwargs: Any) -> Any:
-        if kwargs or len(args) != 1 or args[0] is not X:
-            return method(*args, **kwargs)
-        if not answers:
-            answers.append(method(X))
-        return deepcopy(answers[0])  # libraries work on their own answers in place
-
-    return answer
 
 
 def _scored(
@@ -389,18 +357,19 @@ def _classes(y: Any) -> npt.NDArray[Any] | None:
         return None
 
 
-def _model_bytes(job: Job, estimator: Any) -> bytes:
+def _add_model(fitted: Fitted, job: Job, estimator: Any) -> None:
     import cloudpickle
 
-    if job.thread_params:
-        # the model goes back with the threads its user asked for, not with the plan's
-        wanted: dict[str, Any] = job.estimator.get_params(deep=True)
-        known: Sequence[str] = estimator.get_params(deep=True)
-        back = {n: wanted[n] for n in job.thread_params if n in wanted and n in known}
-        if back:
-            estimator.set_params(**back)
-    data: bytes = cloudpickle.dumps(estimator, protocol=5)
-    return data
+    try:
+        if job.thread_params:
+            # the model goes back with the threads its user asked for, not with the plan's
+            wanted = job.estimator.get_params(deep=True)
+            give_back(estimator, {n: wanted[n] for n in job.thread_params if n in wanted})
+        fitted.model = cloudpickle.dumps(estimator, protocol=5)
+    except MemoryError:
+        raise
+    except Exception as error:  # it holds a lock, a connection, a generator: that is no failed fit
+        fitted.model_error = f"{error_name(error)}: {error}"[:_SHOWN_CHARS]
 
 
 def _plain_base() -> type:

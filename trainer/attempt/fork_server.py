@@ -21,13 +21,24 @@ from contextlib import suppress
 from typing import NoReturn
 
 from fitcast.trainer.attempt import process_state
+from fitcast.trainer.attempt.branching import import_ahead
 from fitcast.trainer.attempt.heartbeats import SERVER_ENTRY, Heartbeats, Pulse
 from fitcast.trainer.attempt.held_files import memory_devices
 from fitcast.trainer.attempt.loader import cut_out, load
-from fitcast.trainer.attempt.messages import ATTEMPT, CUT, LOAD, MOST_DESCRIPTORS, READY
+from fitcast.trainer.attempt.messages import (
+    ATTEMPT,
+    BRANCH,
+    CUT,
+    LOAD,
+    MOST_DESCRIPTORS,
+    READY,
+    receive_message,
+    send_message,
+)
 from fitcast.trainer.attempt.process_tree import (
     adopt_orphans,
     children,
+    close_other_descriptors,
     die_with,
     kill_descendants,
     no_core_files,
@@ -68,9 +79,12 @@ _ORPHAN_WATCH_S = 2.0  # how long after a supervisor's violent end its orphans m
 
 
 class _Server:
-    def __init__(self, control: socket.socket, beats: Heartbeats) -> None:
+    def __init__(
+        self, control: socket.socket, beats: Heartbeats, entry: int = SERVER_ENTRY
+    ) -> None:
         self._control = control
         self._beats = beats
+        self._entry = entry
         self._pid = os.getpid()
         self._children: dict[int, tuple[int, int]] = {}  # process → its pidfd and entry of beats
         self._watch_orphans_until = 0.0
@@ -81,7 +95,7 @@ class _Server:
         poller.register(self._control, select.POLLIN)
         poller.register(runner_handle, select.POLLIN)
         while not self._end:
-            self._beats.beat(SERVER_ENTRY)
+            self._beats.beat(self._entry)
             watching = time.monotonic() < self._watch_orphans_until
             ready = {fd for fd, _ in poller.poll(20 if watching else _BEAT_EVERY_MS)}
             if runner_handle in ready:
@@ -109,7 +123,7 @@ class _Server:
         entry = int(number)
         pid = os.fork()
         if pid == 0:
-            _be(kind, fds, Pulse(self._beats, entry), self._pid)
+            _be(kind, fds, self._beats, entry, self._pid)
         self._beats.enter(entry, pid)
         for fd in fds:
             os.close(fd)
@@ -135,14 +149,17 @@ class _Server:
                     os.waitpid(pid, os.WNOHANG)  # one that takes its time is reaped later
 
 
-def _be(kind: bytes, fds: list[int], pulse: Pulse, server_pid: int) -> NoReturn:
+def _be(kind: bytes, fds: list[int], beats: Heartbeats, entry: int, server_pid: int) -> NoReturn:
     """Become what was asked for; the forked process never comes back."""
+    pulse = Pulse(beats, entry)
     try:
         connection = socket.socket(fileno=fds[0])
         connection.setblocking(True)
         if kind == ATTEMPT:
             die_with(server_pid, signal.SIGCONT)
             supervise(connection, fds[1:], pulse)
+        if kind == BRANCH:
+            _branch(connection, fds[1], beats, entry, server_pid)
         die_with(server_pid)
         pulse.close()
         if kind == LOAD:
@@ -151,6 +168,40 @@ def _be(kind: bytes, fds: list[int], pulse: Pulse, server_pid: int) -> NoReturn:
             cut_out(connection, fds[1], fds[2])
     finally:
         os._exit(1)
+
+
+def _branch(
+    connection: socket.socket, control_fd: int, beats: Heartbeats, entry: int, server_pid: int
+) -> NoReturn:
+    """Be a branch: import what is asked for, and serve as the fork server does. Never returns."""
+    try:
+        die_with(server_pid)
+        adopt_orphans()
+        close_other_descriptors({connection.fileno(), control_fd})
+        handle = os.pidfd_open(server_pid)
+        told = import_ahead(receive_message(connection))
+        process_state.find_thread_libraries()
+        gc.collect()
+        gc.freeze()
+        beats.beat(entry)  # before it is held to the patience for those that serve
+        send_message(connection, told)
+        if not told.why_not:
+            die_with(server_pid, signal.SIGCONT)
+            with socket.socket(fileno=control_fd) as control:
+                _Server(control, beats, entry).serve(handle)
+            _let_end()
+    finally:
+        kill_descendants()
+        os._exit(0)
+
+
+def _let_end() -> None:
+    """Wait a while for what was forked: it ends by itself."""
+    end = time.monotonic() + _GRACE_S
+    while children(os.getpid()) and time.monotonic() < end:
+        with suppress(ChildProcessError):
+            os.waitpid(-1, os.WNOHANG)
+        time.sleep(0.005)
 
 
 def _preload(beats: Heartbeats) -> None:
@@ -193,11 +244,7 @@ def main(control_fd: int, runner_pid: int, beats_fd: int) -> None:
             control.send(READY)
             _Server(control, beats).serve(runner_handle)
         control.close()
-        end = time.monotonic() + _GRACE_S
-        while children(server_pid) and time.monotonic() < end:
-            with suppress(ChildProcessError):
-                os.waitpid(-1, os.WNOHANG)
-            time.sleep(0.005)
+        _let_end()
     finally:
         if os.getpid() == server_pid:
             kill_descendants()

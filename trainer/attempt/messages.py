@@ -16,6 +16,7 @@ from fitcast.trainer.attempt.spec import AttemptSpec
 ATTEMPT = b"attempt"  # with: connection, result block, ledger, outputs, dataset, folds' blocks
 LOAD = b"load"  # with: connection, block to fill
 CUT = b"cut"  # with: connection, dataset block, block to fill
+BRANCH = b"branch"  # with: connection, socket for its requests
 READY = b"ready"
 STARTED = b"S"  # supervisor → runner: I have the attempt
 CANCEL = b"C"  # runner → supervisor
@@ -57,6 +58,22 @@ class Cut:
     sys_path: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Branch:
+    """Runner → branch of the fork server: the libraries to import."""
+
+    modules: tuple[str, ...]
+    sys_path: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Branched:
+    """Branch → runner."""
+
+    cpu_s: float = 0.0
+    why_not: str = ""  # it can't be forked; it has ended
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Loaded:
     """Loader → runner."""
@@ -81,6 +98,7 @@ class Report:
     ended_s: float = 0.0  # monotonic
     cpu_s: float = 0.0
     peak_memory_bytes: int = 0
+    imported: tuple[str, ...] = ()  # installed libraries that the fork server didn't have
     stdout_end: int = 0  # where its text ends in the process's output
     stderr_end: int = 0
 

@@ -114,6 +114,7 @@ def _judged(
         train_scores=fitted.train_scores if fitted else {},
         predictions=fitted.predictions if fitted else None,
         model=fitted.model if fitted else None,
+        model_error=fitted.model_error if fitted else "",
         stdout=texts[0],
         stderr=texts[1],
         warnings=whole.warnings if whole else (),

@@ -39,6 +39,7 @@ _REPORT: dict[str, type] = {
     "ended_s": float,
     "cpu_s": float,
     "peak_memory_bytes": int,
+    "imported": list,
     "stdout_end": int,
     "stderr_end": int,
 }
@@ -48,6 +49,7 @@ _FITTED: dict[str, type] = {
     "scores": dict,
     "train_scores": dict,
     "shared_s": float,
+    "model_error": str,
 }
 
 FIRST_REPORT = _TURN.size
@@ -171,7 +173,8 @@ def _decoded(fd: int, at: int, length: int, spec: AttemptSpec | None) -> Report:
     values: dict[str, Any] = {}
     for (name, kind), value in zip(_REPORT.items(), words, strict=True):
         values[name] = _exactly(kind, value)
-    values["warnings"] = tuple(_exactly(str, text) for text in values["warnings"])
+    for name in ("warnings", "imported"):
+        values[name] = tuple(_exactly(str, text) for text in values[name])
     if told is None:
         return Report(**values)
     given = {name: _exactly(kind, told[name]) for name, kind in _FITTED.items()}

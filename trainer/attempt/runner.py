@@ -17,6 +17,7 @@ from pathlib import Path
 
 from fitcast.errors import BackendError, FitcastError, WorkerBrokenError
 from fitcast.history.records import REFIT_FOLD, Outcome
+from fitcast.trainer.attempt.branches import Branches
 from fitcast.trainer.attempt.memory_ledger import MemoryLedger
 from fitcast.trainer.attempt.messages import (
     ATTEMPT,
@@ -81,6 +82,7 @@ class AttemptRunner:
         self._tombstones = Tombstones()
         self._ledger = MemoryLedger(memory_bytes)
         self._splits = SplitBlocks(self._cut)
+        self._branches = Branches()
 
     def wait_ready(self, timeout_s: float = 60.0) -> None:
         """Wait until attempts start without delay.
@@ -99,7 +101,9 @@ class AttemptRunner:
 
     def pids(self) -> dict[str, list[int]]:
         """Return the processes below this runner: server, supervisors (and loaders), fits."""
-        supervisors = children(self.server_pid)
+        branches = self._server.branch_pids()
+        parents = [self.server_pid, *branches]
+        supervisors = [pid for one in parents for pid in children(one) if pid not in branches]
         fits = [pid for supervisor in supervisors for pid in descendants(supervisor)]
         return {"server": [self.server_pid], "supervisors": supervisors, "fits": fits}
 
@@ -131,6 +135,7 @@ class AttemptRunner:
         """
         self._datasets.close(dataset_id)
         self._splits.close_dataset(dataset_id)
+        self._branches.close_dataset(dataset_id)
         with self._lock:
             self._count_blocks()
 
@@ -280,7 +285,10 @@ class AttemptRunner:
             slot = self._ledger.take(first.share_bytes or first.memory_limit_bytes)
             stack.callback(self._ledger.clear, slot)
             given = (result_fd, self._ledger.fd, *outputs, dataset.fd, *folds.values())
-            connection = server.request(ATTEMPT, *given, unwanted=batch.cancelled)
+            branch = stack.enter_context(self._branches.taken(server, first, batch.cancelled))
+            if batch.cancelled.is_set():
+                return batch.without_process(Outcome.CANCELLED)
+            connection = server.request(ATTEMPT, *given, unwanted=batch.cancelled, branch=branch)
             stack.callback(server.finished, connection)
             batch.connect(connection)
             stack.callback(batch.connect, None)
@@ -304,6 +312,9 @@ class AttemptRunner:
                     why or "the processes that run fits on this worker were ended from outside",
                 )
             reports = read_reports(result_fd, batch.specs)
+            for spec, report in zip(batch.specs, reports, strict=False):
+                if isinstance(report, Report) and report.imported:
+                    self._branches.learn(spec, report.imported)
             return judge(ending, reports, len(batch.specs), _texts(reports, *outputs))
 
     def _count_blocks(self) -> None:

@@ -13,12 +13,24 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
 from fitcast.errors import BackendError
 from fitcast.trainer.attempt.heartbeats import ENTRIES, SERVER_ENTRY, Silence, new_heartbeats
-from fitcast.trainer.attempt.messages import ATTEMPT, READY
+from fitcast.trainer.attempt.messages import (
+    ATTEMPT,
+    BRANCH,
+    CUT,
+    LOAD,
+    READY,
+    Branch,
+    Branched,
+    ConnectionLostError,
+    receive_message,
+    send_message,
+)
 from fitcast.trainer.attempt.process_tree import is_stopped, kill_tree, living_below
 from fitcast.trainer.attempt.searched import INSIDE_A_FIT
 from fitcast.trainer.shared_memory import new_block
@@ -34,6 +46,14 @@ _START_WITHIN_S = 120.0  # silence while libraries are imported
 _END_WITHIN_S = 5.0  # a server that was told to end
 _CLEAR_UP_S = 2.0  # supervisors whose server is gone end their fits by themselves
 _TICK_S = 1.0
+
+_IMPORT_WITHIN_S = 60.0  # of a branch
+_WHAT = {
+    ATTEMPT: "the process that watches the fit",
+    BRANCH: "a branch of the fork server",
+    CUT: "the loader",
+    LOAD: "the loader",
+}
 
 _NEVER = threading.Event()
 
@@ -65,8 +85,19 @@ class _Asked:
     entry: int
     kind: bytes
     unwanted: threading.Event  # set once its attempts were cancelled
+    parent: "_Asked | None" = None  # the branch that forks it; None for the server
+    serves: bool = False  # a branch that has imported all
     over: bool = False  # its connection was given back; it stays known until it is reaped
     ended_for: str = ""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ServerBranch:
+    """A branch of a fork server, which forks as that does."""
+
+    control: socket.socket
+    connection: socket.socket
+    entry: int
 
 
 class ServerProcess:
@@ -84,6 +115,7 @@ class ServerProcess:
         self._errors = new_block("fitcast-server-stderr")
         self._send_lock = threading.Lock()
         self._asked: dict[int, _Asked] = {}  # by entry
+        self._branches: dict[ServerBranch, _Asked] = {}
         self._lock = threading.Lock()
         self._ready = threading.Event()
         self.was_ready = False
@@ -139,7 +171,13 @@ class ServerProcess:
                 f"{self.last_words() or '(none)'}"
             )
 
-    def request(self, kind: bytes, *fds: int, unwanted: threading.Event = _NEVER) -> socket.socket:
+    def request(
+        self,
+        kind: bytes,
+        *fds: int,
+        unwanted: threading.Event = _NEVER,
+        branch: ServerBranch | None = None,
+    ) -> socket.socket:
         """Ask for a forked process; return the connection to it.
 
         The connection ends when the server does. Give it back to :meth:`finished`.
@@ -152,7 +190,73 @@ class ServerProcess:
             What goes with the request.
         unwanted
             Once set, little patience is had with it.
+        branch
+            Which branch is to fork it; None for the server itself.
         """
+        connection, _ = self._requested(kind, fds, unwanted, branch)
+        return connection
+
+    def branch(self, asked: Branch) -> tuple[ServerBranch | None, Branched]:
+        """Fork a branch that has libraries imported; None if it can't fork in turn.
+
+        Give it back to :meth:`end_branch`.
+        """
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        connection, entry = self._requested(BRANCH, (theirs.fileno(),), _NEVER, None)
+        theirs.close()
+        made = ServerBranch(ours, connection, entry)
+        connection.settimeout(_IMPORT_WITHIN_S)
+        try:
+            send_message(connection, asked)
+            told: Branched = receive_message(connection)
+        except ConnectionLostError:
+            told = Branched(why_not="importing them took too long, or ended the process")
+        if told.why_not:
+            self.end_branch(made)
+            return None, told
+        with self._lock:
+            self._asked[entry].serves = True
+            self._branches[made] = self._asked[entry]
+        return made, told
+
+    def end_branch(self, branch: ServerBranch) -> None:
+        """End a branch and all that it forked."""
+        with suppress(OSError):
+            branch.control.shutdown(socket.SHUT_RDWR)
+        branch.control.close()
+        with self._lock:
+            self._branches.pop(branch, None)
+            known = self._asked.get(branch.entry)
+            is_known = known is not None and known.connection is branch.connection
+            pid = self._beats.read(branch.entry)[0] if is_known else 0
+        if pid:
+            kill_tree(pid, self.pid)
+        self.finished(branch.connection)
+
+    def has_ended(self, branch: ServerBranch) -> bool:
+        """Tell whether a branch is gone."""
+        with self._lock:
+            known = self._branches.get(branch)
+            return known is None or bool(known.ended_for) or self._is_gone(known)
+
+    def branch_pids(self) -> list[int]:
+        """Return the processes of its branches."""
+        with self._lock:
+            return [pid for one in self._branches.values() if (pid := self._pid_of(one))]
+
+    def _pid_of(self, one: _Asked) -> int:
+        return 0 if self._is_gone(one) else self._beats.read(one.entry)[0]
+
+    def _is_gone(self, one: _Asked) -> bool:
+        return self._asked.get(one.entry) is not one or self._beats.has_ended(one.entry)
+
+    def _requested(
+        self,
+        kind: bytes,
+        fds: Sequence[int],
+        unwanted: threading.Event,
+        branch: ServerBranch | None,
+    ) -> tuple[socket.socket, int]:
         ours, theirs = socket.socketpair()
         with self._lock:
             entry = next((e for e in range(1, ENTRIES) if e not in self._asked), None)
@@ -160,18 +264,21 @@ class ServerProcess:
                 theirs.close()
                 ours.close()
                 raise BackendError(f"more than {ENTRIES - 1} processes of this worker are there")
-            self._asked[entry] = _Asked(ours, entry, kind, unwanted)
+            parent = None if branch is None else self._branches.get(branch)
+            self._asked[entry] = _Asked(ours, entry, kind, unwanted, parent)
         try:
             with self._send_lock:
                 message = b"%s %d" % (kind, entry)
-                socket.send_fds(self._control, [message], [theirs.fileno(), *fds])
+                control = self._control if branch is None else branch.control
+                socket.send_fds(control, [message], [theirs.fileno(), *fds])
         except OSError:
-            self._dead.wait(5)  # the other side tells by ending the connection
+            if branch is None:
+                self._dead.wait(5)  # the other side tells by ending the connection
             with suppress(OSError):
                 ours.shutdown(socket.SHUT_RDWR)
         finally:
             theirs.close()
-        return ours
+        return ours, entry
 
     def finished(self, connection: socket.socket) -> None:
         """Close a connection that ``request`` gave."""
@@ -197,6 +304,10 @@ class ServerProcess:
 
     def close(self) -> None:
         """End it and all it forked, however they resist."""
+        for branch in list(self._branches):
+            with suppress(OSError):
+                branch.control.shutdown(socket.SHUT_RDWR)
+            branch.control.close()
         with suppress(OSError):
             self._control.shutdown(socket.SHUT_RDWR)
         self._dead.wait(_END_WITHIN_S + 2 * _CLEAR_UP_S + self._tick_s)
@@ -260,9 +371,8 @@ class ServerProcess:
             unwanted = one.over or one.unwanted.is_set()
             most_s = min(patience_s, GIVEN_UP_AFTER_S) if unwanted else patience_s
             if pid and quiet_s[entry] > most_s:
-                what = "the process that watches the fit" if one.kind == ATTEMPT else "the loader"
-                one.ended_for = _silent(what, quiet_s[entry])
-                kill_tree(pid, self.pid)
+                one.ended_for = _silent(_WHAT[one.kind], quiet_s[entry])
+                kill_tree(pid, self._pid_of(one.parent) if one.parent else self.pid)
                 with self._lock:
                     if not one.over:
                         with suppress(OSError):
@@ -271,13 +381,13 @@ class ServerProcess:
     def _sign(self, one: _Asked) -> object:
         """Return what differs from look to look if a process lives.
 
-        A loader can't give signs of life while it unpickles: being stopped counts against it, and
-        going on when nobody waits for it any more.
+        A loader can't give signs of life while it unpickles, nor a branch while it imports: being
+        stopped counts against it, and going on when nobody waits for it any more.
         """
         pid, beat_ns = self._beats.read(one.entry)
         if pid == 0:
             return object()  # the server has yet to fork it, and has its own signs
-        if one.kind == ATTEMPT:
+        if one.kind == ATTEMPT or one.serves:
             return pid, beat_ns
         return pid if one.over or is_stopped(pid) else object()
 
@@ -285,7 +395,8 @@ class ServerProcess:
         if self._closed:
             return
         for entry, one in list(self._asked.items()):
-            if one.over and self._beats.has_ended(entry):
+            orphaned = one.parent is not None and self._is_gone(one.parent)
+            if one.over and (orphaned or self._beats.has_ended(entry)):
                 self._beats.clear(entry)
                 del self._asked[entry]
 

@@ -63,7 +63,8 @@ class JobBytes(NamedTuple):
     job: bytes  # a dict of Job's fields, but for those in estimator
     estimator: bytes | Attached  # (estimator, scorer, extras), as all candidates of a model have
     values: tuple[bytes | Attached, ...] = ()  # of large hyper-parameters
-    modules: bytes | Attached = b""  # the source of the user's modules; see users_modules
+    modules: tuple[str, ...] = ()  # installed libraries that it needs, beyond the usual ones
+    users_modules: bytes | Attached = b""  # their source
 
     def load(self, attachment: Attachment) -> Job:
         """Put the job together: runs the user's code, so only in the fit's own process."""
@@ -100,6 +101,7 @@ class AttemptSpec:
     return_model: bool = False  # send the fitted estimator back (the refit)
     rows_test: int | None = None  # predictions must have as many rows; None if that isn't known
     result_bytes: int = RESULT_BYTES  # what predictions and model may take together
+    surroundings: bytes = b""  # of the user's code; see fitcast.trainer.surroundings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,6 +122,7 @@ class Measured:
     train_scores: dict[str, float] = field(default_factory=dict)
     predictions: npt.NDArray[np.generic] | None = None  # one row per test row of the fold
     model: bytes | None = None  # cloudpickle of the fitted estimator
+    model_error: str = ""  # why there is none, though it was wanted and the fit succeeded
     stdout: str = ""
     stderr: str = ""
     warnings: tuple[str, ...] = ()

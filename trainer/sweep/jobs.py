@@ -19,6 +19,7 @@ from sklearn.utils.validation import has_fit_parameter
 from fitcast.errors import InvalidSweepError
 from fitcast.trainer.attempt.searched import Extras
 from fitcast.trainer.attempt.spec import Attached, Job, JobBytes, LargeValue
+from fitcast.trainer.imports import named_in
 from fitcast.trainer.naming import public_path
 from fitcast.trainer.sweep.fit_params import MethodParams
 from fitcast.trainer.sweep.kinds import lacks
@@ -133,7 +134,7 @@ class JobPickler:
     def __init__(self, dumps: Dumps) -> None:
         self._dumps = dumps
         # By identity; the things themselves are kept, so that no other one gets their identity.
-        self._models: dict[tuple[int, ...], tuple[Job, bytes]] = {}
+        self._models: dict[tuple[int, ...], tuple[Job, bytes, tuple[str, ...]]] = {}
         self._values: dict[int, tuple[Any, bytes]] = {}
 
     def dump(self, job: Job, label: str) -> JobBytes:
@@ -150,20 +151,24 @@ class JobPickler:
             raise InvalidSweepError(
                 f"Candidate {label!r} ({class_name(job.estimator)}) can't be sent to a worker: "
                 f"{type(error).__name__}: {error}. Hold no open files, locks or connections in an "
-                "estimator, its hyper-parameters or its scorer; open them in fit."
+                "estimator, its hyper-parameters or its scorer: make them where they are used, "
+                "and leave them out of what is pickled (__getstate__)."
             ) from error
 
-    def with_modules(self, jobs: Iterable[JobBytes]) -> tuple[JobBytes, ...]:
+    def with_users_modules(self, jobs: Iterable[JobBytes]) -> tuple[JobBytes, ...]:
         """Return jobs with the source of the user's modules that what was pickled mentions."""
-        pickles = (data for _, data in (*self._models.values(), *self._values.values()))
-        modules = sources_for(pickles)
-        return tuple(job._replace(modules=modules) for job in jobs)
+        pickles = [data for _, data, _ in self._models.values()]
+        pickles += [data for _, data in self._values.values()]
+        sources = sources_for(pickles)
+        return tuple(job._replace(users_modules=sources) for job in jobs)
 
     def _dump(self, job: Job) -> JobBytes:
         shared = (job.estimator, job.scorer, job.extras)
         model = tuple(map(id, shared))
         if model not in self._models:
-            self._models[model] = job, self._dumps(shared)
+            data = self._dumps(shared)
+            self._models[model] = job, data, named_in(data)
+        _, estimator, modules = self._models[model]
         params: dict[str, Any] = {}
         large: list[bytes] = []
         for name, value in job.params.items():
@@ -172,7 +177,7 @@ class JobPickler:
             if data:
                 large.append(data)
         own = {name: getattr(job, name) for name in _OWN} | {"params": params}
-        return JobBytes(self._dumps(own), self._models[model][1], tuple(large))
+        return JobBytes(self._dumps(own), estimator, tuple(large), modules)
 
     def _value(self, value: Any) -> bytes:
         """Return the bytes of a value that is large; none for one that goes into each job."""
@@ -211,7 +216,7 @@ def attached(jobs: Iterable[JobBytes]) -> tuple[tuple[JobBytes, ...], tuple[byte
         job._replace(
             estimator=outside(job.estimator),
             values=tuple(map(outside, job.values)),
-            modules=outside(job.modules),
+            users_modules=outside(job.users_modules),
         )
         for job in jobs
     )

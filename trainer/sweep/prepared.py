@@ -81,6 +81,10 @@ class PreparedSweep:
         """Return the job of a candidate, for any of its folds and for its refit."""
         return self._jobs[candidate.index]
 
+    def is_current(self) -> bool:
+        """Tell whether nothing that it was made of was changed since."""
+        return self.sweep._is_unchanged(self)
+
     def refit_fit(self, candidate: Candidate) -> Fit:
         """Return the fit of a candidate on all rows."""
         any_fold = self.fits[candidate.index * self.n_splits].request
@@ -373,7 +377,7 @@ def _jobs(
             )
             for candidate, estimator, scorer in zip(candidates, configured, scorers, strict=True)
         ]
-    return pickler.with_modules(jobs)
+    return pickler.with_users_modules(jobs)
 
 
 def _held_bytes(

@@ -125,7 +125,7 @@ class SearchedSweep(Sweep):
             DatasetContent(loaded.X, loaded.y, params.columns, splits),
             shape=shape_of(loaded.X, loaded.y),
             names=SINGLE if parts is None else tuple(parts),
-            jobs=pickler.with_modules(jobs),
+            jobs=pickler.with_users_modules(jobs),
             reach=None,
         )
 

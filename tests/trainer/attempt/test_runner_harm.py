@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import psutil
@@ -300,8 +301,16 @@ def test_closing_every_descriptor_fails_only_itself(data):
 
 def test_a_model_that_cannot_be_pickled(data):
     measured = run(data, threading.Lock, fold=REFIT_FOLD, return_model=True)
-    assert measured.outcome is Outcome.FAILED
-    assert "pickle" in measured.error_message
+    assert measured.outcome is Outcome.SUCCEEDED
+    assert "pickle" in measured.model_error
+    assert measured.model is None
+
+
+def test_a_model_that_is_too_large(data):
+    spec = data.spec(Does(lambda: bytes(100_000)), fold=REFIT_FOLD, return_model=True)
+    measured = data.runner.run_one(replace(spec, result_bytes=50_000))
+    assert measured.outcome is Outcome.SUCCEEDED
+    assert "FITCAST_RESULT_BYTES" in measured.model_error
     assert measured.model is None
 
 
