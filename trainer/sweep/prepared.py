@@ -9,17 +9,20 @@ in: reading data (:mod:`fitcast.trainer.sweep.datasets`), refusing bad input
 import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from fitcast.errors import InvalidSweepError
 from fitcast.history.records import REFIT_FOLD, Request
 from fitcast.trainer.attempt.spec import JobBytes
 from fitcast.trainer.reuse import may_reuse, work_names
-from fitcast.trainer.sweep import validation
-from fitcast.trainer.sweep.datasets import DatasetContent, bytes_of, fingerprint, load
+from fitcast.trainer.sweep import fitness, validation
+from fitcast.trainer.sweep.containers import Look, look
+from fitcast.trainer.sweep.datasets import DatasetContent, fingerprint, load, sent_bytes
 from fitcast.trainer.sweep.jobs import WEIGHTS, JobPickler, make_job
 from fitcast.trainer.sweep.kinds import is_classifier
 from fitcast.trainer.sweep.models import Candidate, Models, candidates_from
@@ -77,6 +80,11 @@ class PreparedSweep:
     def job(self, candidate: Candidate) -> JobBytes:
         """Return the job of a candidate, for any of its folds and for its refit."""
         return self._jobs[candidate.index]
+
+    @property
+    def rows(self) -> int:
+        """How many rows the dataset has."""
+        return self._shape.rows
 
     def refit_fit(self, candidate: Candidate) -> Fit:
         """Return the fit of a candidate on all rows."""
@@ -211,7 +219,8 @@ def _prepare(sweep: Sweep) -> PreparedSweep:
     names = scorer_names(sweep.scoring)
     check_refit(sweep.refit, names, sweep.scoring)
     configured = [validation.configure(candidate) for candidate in candidates]
-    validation.check_kinds(candidates, configured, sweep.cv)
+    validation.check_kinds(candidates, sweep.cv)
+    validation.check_methods(candidates, configured, sweep.predict_method)
     loaded = load(
         sweep.X,
         sweep.y,
@@ -220,19 +229,28 @@ def _prepare(sweep: Sweep) -> PreparedSweep:
         sample_weight=sweep.sample_weight,
         groups=sweep.groups,
     )
-    X, y = loaded.X, loaded.y
+    X, y = look(loaded.X), look(loaded.y)
     rows = validation.check_data(X, y, from_file=sweep.data is not None)
     check_objects(X, y)
     weights = validation.check_weights(loaded.sample_weight, rows)
     groups = validation.check_groups(loaded.groups, rows)
     shape = shape_of(X, y)
     scorers = _scorers(candidates, sweep.scoring)
-    validation.check_fitness(
-        candidates, configured, scorers, X, y, shape, weighted=weights is not None, sweep=sweep
-    )
-    splits = make_splits(sweep.cv, X, y, groups, classifier=is_classifier(configured[0]), rows=rows)
-    validation.check_folds(candidates, configured, scorers, y, splits, shape)
-    content = DatasetContent(X, y, {} if weights is None else {WEIGHTS: weights}, splits)
+    check_fitness = partial(
+        fitness.check_fitness, candidates, configured, scorers, X, y, shape,
+        weighted=weights is not None, sweep=sweep,
+    )  # fmt: skip
+    try:
+        splits = make_splits(
+            sweep.cv, X.given, y.given, groups,
+            classifier=is_classifier(candidates[0].estimator), rows=rows,
+        )  # fmt: skip
+    except InvalidSweepError:
+        check_fitness(None)  # says more of what is wrong with the data
+        raise
+    check_fitness(splits)
+    columns = {} if weights is None else {WEIGHTS: weights}
+    content = DatasetContent(X.given, y.given, columns, splits)
     params = tuple(
         plain_params(estimator, candidate.params)
         for candidate, estimator in zip(candidates, configured, strict=True)
@@ -243,13 +261,14 @@ def _prepare(sweep: Sweep) -> PreparedSweep:
             request = request_for(estimator, params[candidate.index], shape, train, test)
             fits.append(Fit(f"c{candidate.index:04d}-f{fold}", candidate, fold, request))
     dataset = fingerprint(X, y)
+    parts = [X, y, *map(look, columns.values())]
     return PreparedSweep(
         name=sweep.name or _name(candidates),
         candidates=candidates,
         fits=tuple(fits),
         n_splits=len(splits),
         dataset=dataset,
-        dataset_bytes=_held_bytes(content, splits),
+        dataset_bytes=_held_bytes(parts, splits),
         content=content,
         scorer_names=names,
         refit=sweep.refit,
@@ -301,10 +320,9 @@ def _jobs(
 
 
 def _held_bytes(
-    content: DatasetContent, splits: list[tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]]
+    parts: list[Look], splits: list[tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]]
 ) -> int:
-    held = [content.X, content.y, *content.columns.values()]
-    return sum(map(bytes_of, held)) + sum(train.nbytes + test.nbytes for train, test in splits)
+    return sum(map(sent_bytes, parts)) + sum(train.nbytes + test.nbytes for train, test in splits)
 
 
 def _name(candidates: tuple[Candidate, ...]) -> str:

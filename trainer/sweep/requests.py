@@ -16,14 +16,15 @@ from sklearn.utils.multiclass import type_of_target
 
 from fitcast.history.records import ParamValue, Request
 from fitcast.trainer.naming import public_path
+from fitcast.trainer.sweep.containers import Look, look
 from fitcast.trainer.sweep.contents import Contents, contents_of
-from fitcast.trainer.sweep.datasets import bytes_of
 from fitcast.trainer.sweep.kinds import is_classifier, is_regressor
 from fitcast.trainer.sweep.models import algorithm_of, bases_of, library_version, steps_of
 
 MAX_PARAMS = 200
 MAX_PARAM_LENGTH = 200
 _SHORT_SEQUENCE = 16
+_SAMPLED_ROWS = 16  # whose columns' types are those of all
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,14 +42,15 @@ class Shape:
 
 
 def shape_of(X: Any, y: Any) -> Shape:
-    """Describe a dataset."""
-    shape = X.shape if hasattr(X, "shape") else np.shape(X)
+    """Describe a dataset, or what was seen of it."""
+    X, y = look(X), look(y)
     target_type, classes = _target(y)
+    matrix = X.plain
     return Shape(
-        rows=int(shape[0]),
-        columns=math.prod(int(n) for n in shape[1:]) if len(shape) > 1 else 1,
-        row_nonzeros=np.diff(X.indptr).astype(np.int64) if sp.issparse(X) else None,
-        data_bytes=bytes_of(X) + bytes_of(y),
+        rows=X.rows,
+        columns=X.columns,
+        row_nonzeros=np.diff(matrix.indptr).astype(np.int64) if sp.issparse(matrix) else None,
+        data_bytes=X.data_bytes + y.data_bytes,
         dtype=_dtype(X),
         target_type=target_type,
         classes=classes,
@@ -173,15 +175,17 @@ def plain(value: Any) -> ParamValue:
         return type(value).__name__[:MAX_PARAM_LENGTH]
 
 
-def _target(y: Any) -> tuple[str, int]:
-    if y is None:
+def _target(y: Look) -> tuple[str, int]:
+    if y.given is None:
         return "none", 0
+    values = y.given if y.plain is None else y.plain
     try:
-        kind = str(type_of_target(y))
-    except (TypeError, ValueError):
+        with np.errstate(invalid="ignore"):
+            kind = str(type_of_target(values))
+    except Exception:  # records, sets, whatever an estimator of the user's own learns from
         return "unknown", 0
     if kind in ("binary", "multiclass"):
-        return kind, _distinct(y)
+        return kind, _distinct(values)
     return kind, 0
 
 
@@ -192,8 +196,11 @@ def _distinct(y: Any) -> int:
     return len(np.unique(np.asarray(y)))
 
 
-def _dtype(X: Any) -> str:
-    if hasattr(X, "dtypes") and hasattr(X, "columns"):
-        names = {str(dtype) for dtype in X.dtypes}
+def _dtype(X: Look) -> str:
+    table = X.table(_SAMPLED_ROWS)
+    if table is None and X.sampled:
+        table = X.sampled[0]  # without reading the others
+    if hasattr(table, "dtypes") and hasattr(table, "columns"):
+        names = {str(dtype) for dtype in table.dtypes}
         return next(iter(names)) if len(names) == 1 else "mixed"
-    return str(getattr(X, "dtype", "object"))
+    return str(getattr(table, "dtype", "object"))
