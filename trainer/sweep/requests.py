@@ -5,8 +5,9 @@ what the request will cost (the sizing room).
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,9 @@ from fitcast.trainer.sweep.models import algorithm_of, bases_of, library_version
 MAX_PARAMS = 200
 MAX_PARAM_LENGTH = 200
 _SHORT_SEQUENCE = 16
+_MOST_NESTED = 40  # values of one hyper-parameter
+_MOST_DEPTH = 4
+_OF_ESTIMATORS = frozenset({"steps", "transformers", "estimators", "transformer_list"})
 _SAMPLED_ROWS = 16  # whose columns' types are those of all
 
 
@@ -133,7 +137,9 @@ def target_of(configured: Any, shape: Shape) -> str:
 def plain_params(configured: Any, first: Mapping[str, Any]) -> dict[str, ParamValue]:
     """Flatten an estimator's hyper-parameters to plain values; those of the grid come first.
 
-    What isn't plain becomes the name of its type; a short sequence of plain values, its text.
+    What isn't plain becomes the name of its type; a short sequence of plain values, its text. Of
+    dicts and lists of other things, what they hold follows under names such as
+    ``model_kwargs.units``, if there is room.
     """
     try:
         every = dict(configured.get_params(deep=True))
@@ -141,10 +147,40 @@ def plain_params(configured: Any, first: Mapping[str, Any]) -> dict[str, ParamVa
         every = {}
     ordered = {name: every.get(name, value) for name, value in first.items()}
     ordered.update((name, every[name]) for name in sorted(every, key=str) if name not in ordered)
-    return {
-        str(name)[:MAX_PARAM_LENGTH]: plain(value)
-        for name, value in list(ordered.items())[:MAX_PARAMS]
-    }
+    flat: dict[str, ParamValue] = {}
+    for name, value in list(ordered.items())[:MAX_PARAMS]:
+        flat[str(name)[:MAX_PARAM_LENGTH]] = plain(value)
+    for name, value in ordered.items():
+        if str(name).rpartition("__")[2] in _OF_ESTIMATORS:
+            continue
+        for path, part in islice(_nested(str(name), value, _MOST_DEPTH), _MOST_NESTED):
+            if len(flat) >= MAX_PARAMS:
+                return flat
+            flat.setdefault(path[:MAX_PARAM_LENGTH], part)
+    return flat
+
+
+def _nested(path: str, value: Any, depth: int) -> Iterator[tuple[str, ParamValue]]:
+    """Yield what dicts and lists hold, by its path; what says nothing more isn't named."""
+    if type(value) is dict:
+        parts: Iterable[tuple[Any, Any]] = value.items()
+    elif type(value) in (list, tuple) and plain(value) == _kind(value):
+        parts = enumerate(value)
+    else:
+        return
+    for key, part in parts:
+        if not isinstance(key, str | int) or hasattr(part, "get_params"):
+            continue  # estimators' own parameters are there already
+        inner = f"{path}.{key}"
+        if type(part) in (dict, list, tuple) and plain(part) == _kind(part):
+            if depth:
+                yield from _nested(inner, part, depth - 1)
+        else:
+            yield inner, plain(part)
+
+
+def _kind(value: Any) -> str:
+    return type(value).__name__
 
 
 def plain(value: Any) -> ParamValue:
