@@ -15,8 +15,8 @@ TESTS_AT_ONCE := 3
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
 
-.PHONY: help demo compare bench bench-sizing test test-sklearn test-faults test-security test-benchmarks \
-    test-kubernetes test-tensorflow lint format requirements clean
+.PHONY: help demo compare bench bench-sizing test test-sklearn test-differential test-faults \
+    test-security test-benchmarks test-kubernetes test-tensorflow lint format requirements clean
 .DELETE_ON_ERROR:
 
 help: ## list what can be made
@@ -60,6 +60,9 @@ test-security: $(READY) ## try what protects users from one another and from hos
 test-kubernetes: $(READY) ## run the suite of backends, and sweeps through faults, on Kubernetes
 	@$(BIN)/python -m pytest -m kubernetes tests/contract tests/kubernetes
 	@if [ -n "$$FITCAST_IMAGE" ]; then $(BIN)/python -m pytest tests/kubernetes; fi
+
+test-differential: $(READY) ## compare 10,000 drawn sweeps with GridSearchCV: minutes
+	@FITCAST_DIFFERENTIAL=10000 $(BIN)/python -m pytest tests/trainer/sweep/test_differential.py
 
 test-tensorflow: $(TF_READY) ## run a sweep of Keras models, in a virtual environment of its own
 	@$(TF_VENV)/bin/python -m pytest -m tensorflow

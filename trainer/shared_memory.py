@@ -10,6 +10,7 @@ writes and reaches nobody else. Linux only.
 """
 
 import fcntl
+import io
 import mmap
 import os
 import pickle
@@ -17,8 +18,10 @@ import struct
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
 
 import cloudpickle
+import numpy as np
 
 from fitcast.errors import SealError
 
@@ -66,7 +69,9 @@ def pack(content: object, attachments: Sequence[bytes] = ()) -> Packed:
         buffers.append(raw)
         return False
 
-    body: bytes = cloudpickle.dumps(content, protocol=5, buffer_callback=keep_in_band)
+    file = io.BytesIO()
+    _Pickler(file, protocol=5, buffer_callback=keep_in_band).dump(content)
+    body = file.getbuffer()
     beside = [*buffers, *(memoryview(attachment) for attachment in attachments)]
     offset = _aligned(_HEAD.size + _PLACE.size * len(beside) + len(body))
     places = []
@@ -80,6 +85,38 @@ def pack(content: object, attachments: Sequence[bytes] = ()) -> Packed:
         parts.append(raw)
         parts.append(bytes(_aligned(raw.nbytes) - raw.nbytes))
     return Packed(offset, tuple(part for part in parts if len(part)))
+
+
+class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
+    """Leaves the values of masked arrays and other kinds of arrays out of band, too.
+
+    NumPy does so for its plain arrays only; a copy of the others would be made by each fit.
+    """
+
+    def reducer_override(self, obj: Any) -> Any:
+        kind: Any = type(obj)
+        if isinstance(obj, np.ndarray) and kind is not np.ndarray and not obj.dtype.hasobject:
+            if kind is np.ma.MaskedArray:
+                masked: Any = obj
+                parts = np.asarray(masked.data), masked.mask, masked.fill_value, masked.hardmask
+                return _masked, parts
+            if all(getattr(kind, way) is getattr(np.ndarray, way) for way in _WAYS):
+                return _of_kind, (kind, np.asarray(obj), getattr(obj, "__dict__", None))
+        return super().reducer_override(obj)
+
+
+_WAYS = ("__reduce__", "__reduce_ex__", "__setstate__")
+
+
+def _masked(data: Any, mask: Any, fill_value: Any, hardmask: bool) -> Any:
+    return np.ma.MaskedArray(data, mask=mask, fill_value=fill_value, hard_mask=hardmask)
+
+
+def _of_kind(kind: type, array: Any, attributes: dict[str, Any] | None) -> Any:
+    made = array.view(kind)
+    if attributes:
+        made.__dict__.update(attributes)
+    return made
 
 
 def new_block(name: str) -> int:

@@ -4,17 +4,20 @@ In: making them. Not in: which fits are probed (:mod:`fitcast.sizing.probing`), 
 (:meth:`fitcast.scheduler.session.client.Client.estimate`).
 """
 
+import warnings
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import scipy.sparse as sp
 from sklearn.model_selection import train_test_split
 
 from fitcast.errors import InvalidInputError
 from fitcast.history.records import Estimate
 from fitcast.sizing.probing import choose_probes
+from fitcast.trainer.sweep.containers import look
 from fitcast.trainer.sweep.jobs import WEIGHTS
 from fitcast.trainer.sweep.prepared import PreparedSweep, Sweep
 
@@ -43,7 +46,9 @@ def probe_sweeps(prepared: PreparedSweep, estimates: Mapping[str, Estimate]) -> 
             deadline_s=prepared.sweep.deadline_s,
             memory_bytes=prepared.sweep.memory_bytes,
         )
-        with suppress(InvalidInputError):  # a sample may lack a class: then it isn't probed
+        with suppress(InvalidInputError), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of a sample's classes
+            # a sample may lack a class: then it isn't probed
             small.prepare()
             made.append(small)
     return made
@@ -59,7 +64,8 @@ def _sampled(prepared: PreparedSweep, fold: int, rows_train: int) -> tuple[Rows,
 def _sample(rows: Rows, size: int, y: Any) -> Rows:
     if size >= len(rows):
         return rows
-    labels = None if y is None else np.asarray(y)[rows]
+    plain = look(y).plain
+    labels = None if plain is None or sp.issparse(plain) else np.asarray(plain)[rows]
     # Few rows of each class in both parts, or, with a target of numbers, any rows.
     for stratify in (labels, None):
         with suppress(ValueError, TypeError):

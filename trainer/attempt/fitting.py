@@ -306,12 +306,16 @@ def predict(
     try:
         if isinstance(given, list) and given and all(np.ndim(part) > 0 for part in given):
             rows = _rows(X)
-            if len(given) != rows or len(given[0]) == rows:
+            arrays = all(isinstance(part, np.ndarray) for part in given)
+            if len(given) != rows or (arrays and len(given[0]) == rows):
                 # an array per output: outputs become the second axis
                 given = np.stack([np.asarray(output) for output in given], axis=1)
         predictions = np.asarray(given)
     except ValueError as error:
-        raise InvalidSweepError(f"{method} gave a {kind} that is no array: {error}") from error
+        if not isinstance(given, list) or len(given) != _rows(X):
+            raise InvalidSweepError(f"{method} gave a {kind} that is no array: {error}") from error
+        predictions = np.empty(len(given), dtype=object)  # as many values per row as it has parts
+        predictions[:] = given
     if predictions.ndim == 0 or len(predictions) != _rows(X):
         what = "one value" if predictions.ndim == 0 else f"{len(predictions)} values"
         raise InvalidSweepError(
@@ -324,8 +328,9 @@ def predict(
 
 
 def _rows(X: Any) -> int:
-    shape = getattr(X, "shape", None)
-    return int(shape[0]) if shape else len(X)
+    from sklearn.utils.validation import _num_samples
+
+    return int(_num_samples(X))
 
 
 def _all_classes(

@@ -4,7 +4,8 @@ In: which arrays may leave a fit, and the way there and back. Not in: the report
 (:mod:`fitcast.trainer.attempt.result_block`).
 
 Numbers, times and texts travel as they lie in memory. An array of objects does if each of them is
-plain (text, number, truth value, None): as a list of its distinct values, and their numbers.
+plain (text, number, truth value, None, or a list of such): as a list of its distinct values, and
+their numbers.
 Anything else is refused in the fit, as opening it elsewhere would run code of its own there.
 """
 
@@ -69,13 +70,14 @@ def from_plain(words: Words, data: memoryview) -> npt.NDArray[Any]:
     ):
         raise ValueError("an array's head is damaged")
     if kind == "objects":
-        if type(values) is not list or not all(type(value) in _PLAIN for value in values):
+        if type(values) is not list or not all(map(_is_plain, values)):
             raise ValueError("an array holds what isn't plain")
         codes = _array("<i4", shape, data)
         if codes.size and not (codes.min() >= 0 and codes.max() < len(values)):
             raise ValueError("an array's values are damaged")
         distinct = np.empty(len(values), dtype=object)
-        distinct[:] = values
+        for number, value in enumerate(values):
+            distinct[number] = value
         taken: npt.NDArray[Any] = distinct[codes]
         return taken
     if not _DTYPE.fullmatch(kind):
@@ -103,6 +105,8 @@ def _plain(value: Any) -> Any:
         item = value.item()
         if type(item) in _PLAIN:
             return item
+    if isinstance(value, list | tuple | np.ndarray):  # the labels of a sequence
+        return [_plain(part) for part in list(value)]
     if type(value).__module__.startswith("pandas.") and type(value).__name__ in (
         "NAType",
         "NaTType",
@@ -112,5 +116,9 @@ def _plain(value: Any) -> Any:
     raise InvalidSweepError(f"the predictions hold objects of type {name}: {_TODO}")
 
 
+def _is_plain(value: Any) -> bool:
+    return type(value) in _PLAIN or (type(value) is list and all(map(_is_plain, value)))
+
+
 def _key(value: Any) -> tuple[type, Any]:
-    return type(value), repr(value) if type(value) is float else value
+    return type(value), repr(value) if type(value) in (float, list) else value

@@ -11,6 +11,8 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
+from fitcast.trainer.sweep.containers import look
+
 MOST_DISTINCT = 256
 """Up to which a column's distinct values are counted: as many as histograms have bins."""
 
@@ -38,9 +40,11 @@ def contents_of(X: Any) -> Contents:
     Parameters
     ----------
     X
-        An array, a sparse matrix, a frame; of anything else nothing is said.
+        An array, a sparse matrix, a frame, or what was seen of it; of anything else nothing is
+        said.
     """
     try:
+        X = look(X).table(_SAMPLE_ROWS)
         if hasattr(X, "iloc") and hasattr(X, "dtypes"):
             return _of_frame(X)
         if sp.issparse(X):

@@ -17,6 +17,14 @@ import numpy.typing as npt
 import scipy.sparse as sp
 
 from fitcast.errors import InvalidDataError
+from fitcast.trainer.sweep.containers import (
+    Look,
+    column_names,
+    is_foreign_table,
+    kept,
+    look,
+    without_columns,
+)
 from fitcast.trainer.sweep.models import nearest
 
 _HASH_BYTES = 1 << 24  # rows are hashed in blocks of about this size, so that no copy is made
@@ -74,7 +82,7 @@ def load(
         raise InvalidDataError("The sweep has no data. Give X and y, or data='path' and target.")
     else:
         source = "X"
-    X = _table(X, "X")
+    X = kept(X, "X")
     if target is not None:
         if y is not None:
             raise InvalidDataError("Give either y or target='name', not both.")
@@ -86,8 +94,8 @@ def load(
     if "groups" in columns:
         groups = _take(X, columns["groups"], source, "groups")
     if columns:
-        X = X.drop(columns=list(dict.fromkeys(columns.values())))
-    return LoadedData(X, None if y is None else _table(y, "y"), sample_weight, groups)
+        X = without_columns(X, list(dict.fromkeys(columns.values())))
+    return LoadedData(X, None if y is None else kept(y, "y"), sample_weight, groups)
 
 
 def read_frame(uri: str | Path) -> Any:
@@ -139,47 +147,57 @@ def redacted(uri: str | Path) -> str:
 
 
 def bytes_of(thing: Any) -> int:
-    """Return the bytes that an array, frame, series or sparse matrix holds in memory."""
-    if thing is None:
-        return 0
-    if sp.issparse(thing):
-        return sum(
-            int(part.nbytes)
-            for name in ("data", "indices", "indptr")
-            if (part := getattr(thing, name, None)) is not None
-        )
-    if hasattr(thing, "memory_usage"):
-        usage = thing.memory_usage(deep=True)
-        return int(usage.sum() if hasattr(usage, "sum") else usage)
-    array = np.asarray(thing)
-    if array.dtype != object:
-        return int(array.nbytes)
-    return int(array.nbytes) + sum(len(v) + 49 for v in array.flat if isinstance(v, str | bytes))
+    """Return the bytes that data hold in memory.
+
+    Of containers that read their rows when asked, what single rows say of all.
+    """
+    return look(thing).data_bytes
+
+
+def sent_bytes(thing: Any) -> int:
+    """Return the bytes that a worker holds of data."""
+    seen = look(thing)
+    if seen.plain is None and not is_foreign_table(seen.given):
+        return seen.pickled[0]
+    return seen.data_bytes
 
 
 def fingerprint(X: Any, y: Any) -> str:
-    """Return 16 hex digits that identify a dataset by shape and content, not by layout."""
+    """Return 16 hex digits that identify a dataset by shape and content, not by layout.
+
+    Of containers that nothing is known of, by their pickle.
+    """
     digest = hashlib.blake2b(digest_size=8)
     for part in (X, y):
-        _hash(part, digest)
+        _hash(look(part), digest)
     return digest.hexdigest()
 
 
-def _hash(part: Any, digest: Any) -> None:
-    if part is None:
+def _hash(part: Look, digest: Any) -> None:
+    plain = part.plain
+    if part.given is None:
         digest.update(b"none")
-    elif sp.issparse(part):
-        digest.update(f"sparse {part.shape} {part.dtype}".encode())
-        for array in (part.data, part.indices.astype(np.int64), part.indptr.astype(np.int64)):
+    elif plain is None and is_foreign_table(part.given):
+        names = [str(name) for name in column_names(part.given) or ()]
+        digest.update(f"frame {part.given.shape} {names}".encode())
+        for _, column in part.named_columns():
+            _hash_series(column, digest)
+    elif plain is None:
+        digest.update(b"pickle %d " % part.rows + part.pickled[1])
+    elif sp.issparse(plain):
+        digest.update(f"sparse {plain.shape} {plain.dtype}".encode())
+        for array in (plain.data, plain.indices.astype(np.int64), plain.indptr.astype(np.int64)):
             _hash_array(array, digest)
-    elif hasattr(part, "dtypes") and hasattr(part, "columns"):
-        digest.update(f"frame {part.shape} {[str(name) for name in part.columns]}".encode())
-        for position in range(part.shape[1]):
-            _hash_series(part.iloc[:, position], digest)
-    elif hasattr(part, "to_numpy"):
-        _hash_series(part, digest)
+    elif hasattr(plain, "dtypes") and hasattr(plain, "columns"):
+        digest.update(f"frame {plain.shape} {[str(name) for name in plain.columns]}".encode())
+        for position in range(plain.shape[1]):
+            _hash_series(plain.iloc[:, position], digest)
+    elif hasattr(plain, "to_numpy"):
+        _hash_series(plain, digest)
     else:
-        _hash_array(np.asarray(part), digest)
+        _hash_array(plain, digest)
+        if isinstance(part.given, np.ma.MaskedArray):
+            _hash_array(np.ma.getmaskarray(part.given), digest)
 
 
 def _hash_series(series: Any, digest: Any) -> None:
@@ -217,57 +235,22 @@ def _hash_array(array: npt.NDArray[Any], digest: Any) -> None:
         digest.update(block.view(np.uint8).reshape(-1).data)
 
 
-def _table(given: Any, what: str) -> Any:
-    """Return data in a form that can be cut by rows; NumPy, pandas and CSR stay as they are."""
-    if sp.issparse(given):
-        return given if given.format == "csr" else given.tocsr()
-    module = type(given).__module__.split(".")[0]
-    if module == "polars" or module == "pyarrow":
-        given = given.to_pandas()
-    elif module == "dask":
-        raise InvalidDataError(
-            f"{what} is a Dask collection. Give an array or a frame in memory, or write it to "
-            "Parquet and give data='path'."
-        )
-    if hasattr(given, "iloc"):
-        return given
-    if isinstance(given, np.ndarray):
-        return np.asarray(given)  # np.matrix and other subclasses behave differently per row
-    if isinstance(given, str | bytes) or not (
-        hasattr(given, "__array__") or hasattr(given, "__len__")
-    ):
-        hint = " For a file, write data='path'." if isinstance(given, str) else ""
-        raise InvalidDataError(
-            f"{what} must be an array, a frame or a sparse matrix, not a {type(given).__name__}."
-            f"{hint}"
-        )
-    try:
-        array = np.asarray(given)
-    except ValueError as error:
-        raise InvalidDataError(
-            f"{what} is no table: its rows differ in length or kind ({error}). Give every row the "
-            "same columns."
-        ) from error
-    # Texts of very different length would each take the room of the longest.
-    return np.asarray(given, dtype=object) if array.dtype.kind in "US" else array
-
-
 def _take(frame: Any, name: str, source: str, what: str) -> Any:
-    if not hasattr(frame, "columns"):
+    names = column_names(frame)
+    if names is None:
         raise InvalidDataError(
             f"{what}={name!r} names a column, but X is no frame. Give the values themselves."
         )
-    if name not in frame.columns:
-        names = [str(column) for column in frame.columns]
+    if name not in names:
+        names = [str(column) for column in names]
         shown = ", ".join(names[:30]) + (", …" if len(names) > 30 else "")
         raise InvalidDataError(
             f"{source!r} has no column {name!r} for the {what}{nearest(name, names)} "
             f"Its columns are: {shown}."
         )
-    column = frame[name]
-    if getattr(column, "ndim", 1) != 1:
+    if names.count(name) > 1:
         raise InvalidDataError(f"{source!r} has several columns called {name!r}; rename them.")
-    return column
+    return frame[name]
 
 
 def _suffix(path: str) -> str:

@@ -9,7 +9,9 @@ from typing import Any
 from sklearn import base
 from sklearn.utils import get_tags
 
-from fitcast.trainer.sweep.models import final_estimator
+from fitcast.trainer.sweep.models import final_estimator, steps_of
+
+_LIBRARIES = frozenset({"sklearn", "xgboost", "lightgbm"})
 
 
 def tags_of(estimator: Any) -> Any | None:
@@ -28,6 +30,20 @@ def is_classifier(estimator: Any) -> bool:
 def is_regressor(estimator: Any) -> bool:
     """Return whether an estimator predicts numbers."""
     return _is("regressor", estimator, base.is_regressor)
+
+
+def library_of(estimator: Any) -> str:
+    """Return the package that an estimator's class is written in; a subclass is in its own."""
+    return type(estimator).__module__.partition(".")[0]
+
+
+def is_known(estimator: Any) -> bool:
+    """Return whether an estimator, with all that it is made of, is a well-known library's own."""
+    parts = [estimator, *(s for s in steps_of(estimator) if s is not None and s != "passthrough")]
+    return all(
+        library_of(part) in _LIBRARIES and all(map(is_known, inner_estimators(part)))
+        for part in parts
+    )
 
 
 def lacks(estimator: Any, method: str) -> bool:

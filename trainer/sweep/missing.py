@@ -1,9 +1,9 @@
 """Missing and infinite values: where they are, and which estimators can't take them.
 
-Not in: any other check of the data (:mod:`fitcast.trainer.sweep.validation`).
+Not in: what follows from it (:mod:`fitcast.trainer.sweep.fitness`), any other check of the data
+(:mod:`fitcast.trainer.sweep.validation`).
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
-from fitcast.errors import InvalidDataError
-from fitcast.trainer.sweep.kinds import inner_estimators, tags_of
-from fitcast.trainer.sweep.models import Candidate, class_name, steps_of
+from fitcast.trainer.sweep.containers import look
+from fitcast.trainer.sweep.kinds import inner_estimators, library_of, tags_of
+from fitcast.trainer.sweep.models import class_name, steps_of
 
 _PASS_ON = frozenset(
     {
@@ -31,91 +31,73 @@ _PASS_ON = frozenset(
 _ANY_INPUT = frozenset({"ColumnTransformer", "FeatureUnion", "FunctionTransformer"})
 """Steps of scikit-learn that may drop or replace values before anything looks at them."""
 
+Rows = npt.NDArray[np.bool_]
+
 
 @dataclass(frozen=True)
 class Holes:
     """Values of X that are missing or infinite."""
 
     count: int
-    row: int  # of the first
+    rows: Rows  # which have any
     columns: tuple[str, ...]  # names or numbers of those that have any
 
-
-def check_target_values(y: Any) -> None:
-    """Refuse a target with missing or infinite values."""
-    missing = is_missing(y)
-    if missing.any():
-        row = int(np.flatnonzero(missing)[0])
-        raise InvalidDataError(
-            f"y has no value in {int(missing.sum())} of {len(missing)} rows, first in row {row}. "
-            "Drop those rows from X and y, or fill them in."
-        )
-    if not sp.issparse(y):
-        values = np.asarray(y)
-        if values.dtype.kind == "f" and not np.isfinite(values).all():
-            row = int(np.argwhere(~np.isfinite(values))[0][0])
-            raise InvalidDataError(f"y is infinite in row {row}. Drop that row, or cap y.")
+    def __str__(self) -> str:
+        names = ", ".join(map(repr, self.columns[:5])) + (", …" if len(self.columns) > 5 else "")
+        columns = "column" if len(self.columns) == 1 else "columns"
+        return f"{self.count} in {columns} {names} (first in row {int(np.argmax(self.rows))})"
 
 
-def is_missing(values: Any) -> npt.NDArray[np.bool_]:
-    """Return, per row, whether a value is missing."""
+def is_missing(values: Any) -> Rows:
+    """Return, per row, whether a value is missing; of what can't be looked into, none is."""
     import pandas as pd
 
-    if sp.issparse(values):
-        values = values.tocoo()
-        rows = np.zeros(values.shape[0], dtype=bool)
-        if values.dtype.kind == "f":
-            rows[values.row[np.isnan(values.data)]] = True
+    seen = look(values)
+    plain = seen.plain
+    if plain is None:
+        return np.zeros(seen.rows, dtype=bool)
+    if sp.issparse(plain):
+        matrix = plain.tocoo()
+        rows = np.zeros(matrix.shape[0], dtype=bool)
+        if matrix.dtype.kind == "f":
+            rows[matrix.row[np.isnan(matrix.data)]] = True
         return rows
-    missing = np.asarray(pd.isna(values), dtype=bool)
+    try:
+        missing = np.asarray(pd.isna(plain), dtype=bool)
+    except TypeError:  # records
+        return np.zeros(seen.rows, dtype=bool)
     return np.asarray(missing.any(axis=tuple(range(1, missing.ndim))), dtype=bool)
 
 
-def check_values(candidates: Sequence[Candidate], configured: Sequence[Any], X: Any) -> None:
-    """Refuse candidates that can't take the missing or infinite values of X."""
-    missing, infinite = holes(X)
-    if missing is None and infinite is None:
-        return
-    for candidate, estimator in zip(candidates, configured, strict=True):
-        if missing is not None and (culprit := _refuses(estimator, infinite=False)):
-            raise InvalidDataError(
-                f"{candidate.label!r}: {culprit} takes no missing values, but X has "
-                f"{_where(missing)}. Put a SimpleImputer before it in a Pipeline, drop those "
-                "rows, or use an estimator that takes NaN, such as "
-                "HistGradientBoostingClassifier or XGBClassifier."
-            )
-        if infinite is not None and (culprit := _refuses(estimator, infinite=True)):
-            raise InvalidDataError(
-                f"{candidate.label!r}: {culprit} takes no infinite values, but X has "
-                f"{_where(infinite)}. Drop those rows, cap the values, or make them NaN and "
-                "impute them."
-            )
+def is_infinite(values: Any) -> Rows:
+    """Return, per row, whether a number is infinite."""
+    seen = look(values)
+    if seen.plain is None or sp.issparse(seen.plain):
+        return np.zeros(seen.rows, dtype=bool)
+    array = np.asarray(seen.plain)
+    if array.dtype.kind != "f" or _all_finite(array):
+        return np.zeros(seen.rows, dtype=bool)
+    return np.asarray(np.isinf(array).reshape(len(array), -1).any(axis=1), dtype=bool)
 
 
 def holes(X: Any) -> tuple[Holes | None, Holes | None]:
     """Find the missing and the infinite values of X; None where there are none."""
-    if sp.issparse(X):
-        if X.dtype.kind != "f" or _all_finite(X.data):
+    seen = look(X)
+    plain = seen.plain
+    if sp.issparse(plain):
+        if plain.dtype.kind != "f" or _all_finite(plain.data):
             return None, None
-        coordinates = X.tocoo()
+        coordinates = plain.tocoo()
         return (
             _sparse_holes(coordinates, np.isnan(coordinates.data)),
             _sparse_holes(coordinates, np.isinf(coordinates.data)),
         )
-    if hasattr(X, "iloc"):
-        frame = X if X.ndim == 2 else X.to_frame()
-        names = [str(name) for name in frame.columns]
-        columns = [frame.iloc[:, position] for position in range(frame.shape[1])]
-    else:
-        if X.dtype.kind == "f" and _all_finite(X):
-            return None, None
-        if X.dtype.kind not in "fO":
-            return None, None
-        table = X.reshape(len(X), -1)
-        names = [str(position) for position in range(table.shape[1])]
-        columns = [table[:, position] for position in range(table.shape[1])]
-    found: tuple[list[tuple[str, npt.NDArray[np.bool_]]], ...] = ([], [])
-    for name, column in zip(names, columns, strict=True):
+    if isinstance(plain, np.ndarray) and (
+        plain.dtype.kind not in "fO" or (plain.dtype.kind == "f" and _all_finite(plain))
+    ):
+        return None, None
+    found: tuple[list[tuple[str, Rows]], ...] = ([], [])
+    for name, column in seen.named_columns():
         for kind, mask in zip(found, _masks(column), strict=True):
             if mask is not None and mask.any():
                 kind.append((name, mask))
@@ -123,7 +105,41 @@ def holes(X: Any) -> tuple[Holes | None, Holes | None]:
     return missing, infinite
 
 
-def _masks(column: Any) -> tuple[npt.NDArray[np.bool_] | None, npt.NDArray[np.bool_] | None]:
+def refuses(estimator: Any, *, infinite: bool) -> str:
+    """Return the name of the step that is known to refuse such values, "" if none is."""
+    for step in steps_of(estimator) or [estimator]:
+        if step is None or isinstance(step, str):
+            continue  # "passthrough"
+        library, name = library_of(step), type(step).__name__
+        if library == "xgboost" and infinite:
+            limit = getattr(step, "missing", None)
+            return "" if isinstance(limit, float) and np.isinf(limit) else class_name(step)
+        if not looks_at_rows(step) or _wraps_tolerant(step):
+            return ""
+        tags = tags_of(step)
+        if tags is None or not tags.input_tags.allow_nan:
+            return class_name(step)
+        if name not in _PASS_ON:
+            return ""
+    return ""
+
+
+def looks_at_rows(step: Any) -> bool:
+    """Return whether an estimator is known to check the values of X before it uses them.
+
+    Other people's classes, also those that derive from scikit-learn's, often leave the tags at
+    their defaults: only scikit-learn's own say for certain.
+    """
+    tags = tags_of(step)
+    return (
+        library_of(step) == "sklearn"
+        and tags is not None
+        and not tags.no_validation
+        and type(step).__name__ not in _ANY_INPUT
+    )
+
+
+def _masks(column: Any) -> tuple[Rows | None, Rows | None]:
     import pandas as pd
 
     numbers = isinstance(column.dtype, np.dtype) and column.dtype.kind == "f"
@@ -144,50 +160,25 @@ def _all_finite(values: npt.NDArray[Any]) -> bool:
         return bool(np.isfinite(values.sum())) or bool(np.isfinite(values).all())
 
 
-def _sparse_holes(matrix: Any, mask: npt.NDArray[np.bool_]) -> Holes | None:
+def _sparse_holes(matrix: Any, mask: Rows) -> Holes | None:
     if not mask.any():
         return None
     columns = np.unique(matrix.col[mask])
-    return Holes(int(mask.sum()), int(matrix.row[mask].min()), tuple(map(str, columns)))
+    rows = np.zeros(matrix.shape[0], dtype=bool)
+    rows[matrix.row[mask]] = True
+    return Holes(int(mask.sum()), rows, tuple(map(str, columns)))
 
 
-def _table_holes(found: list[tuple[str, npt.NDArray[np.bool_]]]) -> Holes | None:
+def _table_holes(found: list[tuple[str, Rows]]) -> Holes | None:
     if not found:
         return None
     return Holes(
         count=sum(int(mask.sum()) for _, mask in found),
-        row=min(int(np.argmax(mask)) for _, mask in found),
+        rows=np.logical_or.reduce([mask for _, mask in found]),
         columns=tuple(name for name, _ in found),
     )
 
 
-def _where(found: Holes) -> str:
-    names = ", ".join(map(repr, found.columns[:5])) + (", …" if len(found.columns) > 5 else "")
-    columns = "column" if len(found.columns) == 1 else "columns"
-    return f"{found.count} in {columns} {names} (first in row {found.row})"
-
-
-def _refuses(estimator: Any, *, infinite: bool) -> str:
-    """Return the name of the step that is known to refuse such values, "" if none is."""
-    for step in steps_of(estimator) or [estimator]:
-        if step is None or isinstance(step, str):
-            continue  # "passthrough"
-        module, name = type(step).__module__.split(".")[0], type(step).__name__
-        if module == "xgboost" and infinite:
-            limit = getattr(step, "missing", None)
-            return "" if isinstance(limit, float) and np.isinf(limit) else class_name(step)
-        tags = tags_of(step)
-        # Other people's classes often leave the tags at their defaults: only scikit-learn's own
-        # say for certain that they refuse.
-        if module != "sklearn" or tags is None or name in _ANY_INPUT or _wraps_tolerant(step):
-            return ""
-        if not tags.input_tags.allow_nan:
-            return class_name(step)
-        if name not in _PASS_ON:
-            return ""
-    return ""
-
-
 def _wraps_tolerant(step: Any) -> bool:
     """Return whether an estimator is built around another that isn't known to refuse."""
-    return any(not _refuses(part, infinite=False) for part in inner_estimators(step))
+    return any(not refuses(part, infinite=False) for part in inner_estimators(step))

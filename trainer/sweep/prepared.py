@@ -9,18 +9,21 @@ in: reading data (:mod:`fitcast.trainer.sweep.datasets`), refusing bad input
 import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from fitcast.errors import InvalidSweepError
 from fitcast.history.records import REFIT_FOLD, Request
 from fitcast.trainer.attempt.searched import NO_EXTRAS, Extras
 from fitcast.trainer.attempt.spec import JobBytes
 from fitcast.trainer.reuse import may_reuse, work_names
-from fitcast.trainer.sweep import validation
-from fitcast.trainer.sweep.datasets import DatasetContent, bytes_of, fingerprint, load
+from fitcast.trainer.sweep import fitness, validation
+from fitcast.trainer.sweep.containers import Look, look
+from fitcast.trainer.sweep.datasets import DatasetContent, fingerprint, load, sent_bytes
 from fitcast.trainer.sweep.fit_params import MethodParams, method_params
 from fitcast.trainer.sweep.jobs import WEIGHTS, JobPickler, attached, make_job
 from fitcast.trainer.sweep.kinds import is_classifier
@@ -34,7 +37,7 @@ from fitcast.trainer.sweep.requests import (
     shape_of,
 )
 from fitcast.trainer.sweep.scorers import check_refit, scorer_for, scorer_names
-from fitcast.trainer.sweep.splits import make_splits
+from fitcast.trainer.sweep.splits import Splits, make_splits
 from fitcast.trainer.sweep.unusual_objects import check_objects
 from fitcast.trainer.sweep.users_code import users_code_by_value
 
@@ -84,6 +87,11 @@ class PreparedSweep:
     def is_current(self) -> bool:
         """Tell whether nothing that it was made of was changed since."""
         return self.sweep._is_unchanged(self)
+
+    @property
+    def rows(self) -> int:
+        """How many rows the dataset has."""
+        return self._shape.rows
 
     def refit_fit(self, candidate: Candidate) -> Fit:
         """Return the fit of a candidate on all rows."""
@@ -238,7 +246,8 @@ def _prepare(sweep: Sweep) -> PreparedSweep:
     names = scorer_names(sweep.scoring)
     check_refit(sweep.refit, names, sweep.scoring)
     configured = [validation.configure(candidate) for candidate in candidates]
-    validation.check_kinds(candidates, configured, sweep.cv)
+    validation.check_kinds(candidates, sweep.cv)
+    validation.check_methods(candidates, configured, sweep.predict_method)
     loaded = load(
         sweep.X,
         sweep.y,
@@ -247,22 +256,29 @@ def _prepare(sweep: Sweep) -> PreparedSweep:
         sample_weight=sweep.sample_weight,
         groups=sweep.groups,
     )
-    X, y = loaded.X, loaded.y
+    X, y = look(loaded.X), look(loaded.y)
     rows = validation.check_data(X, y, from_file=sweep.data is not None)
     check_objects(X, y)
     weights = validation.check_weights(loaded.sample_weight, rows)
     groups = validation.check_groups(loaded.groups, rows)
     shape = shape_of(X, y)
     scorers = _scorers(candidates, sweep.scoring)
-    validation.check_fitness(
-        candidates, configured, scorers, X, y, shape, weighted=weights is not None, sweep=sweep
-    )
-    splits = make_splits(sweep.cv, X, y, groups, classifier=is_classifier(configured[0]), rows=rows)
-    validation.check_folds(candidates, configured, scorers, y, splits, shape)
-    params = method_params(X, sweep.fit_params, sweep.score_params)
+    check_fitness = partial(
+        fitness.check_fitness, candidates, configured, scorers, X, y, shape,
+        weighted=weights is not None, sweep=sweep,
+    )  # fmt: skip
+    try:
+        splits = make_splits(
+            sweep.cv, X.given, y.given, groups,
+            classifier=is_classifier(candidates[0].estimator), rows=rows,
+        )  # fmt: skip
+    except InvalidSweepError:
+        check_fitness(None)  # says more of what is wrong with the data
+        raise
+    check_fitness(splits)
+    params = method_params(X.given, sweep.fit_params, sweep.score_params)
     if weights is not None:
         params.columns[WEIGHTS] = weights
-    content = DatasetContent(X, y, params.columns, splits)
     extras = NO_EXTRAS
     if params.fit_values or params.score_values:
         extras = Extras(fit_values=params.fit_values, score_values=params.score_values)
@@ -270,7 +286,10 @@ def _prepare(sweep: Sweep) -> PreparedSweep:
         sweep,
         candidates,
         configured,
-        content,
+        X,
+        y,
+        params.columns,
+        splits,
         shape=shape,
         names=names,
         jobs=_jobs(candidates, configured, scorers, sweep, params, extras),
@@ -283,7 +302,10 @@ def lay_out(
     sweep: Sweep,
     candidates: tuple[Candidate, ...],
     configured: list[Any],
-    content: DatasetContent,
+    X: Look,
+    y: Look,
+    columns: dict[str, Any],
+    splits: Splits,
     *,
     shape: Shape,
     names: tuple[str, ...],
@@ -298,8 +320,12 @@ def lay_out(
         The sweep.
     candidates, configured
         Its candidates, and their estimators with the parameters set.
-    content
-        What fits run on.
+    X, y
+        Its data.
+    columns
+        A value per row each: weights, parameters of ``fit``.
+    splits
+        Training rows and test rows of each fold.
     shape
         Of its data.
     names
@@ -315,19 +341,20 @@ def lay_out(
     )
     fits = []
     for candidate, estimator in zip(candidates, configured, strict=True):
-        for fold, (train, test) in enumerate(content.splits):
+        for fold, (train, test) in enumerate(splits):
             request = request_for(estimator, params[candidate.index], shape, train, test)
             fits.append(Fit(f"c{candidate.index:04d}-f{fold}", candidate, fold, request))
-    dataset = fingerprint(content.X, content.y)
+    dataset = fingerprint(X, y)
     jobs, attachments = attached(jobs)
+    parts = [X, y, *map(look, columns.values())]
     return PreparedSweep(
         name=sweep.name or _name(candidates),
         candidates=candidates,
         fits=tuple(fits),
-        n_splits=len(content.splits),
+        n_splits=len(splits),
         dataset=dataset,
-        dataset_bytes=_held_bytes(content, content.splits) + sum(map(len, attachments)),
-        content=content,
+        dataset_bytes=_held_bytes(parts, splits) + sum(map(len, attachments)),
+        content=DatasetContent(X.given, y.given, columns, splits),
         attachments=attachments,
         scorer_names=names,
         refit=sweep.refit,
@@ -381,10 +408,9 @@ def _jobs(
 
 
 def _held_bytes(
-    content: DatasetContent, splits: list[tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]]
+    parts: list[Look], splits: list[tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]]
 ) -> int:
-    held = [content.X, content.y, *content.columns.values()]
-    return sum(map(bytes_of, held)) + sum(train.nbytes + test.nbytes for train, test in splits)
+    return sum(map(sent_bytes, parts)) + sum(train.nbytes + test.nbytes for train, test in splits)
 
 
 def _name(candidates: tuple[Candidate, ...]) -> str:

@@ -9,7 +9,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from fitcast.errors import InvalidInputError
 from fitcast.trainer.sweep.datasets import LoadedData, fingerprint, load
 from fitcast.trainer.sweep.models import entries
 from fitcast.trainer.sweep.unusual_objects import unusual_objects
@@ -78,7 +77,7 @@ def is_unchanged(reach: Reach, sweep: "Sweep") -> bool:
             )
             dataset = fingerprint(loaded.X, loaded.y)
         return reach == Reach(dataset, tuple(_digests(sweep, loaded)))
-    except InvalidInputError:  # preparing it anew says so
+    except Exception:  # preparing it anew says so
         return False
 
 
@@ -96,7 +95,9 @@ def _digests(sweep: "Sweep", loaded: LoadedData) -> Iterator[bytes]:
     yield _digest(loaded.groups)
     for part in (loaded.X, loaded.y):
         # What the fingerprint doesn't tell apart.
-        about = [getattr(part, name, None) for name in ("index", "dtypes")]
+        about = []
+        if hasattr(part, "iloc"):
+            about = [getattr(part, name, None) for name in ("index", "dtypes")]
         yield _digest([type(part), *about])
         for _, objects in unusual_objects(part):
             yield _digest(objects)

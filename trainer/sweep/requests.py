@@ -5,8 +5,9 @@ what the request will cost (the sizing room).
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -16,14 +17,18 @@ from sklearn.utils.multiclass import type_of_target
 
 from fitcast.history.records import ParamValue, Request
 from fitcast.trainer.naming import public_path
+from fitcast.trainer.sweep.containers import Look, look
 from fitcast.trainer.sweep.contents import Contents, contents_of
-from fitcast.trainer.sweep.datasets import bytes_of
 from fitcast.trainer.sweep.kinds import is_classifier, is_regressor
 from fitcast.trainer.sweep.models import algorithm_of, bases_of, library_version, steps_of
 
 MAX_PARAMS = 200
 MAX_PARAM_LENGTH = 200
 _SHORT_SEQUENCE = 16
+_MOST_NESTED = 40  # values of one hyper-parameter
+_MOST_DEPTH = 4
+_OF_ESTIMATORS = frozenset({"steps", "transformers", "estimators", "transformer_list"})
+_SAMPLED_ROWS = 16  # whose columns' types are those of all
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,14 +46,15 @@ class Shape:
 
 
 def shape_of(X: Any, y: Any) -> Shape:
-    """Describe a dataset."""
-    shape = X.shape if hasattr(X, "shape") else np.shape(X)
+    """Describe a dataset, or what was seen of it."""
+    X, y = look(X), look(y)
     target_type, classes = _target(y)
+    matrix = X.plain
     return Shape(
-        rows=int(shape[0]),
-        columns=math.prod(int(n) for n in shape[1:]) if len(shape) > 1 else 1,
-        row_nonzeros=np.diff(X.indptr).astype(np.int64) if sp.issparse(X) else None,
-        data_bytes=bytes_of(X) + bytes_of(y),
+        rows=X.rows,
+        columns=X.columns,
+        row_nonzeros=np.diff(matrix.indptr).astype(np.int64) if sp.issparse(matrix) else None,
+        data_bytes=X.data_bytes + y.data_bytes,
         dtype=_dtype(X),
         target_type=target_type,
         classes=classes,
@@ -131,7 +137,9 @@ def target_of(configured: Any, shape: Shape) -> str:
 def plain_params(configured: Any, first: Mapping[str, Any]) -> dict[str, ParamValue]:
     """Flatten an estimator's hyper-parameters to plain values; those of the grid come first.
 
-    What isn't plain becomes the name of its type; a short sequence of plain values, its text.
+    What isn't plain becomes the name of its type; a short sequence of plain values, its text. Of
+    dicts and lists of other things, what they hold follows under names such as
+    ``model_kwargs.units``, if there is room.
     """
     try:
         every = dict(configured.get_params(deep=True))
@@ -139,10 +147,40 @@ def plain_params(configured: Any, first: Mapping[str, Any]) -> dict[str, ParamVa
         every = {}
     ordered = {name: every.get(name, value) for name, value in first.items()}
     ordered.update((name, every[name]) for name in sorted(every, key=str) if name not in ordered)
-    return {
-        str(name)[:MAX_PARAM_LENGTH]: plain(value)
-        for name, value in list(ordered.items())[:MAX_PARAMS]
-    }
+    flat: dict[str, ParamValue] = {}
+    for name, value in list(ordered.items())[:MAX_PARAMS]:
+        flat[str(name)[:MAX_PARAM_LENGTH]] = plain(value)
+    for name, value in ordered.items():
+        if str(name).rpartition("__")[2] in _OF_ESTIMATORS:
+            continue
+        for path, part in islice(_nested(str(name), value, _MOST_DEPTH), _MOST_NESTED):
+            if len(flat) >= MAX_PARAMS:
+                return flat
+            flat.setdefault(path[:MAX_PARAM_LENGTH], part)
+    return flat
+
+
+def _nested(path: str, value: Any, depth: int) -> Iterator[tuple[str, ParamValue]]:
+    """Yield what dicts and lists hold, by its path; what says nothing more isn't named."""
+    if type(value) is dict:
+        parts: Iterable[tuple[Any, Any]] = value.items()
+    elif type(value) in (list, tuple) and plain(value) == _kind(value):
+        parts = enumerate(value)
+    else:
+        return
+    for key, part in parts:
+        if not isinstance(key, str | int) or hasattr(part, "get_params"):
+            continue  # estimators' own parameters are there already
+        inner = f"{path}.{key}"
+        if type(part) in (dict, list, tuple) and plain(part) == _kind(part):
+            if depth:
+                yield from _nested(inner, part, depth - 1)
+        else:
+            yield inner, plain(part)
+
+
+def _kind(value: Any) -> str:
+    return type(value).__name__
 
 
 def plain(value: Any) -> ParamValue:
@@ -173,15 +211,17 @@ def plain(value: Any) -> ParamValue:
         return type(value).__name__[:MAX_PARAM_LENGTH]
 
 
-def _target(y: Any) -> tuple[str, int]:
-    if y is None:
+def _target(y: Look) -> tuple[str, int]:
+    if y.given is None:
         return "none", 0
+    values = y.given if y.plain is None else y.plain
     try:
-        kind = str(type_of_target(y))
-    except (TypeError, ValueError):
+        with np.errstate(invalid="ignore"):
+            kind = str(type_of_target(values))
+    except Exception:  # records, sets, whatever an estimator of the user's own learns from
         return "unknown", 0
     if kind in ("binary", "multiclass"):
-        return kind, _distinct(y)
+        return kind, _distinct(values)
     return kind, 0
 
 
@@ -192,8 +232,11 @@ def _distinct(y: Any) -> int:
     return len(np.unique(np.asarray(y)))
 
 
-def _dtype(X: Any) -> str:
-    if hasattr(X, "dtypes") and hasattr(X, "columns"):
-        names = {str(dtype) for dtype in X.dtypes}
+def _dtype(X: Look) -> str:
+    table = X.table(_SAMPLED_ROWS)
+    if table is None and X.sampled:
+        table = X.sampled[0]  # without reading the others
+    if hasattr(table, "dtypes") and hasattr(table, "columns"):
+        names = {str(dtype) for dtype in table.dtypes}
         return next(iter(names)) if len(names) == 1 else "mixed"
-    return str(getattr(X, "dtype", "object"))
+    return str(getattr(table, "dtype", "object"))

@@ -101,7 +101,6 @@ def out_of_fold(
     """
     gathered: dict[str, npt.NDArray[Any]] = {}
     splits = prepared.content.splits
-    rows = len(prepared.content.y) if prepared.content.y is not None else _rows(prepared)
     for candidate in prepared.candidates:
         parts: list[tuple[npt.NDArray[np.intp], npt.NDArray[Any]]] = []
         for fold, (_, test) in enumerate(splits):
@@ -111,10 +110,21 @@ def out_of_fold(
             given = attempt.predictions
             if given is not None and given.ndim and len(given) == len(test):
                 parts.append((test, given))
+        if len({part.shape[1:] for _, part in parts}) > 1:
+            parts = [(test, _as_rows(part)) for test, part in parts]
         if not parts or len({part.shape[1:] for _, part in parts}) > 1:
             continue
-        gathered[candidate.label] = _assemble(parts, rows)
+        gathered[candidate.label] = _assemble(parts, prepared.rows)
     return gathered
+
+
+def _as_rows(predictions: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return label lists, which happened to be equally long in one fold, as one object per row."""
+    if predictions.ndim != 2 or predictions.dtype.kind not in "OUS":
+        return predictions
+    rows = np.empty(len(predictions), dtype=object)
+    rows[:] = predictions.tolist()
+    return rows
 
 
 def _assemble(
@@ -138,10 +148,6 @@ def _assemble(
     for test, part in parts:
         whole[test] = part
     return whole
-
-
-def _rows(prepared: PreparedSweep) -> int:
-    return int(prepared.content.X.shape[0])
 
 
 def _get(

@@ -13,7 +13,8 @@ from sklearn.base import clone
 
 from fitcast.trainer.attempt.searched import CallbackTasks, Extras
 from fitcast.trainer.attempt.spec import Job, JobBytes
-from fitcast.trainer.sweep.datasets import DatasetContent, load
+from fitcast.trainer.sweep.containers import look
+from fitcast.trainer.sweep.datasets import load
 from fitcast.trainer.sweep.fit_params import method_params
 from fitcast.trainer.sweep.jobs import JobPickler, thread_params
 from fitcast.trainer.sweep.models import ChosenSettings, candidates_from
@@ -92,6 +93,7 @@ class SearchedSweep(Sweep):
             for candidate in candidates
         ]
         loaded = load(self.X, self.y, data=None, target=None)
+        X, y = look(loaded.X), look(loaded.y)
         params = method_params(loaded.X, self.fit_params, self.score_params)
         splits: Splits = [(_row_numbers(train), _row_numbers(test)) for train, test in self.cv]
         extras = Extras(
@@ -122,8 +124,11 @@ class SearchedSweep(Sweep):
             self,
             candidates,
             configured,
-            DatasetContent(loaded.X, loaded.y, params.columns, splits),
-            shape=shape_of(loaded.X, loaded.y),
+            X,
+            y,
+            params.columns,
+            splits,
+            shape=shape_of(X, y),
             names=SINGLE if parts is None else tuple(parts),
             jobs=pickler.with_users_modules(jobs),
             reach=None,

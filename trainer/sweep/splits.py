@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.model_selection import check_cv
+from sklearn.model_selection import KFold, StratifiedKFold, TimeSeriesSplit, check_cv
 
 from fitcast.errors import InvalidSweepError
+from fitcast.trainer.sweep.missing import is_missing
 
 Splits = list[tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]]
 
@@ -66,6 +67,20 @@ def make_splits(cv: Any, X: Any, y: Any, groups: Any, *, classifier: bool, rows:
     return splits
 
 
+def advice_on_classes(cv: Any) -> str:
+    """Say what to do where a fold has rows of one class, by what splits them."""
+    if cv is None or isinstance(cv, Integral) or type(cv) in (KFold, StratifiedKFold):
+        return (
+            "If the order of the rows means nothing, give cv=StratifiedKFold(5, shuffle=True, "
+            "random_state=0); if it is time, let training begin with more rows."
+        )
+    if "Group" in type(cv).__name__:
+        return "StratifiedGroupKFold spreads classes as evenly as groups allow."
+    if isinstance(cv, TimeSeriesSplit):
+        return "Use fewer folds: the first then trains on more rows."
+    return "Change cv so that each fold holds rows of all classes."
+
+
 def _rows(given: Any, rows: int, fold: int, which: str) -> npt.NDArray[np.intp]:
     chosen = np.asarray(given)
     if chosen.dtype == bool and chosen.shape == (rows,):
@@ -86,6 +101,11 @@ def _rows(given: Any, rows: int, fold: int, which: str) -> npt.NDArray[np.intp]:
 def _cannot_split(cv: Any, groups: Any, error: Exception) -> str:
     if groups is None and "group" in str(error).lower():
         return f"{_name(cv)} splits by groups, but there are none. Give Sweep(..., groups=…)."
+    if groups is not None and (missing := is_missing(groups)).any():
+        return (
+            f"{_name(cv)} splits by groups, but groups has no value in row "
+            f"{int(np.argmax(missing))}. Give every row a group."
+        )
     return f"{_name(cv)} can't split this data: {str(error).rstrip('.')}. Change cv or the data."
 
 

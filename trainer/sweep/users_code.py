@@ -39,6 +39,21 @@ def digest_of(*things: Any) -> bytes:
         return either_way(lambda: _digest(things))
 
 
+def pickled_size(thing: Any) -> tuple[int, bytes]:
+    """Return the bytes of a thing's pickle and a digest of them; needs no memory for them."""
+    with _by_value() as either_way:
+        sink = _Hash()
+
+        def pickled() -> bytes:
+            nonlocal sink
+            sink = _Hash()
+            cloudpickle.dump(thing, sink, protocol=5)
+            return sink.digest.digest()
+
+        digest = either_way(pickled)
+    return sink.size, digest
+
+
 @contextmanager
 def _by_value() -> Iterator[Callable[[Callable[[], bytes]], bytes]]:
     """Give a function that calls another with the user's modules by value, else without."""
@@ -75,13 +90,15 @@ def _digest(things: tuple[Any, ...]) -> bytes:
 
 
 class _Hash:
-    """A file that keeps nothing but a digest of what is written to it."""
+    """A file that keeps nothing but length and digest of what is written to it."""
 
     def __init__(self) -> None:
         self.digest = hashlib.blake2b(digest_size=16)
+        self.size = 0
 
     def write(self, data: Any) -> None:
         self.digest.update(data)
+        self.size += memoryview(data).nbytes
 
 
 def users_modules() -> tuple[str, ...]:

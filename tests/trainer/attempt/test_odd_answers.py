@@ -18,7 +18,7 @@ class Answers:
         self.predict = lambda X: answer
 
 
-ODD = [None, "text", {"a": 1}, 1.0, np.float64(2), [1, 2], np.zeros(4), [[1], [1, 2], [3]], {1, 2},
+ODD = [None, "text", {"a": 1}, 1.0, np.float64(2), [1, 2], np.zeros(4), [[1], [1, 2]], {1, 2},
        (i for i in range(3)), []]  # fmt: skip
 
 
@@ -32,7 +32,7 @@ def test_predictions_that_are_not_a_value_per_row(answer):
     "answer",
     [[1, 2, 3], ["a", "b", "c"], [[1, 2]] * 3, [np.zeros(3), np.ones(3)], pd.Series([1, 2, 3]),
      pd.DataFrame({"a": [1, 2, 3]}), pd.Series(list("aba"), dtype="category"),
-     sparse.eye(3).tocsr(), np.ones(3) * 1j],
+     sparse.eye(3).tocsr(), np.ones(3) * 1j, [[1], [1, 2], [3]], [["a"], [], ["b", "c"]]],
     ids=lambda a: type(a).__name__,
 )  # fmt: skip
 def test_predictions_with_a_value_per_row(answer):

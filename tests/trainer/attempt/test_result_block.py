@@ -92,8 +92,17 @@ def test_what_has_code_of_its_own_comes_back_without_it():
     assert {type(text) for text in texts} == {str}
 
 
+def test_label_lists_of_sequences_come_back_as_they_went():
+    array = np.empty(4, dtype=object)
+    array[:] = [["B", "I"], [], [1, [None, "x"]], ["B", "I"]]
+    read = there_and_back(Report(fitted=Fitted(fit_time_s=1.0, predictions=array)))
+    assert read.fitted.predictions.tolist() == array.tolist()
+
+
 @pytest.mark.parametrize(
-    "odd", [object(), {"a": 1}, [1], pd.Timestamp(0), lambda: 0], ids=lambda odd: type(odd).__name__
+    "odd",
+    [object(), {"a": 1}, [{1}], pd.Timestamp(0), lambda: 0],
+    ids=lambda odd: type(odd).__name__,
 )
 def test_objects_are_refused_where_they_are(odd):
     array = np.empty(2, dtype=object)

@@ -31,7 +31,7 @@ from fitcast import errors
 from fitcast.history.records import REFIT_FOLD
 from fitcast.trainer.attempt.fitting import fit_and_score
 from fitcast.trainer.sweep.prepared import Sweep
-from fitcast.trainer.sweep.requests import MAX_PARAM_LENGTH, MAX_PARAMS, plain
+from fitcast.trainer.sweep.requests import MAX_PARAM_LENGTH, MAX_PARAMS, plain, plain_params
 
 X, Y = make_classification(60, 5, random_state=0)
 MODELS = {
@@ -188,6 +188,32 @@ class Many(ClassifierMixin, BaseEstimator):
 
     def fit(self, X, y):
         return self
+
+
+def test_what_dicts_and_lists_hold_tells_candidates_apart():
+    class Wrapper(BaseEstimator):
+        def __init__(self, model_kwargs=None, blocks=()):
+            self.model_kwargs = model_kwargs
+            self.blocks = blocks
+
+    def params(**given):
+        return plain_params(Wrapper(**given), {})
+
+    small, large = ({"units": n, "layers": [{"rate": 0.5}, n], "sizes": (n, 2)} for n in (8, 4096))
+    assert params(model_kwargs=large) == {
+        "model_kwargs": "dict",
+        "model_kwargs.units": 4096,
+        "model_kwargs.layers.0.rate": 0.5,
+        "model_kwargs.layers.1": 4096,
+        "model_kwargs.sizes": "(4096, 2)",
+        "blocks": "()",
+    }
+    assert params(model_kwargs=small) != params(model_kwargs=large)
+    endless: dict = {}
+    endless["self"] = endless
+    assert len(params(model_kwargs=endless, blocks=[{"a": i} for i in range(1000)])) <= MAX_PARAMS
+    many = {f"k{i}": i for i in range(1000)}
+    assert 2 < len(params(model_kwargs=many)) <= MAX_PARAMS
 
 
 def test_the_grids_parameters_are_kept_where_there_are_too_many():

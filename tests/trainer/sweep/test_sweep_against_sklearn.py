@@ -100,10 +100,11 @@ class Centroid(ClassifierMixin, BaseEstimator):
         return self.classes_[distance.argmin(axis=1)]
 
 
-def run_in_process(prepared: PreparedSweep) -> dict[str, Measured]:
+def run_in_process(prepared: PreparedSweep, content=None) -> dict[str, Measured]:
     """Run each fit here, the way a worker does in a child process."""
     now = datetime.now(UTC)
-    content = cloudpickle.loads(cloudpickle.dumps(prepared.content, protocol=5))
+    if content is None:
+        content = cloudpickle.loads(cloudpickle.dumps(prepared.content, protocol=5))
     measured = {}
     for fit in prepared.fits:
         cost = {

@@ -2,6 +2,7 @@
 
 import threading
 
+import dask.dataframe as dd
 import numpy as np
 import pandas as pd
 import pytest
@@ -92,6 +93,19 @@ class NeedsArguments(BaseEstimator):
         return self
 
 
+class HoldsLock:
+    """Rows that are read when asked for, by what nothing can pickle."""
+
+    def __init__(self):
+        self.lock = threading.Lock()
+
+    def __len__(self):
+        return 60
+
+    def __getitem__(self, row):
+        return X[row]
+
+
 SWEEPS = {
     "no models": ({}, {}, "no model"),
     "no models in a list": ([], {}, "no model"),
@@ -174,16 +188,16 @@ SWEEPS = {
     "cv no pairs": (LR, {"cv": [1, 2]}, "no pair"),
     "cv beyond": (LR, {"cv": [([0, 1], [60])]}, "don't exist"),
     "cv fold empty": (LR, {"cv": [(np.arange(5), [])]}, "no test rows"),
+    "groups missing": (
+        LR,
+        {"cv": GroupKFold(3), "groups": np.array([np.nan] + [1.0, 2, 3] * 19 + [1, 2])},
+        "groups has no value in row 0",
+    ),
     "groups absent": (LR, {"cv": GroupKFold(3)}, r"GroupKFold splits by groups.*groups="),
     "one class in a fold": (
         LR,
         {"cv": [(np.flatnonzero(Y == 1), np.flatnonzero(Y == 0))]},
-        "Fold 0 has only class 1 in its .* training rows",
-    ),
-    "one class to score": (
-        LR,
-        {"cv": LeaveOneOut(), "scoring": "roc_auc"},
-        "ROC AUC isn't defined",
+        "training rows are of one class only, so .*nothing to tell apart",
     ),
     "weights not taken": (
         KNeighborsClassifier(),
@@ -219,7 +233,6 @@ DATA = {
     "weights missing": (LR, (X, Y), {"sample_weight": target_with(np.nan)}, "first in row 7"),
     "weights of words": (LR, (X, Y), {"sample_weight": ["a"] * 60}, "sample_weight must be"),
     "weights all zero": (LR, (X, Y), {"sample_weight": np.zeros(60)}, "0 for every row"),
-    "groups missing": (LR, (X, Y), {"groups": [None] + [1] * 59}, "groups has no value in row 0"),
     "no rows": (LR, (X[:0], Y[:0]), {}, "no rows"),
     "no columns": (LR, (X[:, :0], Y), {}, "no columns"),
     "a number": (LR, (3, Y), {}, "must be an array"),
@@ -252,15 +265,18 @@ DATA = {
         {},
         "SVC takes no missing",
     ),
-    "nan in one of many": (
-        {"hist": HistGradientBoostingClassifier(), "nb": GaussianNB()},
+    "nan in all of many": (
+        {"nb": GaussianNB(), "lr": LR},
         (holed(), Y),
         {},
         "'nb': GaussianNB takes no missing",
     ),
     "infinite": (LR, (holed(np.inf), Y), {}, "no infinite values, but X has 1 in column '1'"),
     "infinite for xgboost": (XGBClassifier(), (holed(-np.inf), Y), {}, "no infinite"),
-    "dask": (LR, (__import__("dask.array").array.ones((60, 5)), Y), {}, "Dask"),
+    "dask": (LR, (dd.from_pandas(FRAME, npartitions=2), Y), {}, "Dask"),
+    "a dict of columns": (LR, ({"a": X[:, 0]}, [1]), {}, "can't take rows"),
+    "a set": (LR, (X, set(range(60))), {}, r"y must be .* not a set.* Give list\(y\)"),
+    "an open file": (LR, (HoldsLock(), Y), {}, "HoldsLock, can't be sent"),
 }
 
 
