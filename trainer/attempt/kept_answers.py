@@ -35,18 +35,18 @@ def answers_kept(estimator: Any, X: Any, scorer: Any) -> Iterator[None]:
     """Let an estimator answer for the same rows once, where nothing can tell the difference.
 
     A forest's ``predict`` asks its own ``predict_proba``, which for a hundred trees costs a
-    twentieth of the fit. The user's own classes answer scorers and us from what is kept, but what
-    they ask of themselves isn't kept, and while their code runs there is nothing of ours on them.
+    twentieth of the fit. Methods that the user wrote are asked once by scorers and us, too, but
+    while they run there is nothing of ours on the model, and what they ask of it isn't kept.
     """
     held = getattr(estimator, "__dict__", None)
     ours: dict[str, Any] = {}
     if isinstance(held, dict) and not is_seen_by_scorers(scorer) and _scored_by_library(estimator):
-        own_class = not _is_of_library(type(estimator))
         for name in _METHODS:
             with suppress(Exception):  # it has no such method: nothing is kept
                 if name not in held:
                     method = getattr(estimator, name)
-                    ours[name] = _keeping(method, X, _aside(held, ours) if own_class else None)
+                    aside = None if _is_of_library(method) else _aside(held, ours)
+                    ours[name] = _keeping(method, X, aside)
         held.update(ours)
     try:
         yield
@@ -57,7 +57,7 @@ def answers_kept(estimator: Any, X: Any, scorer: Any) -> Iterator[None]:
 
 
 def _is_of_library(thing: Any) -> bool:
-    return str(thing.__module__).partition(".")[0] in _LIBRARIES
+    return str(getattr(thing, "__module__", "")).partition(".")[0] in _LIBRARIES
 
 
 def _scored_by_library(estimator: Any) -> bool:
