@@ -51,7 +51,7 @@ def test_a_parent_run_with_totals_and_a_child_per_candidate(store):
     assert parent.data.tags["team"] == "delays"
     assert parent.data.tags["fitcast.state"] == "succeeded"
     assert parent.data.metrics["eta_p50_s"] == 12.5
-    assert parent.data.metrics["fits_succeeded"] == 7
+    assert parent.data.metrics["fits/succeeded"] == 7
     assert parent.info.end_time - parent.info.start_time == 300_000
     artifacts = [f.path for f in client.list_artifacts(parent.info.run_id, "fitcast")]
     assert artifacts == ["fitcast/records.parquet"]
@@ -68,16 +68,16 @@ def test_the_forecast_stands_beside_what_was_measured_fold_by_fold(store):
     assert child.data.params["max_depth"] == "0"
     assert child.data.params["gpu"] == "None"
     assert child.data.params["algorithm"] == "xgboost.sklearn.XGBClassifier"
-    assert history_of(client, child, "runtime_s") == {0: 1.5, 1: 2.5, 2: 3.5}
-    assert history_of(client, child, "forecast_runtime_s") == {0: 2.0, 1: 2.0, 2: 2.0}
-    assert history_of(client, child, "forecast_runtime_s_p90") == {0: 4.0, 1: 4.0, 2: 4.0}
+    assert history_of(client, child, "runtime_s/measured") == {0: 1.5, 1: 2.5, 2: 3.5}
+    assert history_of(client, child, "runtime_s/forecast_p50") == {0: 2.0, 1: 2.0, 2: 2.0}
+    assert history_of(client, child, "runtime_s/forecast_p90") == {0: 4.0, 1: 4.0, 2: 4.0}
     assert history_of(client, child, "score") == pytest.approx({0: 0.9, 1: 0.91, 2: 0.92})
     metrics = child.data.metrics
     assert metrics["mean_score"] == pytest.approx(0.91)
     assert metrics["forecast_peak_memory_bytes"] == 10**8
     assert metrics["forecast_failure_probability"] == 0.01
     assert metrics["refit_runtime_s"] == 1.5 + REFIT_FOLD
-    assert {"cpu_s", "peak_memory_bytes", "refit_forecast_runtime_s"} <= set(metrics)
+    assert {"cpu_s/measured", "peak_memory_bytes/measured", "refit/runtime_s/forecast_p50"} <= set(metrics)
 
 
 def test_failures_are_files_and_a_candidate_without_success_has_failed(store):
