@@ -87,6 +87,10 @@ def test_the_workflow_is_a_run_with_its_candidates_below_it(pages, browse, track
     assert child.data.tags["mlflow.parentRunId"] == parent.info.run_id
     address = pages(f"/experiments/{experiment.experiment_id}/runs/{child.info.run_id}")
     measured = ("runtime_s/measured", "cpu_s/measured", "peak_memory_bytes/measured", "score")
-    forecast = ("runtime_s/forecast_p50", "runtime_s/forecast_p90", "peak_memory_bytes/forecast_p50")
+    forecast = (
+        "runtime_s/forecast_p50",
+        "runtime_s/forecast_p90",
+        "peak_memory_bytes/forecast_p50",
+    )
     # the candidate's page: its name, a link to its workflow, measured and forecast side by side
     browse(address, "knn n_neighbors=3", "Parent run", "reviewed", *measured, *forecast)
