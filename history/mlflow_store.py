@@ -23,7 +23,7 @@ from fitcast.history import presentation as shown
 from fitcast.history.codec import write_parquet
 from fitcast.history.cursors import LOCAL_OVERLAP_MS, OVERLAP_MS, Cursor
 from fitcast.history.mlflow_edges import await_store, our_errors, quiet, quoted
-from fitcast.history.mlflow_experiments import open_experiment
+from fitcast.history.mlflow_experiments import AS_TRAINING, open_experiment
 from fitcast.history.mlflow_reading import (
     RECORDS_FILE,
     RECORDS_FOLDER,
@@ -395,4 +395,5 @@ class MlflowHistory:
     def _run_url(self, run_id: str) -> str:
         base = masked(self.tracking_uri)
         slash = "/" if base.startswith("http") else ""
-        return f"{base}{slash}#/experiments/{self._experiment_id}/runs/{run_id}"
+        page = f"#/experiments/{self._experiment_id}/runs/{run_id}"
+        return f"{base}{slash}{page}?{AS_TRAINING}"
