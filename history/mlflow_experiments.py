@@ -17,7 +17,7 @@ KIND: Final = "custom_model_development"
 """Without it MLflow 3 opens an experiment as one of GenAI, its runs as "Evaluations"."""
 
 AS_TRAINING: Final = "workflowType=machine_learning"
-"""Put into an address behind ``?``: MLflow 3.17's pages go by it, or by the browser's last choice."""
+"""Behind ``?`` in an address: MLflow 3.17's pages go by it, or by the browser's last choice."""
 
 _GUESSED: Final = ("", "no_inferred_type")  # and what ends with "_inferred": nobody chose it
 

@@ -76,7 +76,7 @@ def timeline(records: Sequence[Record]) -> Chart:
         "kind": "bars",
         "x": "seconds since the first fit began",
         "lanes": names,
-        "height": min(1200, 140 + 26 * len(names)),
+        "height": min(1200, max(300, 140 + 26 * len(names))),
         "bars": bars,
         "marks": list(marks.values()),
     }
