@@ -122,7 +122,7 @@ def test_a_save_that_broke_off_is_repeated_without_doubles(store):
     _, children = runs_of(store, "candidate")
     assert len(parents) == 1
     assert len(children) == 2
-    history = client.get_metric_history(children[0].info.run_id, "runtime_s")
+    history = client.get_metric_history(children[0].info.run_id, "runtime_s/measured")
     assert sorted(m.step for m in history) == [0, 1, 2]
 
 
@@ -260,3 +260,44 @@ def test_a_deleted_experiment_says_how_to_restore_it(store):
     client.delete_experiment(client.get_experiment_by_name("fitcast").experiment_id)
     with pytest.raises(HistoryError, match="experiments restore"):
         MlflowHistory(store.tracking_uri).prepare()
+
+
+def test_the_experiment_opens_as_model_training_one_that_is_there_too(store):
+    client = MlflowClient(store.tracking_uri)
+    made = client.create_experiment("fitcast", artifact_location=str(store.tracking_uri)[10:-9])
+    client.set_experiment_tag(made, "mlflow.note.content", "ours")
+    store.prepare()
+    tags = client.get_experiment(made).tags
+    assert tags["mlflow.experimentKind"] == "custom_model_development"
+    assert tags["mlflow.note.content"] == "ours"  # what people wrote stays
+    assert store.save(examples.workflow()).endswith("?workflowType=machine_learning")
+
+
+def test_a_workflow_has_a_description_tags_data_and_files(store):
+    store.save(examples.workflow())
+    client, (parent,) = runs_of(store, "workflow")
+    assert "best of 2 candidates" in parent.data.tags["mlflow.note.content"]
+    assert parent.data.tags["fitcast.algorithm"] == "XGBClassifier"
+    assert parent.data.tags["fitcast.outcome"] == "succeeded"
+    assert not [name for name in parent.data.metrics if name.startswith("system/")]
+    names = {f.path for f in client.list_artifacts(parent.info.run_id)}
+    pages = {"timeline.html", "forecast.html", "leaderboard.csv", "fits.parquet"}
+    assert names == pages | {"fitcast"}
+    _, children = runs_of(store, "candidate")
+    for run in (parent, *children):
+        (data,) = run.inputs.dataset_inputs
+        assert data.dataset.digest == "0123456789abcdef"
+        assert data.dataset.name == "5,000 rows × 20 columns"
+
+
+def test_what_the_last_version_saved_is_read_once_and_among_what_is_new(store):
+    store.save(examples.workflow("old"))
+    client, (run,) = runs_of(store, "workflow")
+    client.delete_tag(run.info.run_id, "fitcast.saved_at")
+    client.log_metric(run.info.run_id, "system/fitcast_saved_at_ms", 1_772_000_000_000)
+    store.save(examples.workflow("new"))
+    records, cursor = store.read()
+    assert list(dict.fromkeys(r.workflow_id for r in records)) == ["old", "new"]
+    assert store.read(cursor) == ([], cursor)
+    store.save(examples.workflow("old"))  # resumed by this version
+    assert {r.workflow_id for r in store.read(cursor)[0]} == {"old"}
