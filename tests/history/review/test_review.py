@@ -33,7 +33,7 @@ def ran_out(**changes):
 def test_the_description_tells_what_was_asked_forecast_and_happened():
     records = [*examples.sweep(), ran_out(candidate=1, fold=2), examples.failed(candidate=1)]
     note = workflow_note(examples.run(), records, examples.end(**{"makespan_s/measured": 20.0}))
-    for said in ("xgb max\\_depth=0", "best of 2", "20.0 s", "XGBClassifier", "5,000 rows", "P10"):
+    for said in ("xgb max\\_depth=0", "best of 2", "20 s", "XGBClassifier", "5,000 rows", "P10"):
         assert said in note
     assert "out_of_memory" in note
     assert "needed more than 954 MiB" in note
