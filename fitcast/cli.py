@@ -190,6 +190,34 @@ def import_history(
         typer.echo(f"{count:,} left out: {reason}")
 
 
+@history.command("report")
+def report_history(
+    as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
+) -> None:
+    """Say how good forecasts were: by algorithm, over time, with memory wasted and run out of."""
+    import json
+
+    from rich.console import Console
+
+    from fitcast.history.mlflow_store import MlflowHistory
+    from fitcast.history.review.accuracy import report_of
+    from fitcast.history.store import unique_records
+    from fitcast.reports import print_report
+    from fitcast.settings import Settings
+
+    settings = Settings()
+    settings.ensure_home()
+    store = MlflowHistory(settings.tracking_uri, settings.experiment, wait_s=settings.store_wait_s)
+    records, _ = store.read(None)
+    report = report_of(unique_records(records))
+    if as_json:
+        typer.echo(json.dumps(report.as_json(), indent=2))
+    elif report.all_fits.fits:
+        print_report(Console(), report)
+    else:
+        typer.echo("The history has no fits with forecasts yet.")
+
+
 @app.command()
 def ui(
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port on loopback.")] = 5000,

@@ -26,6 +26,7 @@ import psutil
 import uvicorn
 
 from fitcast.errors import HistoryError, InvalidInputError
+from fitcast.history.mlflow_experiments import AS_TRAINING
 from fitcast.trainer.attempt.process_tree import adopt_orphans, die_with
 from fitcast.ui_login import guarded
 
@@ -49,7 +50,7 @@ def serve(tracking_uri: str, port: int, say: Callable[[str], None]) -> None:
         with _mlflow(tracking_uri, path) as process:
             _wait_for(process, path)
             listening.listen()  # from now on who connects waits until the server below takes it
-            say(f"MLflow UI: http://127.0.0.1:{port}/?token={token}")
+            say(f"MLflow UI: http://127.0.0.1:{port}/?token={token}#/experiments?{AS_TRAINING}")
             say("That address is for you alone. Ctrl-C ends it.")
             server = uvicorn.Server(
                 uvicorn.Config(

@@ -1,14 +1,18 @@
 """Other people's MLflow runs → records: what an ordinary run shows of a fit's cost.
 
 In: reading what MLflow's autologging of scikit-learn, XGBoost and LightGBM writes. Weaker
-evidence than a measured fit: the time is that of the whole run, memory isn't known. Not in:
+evidence than a measured fit: the time is that of the whole run, memory isn't known unless the run
+measured its own process. Of a search, the mean times of all its candidates. Not in:
 fetching runs (:mod:`fitcast.history.mlflow_import`), what a model makes of them (the sizing room).
 """
 
+import csv
+import io
 import json
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, TypeGuard
 
@@ -16,6 +20,9 @@ from fitcast.history.records import Outcome, ParamValue, Record, Request
 
 POOL = "imported"
 _NATIVE = {"xgboost": "xgboost.XGBClassifier", "lightgbm": "lightgbm.LGBMClassifier"}
+_PARENT = "mlflow.parentRunId"
+_MOST_CANDIDATES = 10_000  # of one search
+_PROCESS_MEMORY = "system/process_memory_usage_megabytes"
 _LEAST_S = 0.05  # shorter runs timed nothing but their logging
 _MOST_PARAMS = 200
 _MOST_CHARS = 200
@@ -32,6 +39,13 @@ class ForeignRun:
     started_ms: int | None
     ended_ms: int | None
     profiles: Sequence[str] = ()  # JSON that MLflow keeps of each dataset input, training first
+    metrics: Mapping[str, float] = field(default_factory=dict)  # the highest values
+    cv_results: str = ""  # CSV that MLflow writes for a search
+
+
+def is_search(tags: Mapping[str, str]) -> bool:
+    """Return whether a run is that of a search over hyper-parameters."""
+    return tags.get("estimator_class", "").endswith("SearchCV")
 
 
 @dataclass(slots=True)
@@ -57,13 +71,28 @@ def read_runs(runs: Iterable[ForeignRun], workflow_id: str, name: str) -> Import
         Of the workflow under which the records are kept.
     """
     found = list(runs)
-    searches = {
-        run.run_id for run in found if run.tags.get("estimator_class", "").endswith("SearchCV")
-    }
+    searches = {run.run_id for run in found if is_search(run.tags)}
+    below: dict[str, ForeignRun] = {}  # one candidate's run of each search
+    for run in found:
+        if (search := run.tags.get(_PARENT, "")) in searches and run.status == "FINISHED":
+            below.setdefault(search, run)
     imported = Imported()
     numbers: dict[str, int] = {}  # of algorithms, as candidates
     folds: dict[str, int] = {}
     for run in found:
+        if run.run_id in searches and run.status == "FINISHED":
+            of_search = _of_search(run, below.get(run.run_id))
+            if isinstance(of_search, str):
+                imported.skip(of_search)
+                continue
+            for number, (algorithm, values) in enumerate(of_search):
+                index = numbers.setdefault(algorithm, len(numbers))
+                folds[algorithm] = folds.get(algorithm, -1) + 1
+                record = _record(
+                    run, algorithm, (1, 1, 1), workflow_id, name, index, folds[algorithm]
+                )
+                imported.records.append(_candidate_record(record, number, values))
+            continue
         reason = _reason_against(run, searches)
         shape = None if reason else _shape(run.profiles)
         if reason or shape is None:
@@ -83,8 +112,8 @@ def _reason_against(run: ForeignRun, searches: set[str]) -> str:
         return "they didn't finish"
     if not _algorithm(run):
         return "no estimator was logged"
-    if run.run_id in searches or run.tags.get("mlflow.parentRunId") in searches:
-        return "a search over many fits has no times of its own"
+    if run.tags.get(_PARENT) in searches:
+        return "candidates of a search, which are read from its cv_results.csv"
     if run.started_ms is None or run.ended_ms is None:
         return "they have no times"
     if run.ended_ms - run.started_ms < 1000 * _LEAST_S:
@@ -170,7 +199,7 @@ def _record(
         outcome=Outcome.SUCCEEDED,
         runtime_s=(ended_ms - started_ms) / 1000.0,
         cpu_s=None,
-        peak_memory_bytes=None,
+        peak_memory_bytes=_process_memory_bytes(run.metrics),
         base_memory_bytes=None,
         memory_limit_bytes=0,
         deadline_s=None,
@@ -180,6 +209,84 @@ def _record(
         started_at=datetime.fromtimestamp(started_ms / 1000.0, UTC),
         ended_at=datetime.fromtimestamp(ended_ms / 1000.0, UTC),
         imported=True,
+    )
+
+
+def _process_memory_bytes(metrics: Mapping[str, float]) -> int | None:
+    """Return what the run's process held at most; None where only the machine was measured."""
+    megabytes = metrics.get(_PROCESS_MEMORY, 0.0)
+    return round(1e6 * megabytes) if math.isfinite(megabytes) and megabytes > 0 else None
+
+
+@dataclass(frozen=True, slots=True)
+class _Candidate:
+    """A row of a search's results."""
+
+    runtime_s: float
+    params: Mapping[str, ParamValue]
+    shape: tuple[int, int, int]
+    rows_test: int
+
+
+def _of_search(run: ForeignRun, below: ForeignRun | None) -> list[tuple[str, _Candidate]] | str:
+    """Return algorithm and costs of a search's candidates, or why they can't be told."""
+    if not run.cv_results:
+        return "a search over many fits has no times of its own"
+    algorithm = "" if below is None else _algorithm(below)
+    if below is None or not algorithm or "sklearn.pipeline" in algorithm:
+        return "a search whose estimator wasn't logged"
+    shape = _shape(run.profiles)
+    if shape is None:
+        return "the size of the data wasn't logged"
+    try:
+        table = csv.DictReader(io.StringIO(run.cv_results))
+        rows = [row for row, _ in zip(table, range(_MOST_CANDIDATES), strict=False)]
+    except csv.Error:
+        return "a search whose results can't be read"
+    names = rows[0] if rows else {}
+    splits = len({m[1] for n in names if n and (m := re.match(r"split(\d+)_test_", n))})
+    # As K-fold splits: which rows the others train on isn't logged
+    rows_test = shape[0] // splits if splits > 1 else 0
+    fold_shape = (max(1, shape[0] - rows_test), shape[1], shape[2])
+    common = {key: _value(text) for key, text in below.params.items()}
+    found = []
+    for row in rows:
+        took_s = sum(_seconds(row.get(f"mean_{part}_time")) for part in ("fit", "score"))
+        if not math.isfinite(took_s) or took_s <= 0:
+            continue  # it failed, or no clock could tell
+        own = {n[6:]: _value(v or "") for n, v in row.items() if n and n.startswith("param_")}
+        found.append((algorithm, _Candidate(took_s, common | own, fold_shape, rows_test)))
+    return found or "a search whose candidates have no times"
+
+
+def _seconds(text: str | None) -> float:
+    try:
+        return float(text or "nan")
+    except ValueError:
+        return math.nan
+
+
+def _candidate_record(record: Record, number: int, of: _Candidate) -> Record:
+    rows, columns, data_bytes = of.shape
+    params = {key[:_MOST_CHARS]: value for key, value in list(of.params.items())[:_MOST_PARAMS]}
+    threads = params.get("n_jobs", params.get("nthread"))
+    request = replace(
+        record.request,
+        params=params,
+        rows_train=rows,
+        rows_test=of.rows_test,
+        columns=columns,
+        nonzeros=rows * columns,
+        data_bytes=data_bytes,
+        threads=threads if isinstance(threads, int) and threads > 0 else 1,
+    )
+    return replace(
+        record,
+        record_id=f"{record.record_id}-c{number}",
+        dataset=f"import-{rows + of.rows_test}x{columns}",
+        request=request,
+        runtime_s=of.runtime_s,
+        peak_memory_bytes=None,
     )
 
 

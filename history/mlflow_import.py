@@ -7,16 +7,20 @@ in: what a run shows (:mod:`fitcast.history.foreign_runs`).
 import hashlib
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, Final
 
 from fitcast.errors import HistoryError
-from fitcast.history.foreign_runs import ForeignRun, Imported, read_runs
+from fitcast.history.foreign_runs import ForeignRun, Imported, is_search, read_runs
 from fitcast.history.mlflow_edges import our_errors
 from fitcast.history.mlflow_store import opened_client
 from fitcast.history.store import HistoryStore, WorkflowEnd, WorkflowHistory, WorkflowRun
+from fitcast.history.temporary_files import temporary_folder
 from fitcast.history.tracking_uri import WAIT_S, masked
 
 _PAGE: Final = 1000
+_CV_RESULTS: Final = "cv_results.csv"
+_MOST_BYTES: Final = 50_000_000
 
 
 class ForeignExperiment:
@@ -54,7 +58,7 @@ class ForeignExperiment:
                 f"{masked(self.tracking_uri)} has no experiment {self.experiment!r}; it has: "
                 f"{', '.join(names) or 'none'}"
             )
-        return [_foreign(run) for run in _pages(client, found.experiment_id)]
+        return [_foreign(client, run) for run in _pages(client, found.experiment_id)]
 
 
 def import_runs(source: ForeignExperiment, store: HistoryStore) -> Imported:
@@ -94,7 +98,7 @@ def _pages(client: Any, experiment_id: str) -> Iterator[Any]:
             return
 
 
-def _foreign(run: Any) -> ForeignRun:
+def _foreign(client: Any, run: Any) -> ForeignRun:
     inputs = list(getattr(run.inputs, "dataset_inputs", None) or ())
     inputs.sort(key=lambda one: "train" not in {tag.value for tag in one.tags})
     return ForeignRun(
@@ -105,4 +109,25 @@ def _foreign(run: Any) -> ForeignRun:
         started_ms=run.info.start_time,
         ended_ms=run.info.end_time,
         profiles=[one.dataset.profile for one in inputs if one.dataset.profile],
+        metrics=_highest(client, run),
+        cv_results=_cv_results(client, run.info.run_id) if is_search(run.data.tags) else "",
     )
+
+
+def _highest(client: Any, run: Any) -> dict[str, float]:
+    """Return the highest values of what was measured of the run's own process."""
+    names = [name for name in run.data.metrics if name.startswith("system/process_")]
+    return {
+        name: max(one.value for one in client.get_metric_history(run.info.run_id, name))
+        for name in names
+    }
+
+
+def _cv_results(client: Any, run_id: str) -> str:
+    """Return the table that MLflow writes for a search; "" if there is none."""
+    files = {one.path: one.file_size or 0 for one in client.list_artifacts(run_id)}
+    if not 0 < files.get(_CV_RESULTS, 0) <= _MOST_BYTES:
+        return ""
+    with temporary_folder() as folder:
+        path = Path(client.download_artifacts(run_id, _CV_RESULTS, str(folder)))
+        return path.read_text(encoding="utf-8", errors="replace")

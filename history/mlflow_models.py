@@ -12,8 +12,11 @@ from typing import Any, Final
 
 from fitcast.errors import HistoryError
 from fitcast.history.mlflow_edges import our_errors, quiet
+from fitcast.history.mlflow_experiments import KIND, KIND_TAG
 from fitcast.history.mlflow_store import MlflowHistory
-from fitcast.history.models import ModelVersion
+from fitcast.history.models import REPORT_FILE, ModelVersion
+from fitcast.history.origin import origin_tags
+from fitcast.history.presentation import NOTE_TAG
 from fitcast.history.temporary_files import temporary_folder
 
 CHAMPION: Final = "champion"
@@ -55,8 +58,11 @@ class MlflowModels:
         """Keep a new version; see :meth:`ModelRegistry.register`."""
         client = self._store.client()
         now_ms = int(time.time() * 1000)
+        note = files.get(REPORT_FILE, b"").decode()
         run = client.create_run(
-            self._experiment_id(client), start_time=now_ms, tags={"fitcast.kind": "sizing-model"}
+            self._experiment_id(client),
+            start_time=now_ms,
+            tags={"fitcast.kind": "sizing-model", NOTE_TAG: note} | origin_tags(),
         )
         run_id = run.info.run_id
         for name, value in metrics.items():
@@ -74,6 +80,7 @@ class MlflowModels:
                 source=f"{run.info.artifact_uri}/{_FOLDER}",
                 run_id=run_id,
                 tags={**tags, **shown},
+                description=note or None,
             )
         version = int(made.version)
         client.update_run(run_id, name=f"version {version}")
@@ -139,11 +146,15 @@ class MlflowModels:
     def _experiment_id(self, client: Any) -> str:
         found = client.get_experiment_by_name(self.name)
         if found is not None:
+            if found.tags.get(KIND_TAG) != KIND:
+                client.set_experiment_tag(found.experiment_id, KIND_TAG, KIND)
             return str(found.experiment_id)
         beside = client.get_experiment_by_name(self._store.experiment).artifact_location
         local = beside.startswith(("/", "file:"))
         location = f"{beside.rstrip('/')}-sizing" if local else None
-        return str(client.create_experiment(self.name, artifact_location=location))
+        return str(
+            client.create_experiment(self.name, artifact_location=location, tags={KIND_TAG: KIND})
+        )
 
     def _forget_old(self, client: Any) -> None:
         for old in [v for v in self._versions(client) if not v.champion][_KEPT:]:

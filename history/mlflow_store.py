@@ -5,40 +5,47 @@ Not in here: what the runs show (:mod:`fitcast.history.presentation`), when thin
 (:mod:`fitcast.history.writer`), checks of the address (:mod:`fitcast.history.tracking_uri`).
 """
 
+import io
+import json
 import logging
 import tempfile
 import threading
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-import pyarrow as pa
-
 from fitcast.errors import HistoryError
 from fitcast.history import presentation as shown
-from fitcast.history.codec import read_parquet, write_parquet
+from fitcast.history.codec import write_parquet
 from fitcast.history.cursors import LOCAL_OVERLAP_MS, OVERLAP_MS, Cursor
-from fitcast.history.mlflow_edges import await_store, local_folder, our_errors, quiet, quoted
+from fitcast.history.mlflow_edges import await_store, our_errors, quiet, quoted
+from fitcast.history.mlflow_experiments import AS_TRAINING, open_experiment
+from fitcast.history.mlflow_reading import (
+    RECORDS_FILE,
+    RECORDS_FOLDER,
+    all_records,
+    pages,
+    records_of,
+    saved_since,
+)
 from fitcast.history.models import ModelRegistry
 from fitcast.history.records import Record
+from fitcast.history.review.description import candidate_note, workflow_note
+from fitcast.history.review.files import review_files
+from fitcast.history.review.summary import summarise
 from fitcast.history.sqlite_files import build_database, one_at_a_time, remove_unfinished
-from fitcast.history.store import WorkflowHistory, unique_records
+from fitcast.history.store import WorkflowEnd, WorkflowHistory, unique_records
 from fitcast.history.temporary_files import remove_left_folders, temporary_folder
 from fitcast.history.tracking_uri import WAIT_S, checked_uri, masked, sqlite_path
 
 log = logging.getLogger(__name__)
 
-RECORDS_FOLDER: Final = "fitcast"
-RECORDS_FILE: Final = "records.parquet"
 _PARAMS_PER_BATCH: Final = 100  # MLflow's own limit
 _METRICS_PER_BATCH: Final = 800  # MLflow takes 1,000 things of all kinds together
-_PAGE: Final = 1000
-_DOWNLOADS: Final = 8
 
 
 def opened_client(tracking_uri: str, wait_s: float = WAIT_S) -> Any:
@@ -162,30 +169,8 @@ class MlflowHistory:
                     )
                 self._engine = SqlAlchemyStore(self.tracking_uri, location).engine
         client = MlflowClient(tracking_uri=self.tracking_uri)
-        self._experiment_id = self._open_experiment(client, location)
+        self._experiment_id = open_experiment(client, self.experiment, location, self.tracking_uri)
         self._client = client
-
-    def _open_experiment(self, client: Any, location: str | None) -> str:
-        found = client.get_experiment_by_name(self.experiment)
-        if found is None:
-            if location is None and not self.tracking_uri.startswith(("http", "databricks")):
-                raise HistoryError(
-                    f"The experiment {self.experiment!r} doesn't exist in this database and there "
-                    "is no place known for its files; make it with `mlflow experiments create "
-                    f"--experiment-name {self.experiment} --artifact-location <URI>`"
-                )
-            try:
-                return str(client.create_experiment(self.experiment, artifact_location=location))
-            except Exception:  # another process was faster; otherwise it is still not there
-                found = client.get_experiment_by_name(self.experiment)
-                if found is None:
-                    raise
-        if found.lifecycle_stage != "active":
-            raise HistoryError(
-                f"The MLflow experiment {self.experiment!r} was deleted; restore it with "
-                f"`mlflow experiments restore --experiment-id {found.experiment_id}`"
-            )
-        return str(found.experiment_id)
 
     def _forget(self) -> None:
         if self._engine is not None:
@@ -218,38 +203,53 @@ class MlflowHistory:
             new = [r for r in of_candidate if r.record_id not in runs.sent]
             if not new and end is None:
                 continue
-            child = runs.children.get(index) or self._open_child(runs, new or of_candidate)
+            child = runs.children.get(index) or self._open_child(
+                runs, new or of_candidate, workflow
+            )
             points = [p for r in new for p in shown.fit_points(r)]
+            tags: dict[str, str] = {}
             if end is not None:
                 last = max(r.ended_at for r in of_candidate)
                 summary = shown.totals(of_candidate) | shown.mean_scores(of_candidate)
                 points += shown.points(summary, last)
-            self._log(child, points, shown.candidate_params(of_candidate[0]))
+                status = shown.candidate_status(of_candidate)
+                tags = {shown.OUTCOME_TAG: shown.OUTCOMES[status]}
+                tags[shown.NOTE_TAG] = candidate_note(of_candidate)
+            self._log(child, points, shown.candidate_params(of_candidate[0]), tags)
             self._log_texts(child.run_id, new, workflow)
             if end is not None:
-                self._close(child.run_id, shown.candidate_status(of_candidate), last)
+                self._close(child.run_id, status, last)
             runs.sent.update(r.record_id for r in new)
         if records:
             self._log(
                 _Child(runs.parent), shown.points(shown.totals(records), records[-1].ended_at), {}
             )
         if end is not None:
-            self._save_end(runs, records, workflow)
+            self._save_end(runs, records, workflow, end)
 
-    def _save_end(self, runs: _Runs, records: Sequence[Record], workflow: WorkflowHistory) -> None:
-        end = workflow.end
-        if end is None:
-            return
-        with temporary_folder() as folder:
-            path = folder / RECORDS_FILE
-            write_parquet(records, path)
-            self._client.log_artifact(runs.parent, str(path), RECORDS_FOLDER)
-        self._client.set_tag(runs.parent, shown.STATE_TAG, end.state)
-        self._close(runs.parent, shown.workflow_status(end), end.ended_at)
-        now = int(time.time() * 1000)
+    def _save_end(
+        self,
+        runs: _Runs,
+        records: Sequence[Record],
+        workflow: WorkflowHistory,
+        end: WorkflowEnd,
+    ) -> None:
+        contents = io.BytesIO()
+        write_parquet(records, contents)
+        self._log_files(runs.parent, {RECORDS_FILE: contents.getvalue()}, RECORDS_FOLDER)
+        run = workflow.run
         points = shown.points(end.summary_metrics, end.ended_at)
-        points.append(shown.Point(shown.SAVED_AT_METRIC, now, now, 0))
-        self._log(_Child(runs.parent), points, {})
+        best = summarise(records, str(run.params.get("refit", ""))).best_score
+        points += shown.points({"best_score": best}, end.ended_at)
+        tags = shown.end_tags(records, end.state)
+        tags[shown.NOTE_TAG] = workflow_note(run, records, end)
+        self._log(_Child(runs.parent), points, {}, tags)
+        self._close(runs.parent, shown.workflow_status(end), end.ended_at)
+        saved_at = shown.saved_at_text(int(time.time() * 1000))
+        self._client.set_tag(runs.parent, shown.SAVED_AT_TAG, saved_at)
+        if records:
+            self._log_data(runs.parent, records[0])
+        self._log_files(runs.parent, review_files(run, records, workflow.logs))
 
     def _open_runs(self, workflow: WorkflowHistory) -> _Runs:
         """Find the runs of a workflow that an earlier process or save made, or make the first."""
@@ -276,54 +276,82 @@ class MlflowHistory:
             self._client.update_run(runs.parent, status="RUNNING")  # resumed
         known = _Child(runs.parent, set(parent.data.params))
         self._log(known, [], shown.shown_params(run.params))
-        if shown.SAVED_AT_METRIC in parent.data.metrics:
-            runs.earlier = tuple(self._records_of(parent))
+        if shown.saved_at_ms(parent.data.tags, parent.data.metrics) is not None:
+            runs.earlier = tuple(records_of(self._client, parent))
             runs.sent = {r.record_id for r in runs.earlier}
         return runs
 
-    def _open_child(self, runs: _Runs, records: Sequence[Record]) -> _Child:
+    def _open_child(
+        self, runs: _Runs, records: Sequence[Record], workflow: WorkflowHistory
+    ) -> _Child:
         first = min(records, key=lambda r: r.started_at)
         created = self._client.create_run(
             self._experiment_id,
             start_time=shown.epoch_ms(first.started_at),
-            tags=shown.candidate_tags(first, runs.parent),
+            tags=shown.candidate_tags(first, runs.parent, workflow.run),
             run_name=shown.shortened(first.candidate, shown.MAX_NAME),
         )
         child = runs.children[first.candidate_index] = _Child(created.info.run_id)
+        self._log_data(child.run_id, first)
         return child
 
-    def _log(self, child: _Child, points: Sequence[shown.Point], params: Mapping[str, str]) -> None:
-        from mlflow.entities import Metric, Param
+    def _log_data(self, run_id: str, record: Record) -> None:
+        """Say which data a run had: its size and fingerprint."""
+        from mlflow.entities import Dataset, DatasetInput, InputTag
 
+        data = shown.data_input(record)
+        source = json.dumps({"tags": {"fitcast": "the data isn't kept"}})
+        made = Dataset(data.name, data.digest, "code", source, profile=data.profile)
+        tags = [InputTag("mlflow.data.context", "training")]
+        self._client.log_inputs(run_id, [DatasetInput(made, tags)])
+
+    def _log(
+        self,
+        child: _Child,
+        points: Sequence[shown.Point],
+        params: Mapping[str, str],
+        tags: Mapping[str, str] | None = None,
+    ) -> None:
+        from mlflow.entities import Metric, Param, RunTag
+
+        said = [RunTag(k, v) for k, v in (tags or {}).items()]
         new = [Param(k, v) for k, v in params.items() if k not in child.params]
         metrics = [Metric(*point) for point in points]
-        while new or metrics:
+        while new or metrics or said:
             self._client.log_batch(
                 child.run_id,
                 metrics=metrics[:_METRICS_PER_BATCH],
                 params=new[:_PARAMS_PER_BATCH],
+                tags=said,
             )
+            said = []
             new, metrics = new[_PARAMS_PER_BATCH:], metrics[_METRICS_PER_BATCH:]
         child.params.update(params)
 
     def _log_texts(self, run_id: str, records: Sequence[Record], workflow: WorkflowHistory) -> None:
         logs = workflow.logs
+        files = {}
         for record in records:
             if record.outcome not in {"succeeded", "cancelled"}:
                 text = shown.failure_text(record, logs.get(record.record_id))
-                self._log_text(run_id, text, "failures", shown.attempt_file(record))
+                files[shown.attempt_file(record)] = text.encode()
+        self._log_files(run_id, files, "failures")
         candidates = {r.candidate_index for r in records}
         of_candidate = [r for r in workflow.records if r.candidate_index in candidates]
         texts = (logs[r.record_id] for r in of_candidate if r.record_id in logs)
         if warnings := shown.warnings_text(texts):
-            self._log_text(run_id, warnings, None, "warnings.txt")
+            self._log_files(run_id, {"warnings.txt": warnings.encode()})
 
-    def _log_text(self, run_id: str, text: str, folder: str | None, name: str) -> None:
+    def _log_files(
+        self, run_id: str, files: Mapping[str, bytes], folder: str | None = None
+    ) -> None:
         # MLflow's own log_text would write it where nobody finds it again after a kill
+        if not files:
+            return
         with temporary_folder() as temporary:
-            path = temporary / name
-            path.write_text(text, encoding="utf-8", errors="backslashreplace")
-            self._client.log_artifact(run_id, str(path), folder)
+            for name, content in files.items():
+                (temporary / name).write_bytes(content)
+            self._client.log_artifacts(run_id, str(temporary), folder)
 
     def _close(self, run_id: str, status: str, at: Any) -> None:
         self._client.set_terminated(run_id, status=status, end_time=shown.epoch_ms(at))
@@ -337,58 +365,11 @@ class MlflowHistory:
         local = sqlite_path(self.tracking_uri) is not None
         overlap_ms = LOCAL_OVERLAP_MS if local else OVERLAP_MS
         position = Cursor.parse(cursor, self.experiment, overlap_ms)
-        new: dict[tuple[str, int], Any] = {}
-        read_from_ms = position.read_from_ms
-        while True:
-            page = self._saved_since(read_from_ms)
-            before = len(new)
-            for run in page:
-                save = (run.info.run_id, int(run.data.metrics[shown.SAVED_AT_METRIC]))
-                if save not in new and not position.knows(save) and len(new) != limit:
-                    new[save] = run
-                read_from_ms = max(read_from_ms, save[1])
-            if len(page) < _PAGE or len(new) == limit or (len(new) == before and new):
-                break
-        with ThreadPoolExecutor(_DOWNLOADS, thread_name_prefix="fitcast-history") as pool:
-            # Local files are read faster without threads, which would fight for the interpreter
-            apply = map if all(local_folder(r) for r in new.values()) else pool.map
-            records = [r for found in apply(self._records_of, new.values()) for r in found]
-        return records, position.after(new).text()
-
-    def _records_of(self, run: Any) -> list[Record]:
-        """Return the records in the file of a parent run; none, and a warning, if it is bad."""
-        relative = f"{RECORDS_FOLDER}/{RECORDS_FILE}"
-        try:
-            if folder := local_folder(run):
-                return read_parquet(folder / relative)
-            with temporary_folder() as temporary:
-                path = self._client.download_artifacts(run.info.run_id, relative, str(temporary))
-                return read_parquet(Path(path))
-        except (pa.ArrowException, FileNotFoundError) as error:
-            log.warning("Records of MLflow run %s can't be read: %s", run.info.run_id, error)
-            return []
-
-    def _saved_since(self, time_ms: int) -> Sequence[Any]:
-        # Always a first page, from a time on: pages by number shift when a workflow is saved anew
-        page: Sequence[Any] = self._client.search_runs(
-            [self._experiment_id],
-            f"tags.`{shown.KIND_TAG}` = 'workflow' and "
-            f"metrics.`{shown.SAVED_AT_METRIC}` >= {time_ms}",
-            max_results=_PAGE,
-            order_by=[f"metrics.`{shown.SAVED_AT_METRIC}` ASC"],
-        )
-        return page
+        new = saved_since(self._client, self._experiment_id, position, limit)
+        return all_records(self._client, list(new.values())), position.after(new).text()
 
     def _search(self, condition: str) -> Iterator[Any]:
-        token = None
-        while True:
-            page = self._client.search_runs(
-                [self._experiment_id], condition, max_results=_PAGE, page_token=token
-            )
-            yield page
-            token = page.token
-            if not token:
-                return
+        return pages(self._client, self._experiment_id, condition)
 
     # -- addresses -------------------------------------------------------------------------
 
@@ -414,4 +395,5 @@ class MlflowHistory:
     def _run_url(self, run_id: str) -> str:
         base = masked(self.tracking_uri)
         slash = "/" if base.startswith("http") else ""
-        return f"{base}{slash}#/experiments/{self._experiment_id}/runs/{run_id}"
+        page = f"#/experiments/{self._experiment_id}/runs/{run_id}"
+        return f"{base}{slash}{page}?{AS_TRAINING}"

@@ -9,9 +9,12 @@ MLflow's Model Registry (:mod:`fitcast.history.mlflow_models`), what is in a mod
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Protocol, runtime_checkable
+from typing import Final, Protocol, runtime_checkable
 
 from fitcast.errors import HistoryError
+
+REPORT_FILE: Final = "report.md"
+"""The file of a version that people read: how good forecasts were when it was made."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

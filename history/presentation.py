@@ -4,11 +4,13 @@ Pure: from records to plain values within MLflow's limits. Not in here: sending 
 (:mod:`fitcast.history.mlflow_store`).
 """
 
+import json
 import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
+from contextlib import suppress
+from datetime import UTC, datetime
 from typing import Final, NamedTuple
 
 from fitcast.history.codec import to_utc
@@ -18,17 +20,27 @@ from fitcast.history.store import AttemptLog, WorkflowEnd, WorkflowRun
 MAX_NAME: Final = 250  # characters of a key or a run's name
 MAX_PARAM: Final = 6000  # characters of a param's value
 MAX_TAG: Final = 5000  # characters of a tag's value
+MAX_DIGEST: Final = 36  # characters of a dataset's digest
 MAX_PARAMS: Final = 400  # params of one run; more than anyone reads
 
 KIND_TAG: Final = "fitcast.kind"
 WORKFLOW_TAG: Final = "fitcast.workflow_id"
 STATE_TAG: Final = "fitcast.state"
 CANDIDATE_TAG: Final = "fitcast.candidate_index"
+ALGORITHM_TAG: Final = "fitcast.algorithm"
+OUTCOME_TAG: Final = "fitcast.outcome"
+DATASET_TAG: Final = "fitcast.dataset"
 PARENT_TAG: Final = "mlflow.parentRunId"
+NOTE_TAG: Final = "mlflow.note.content"
 
-# Set last, once everything else of an ended workflow is stored: what incremental reading goes by.
-# A metric, as MLflow compares numbers of metrics only; "system/" keeps it out of the charts.
+# Set last, once what is read of an ended workflow is stored: incremental reading goes by it. A time
+# as people write it, whose order as text is that of time.
+SAVED_AT_TAG: Final = "fitcast.saved_at"
+# What stood in its place before, in milliseconds; read still.
 SAVED_AT_METRIC: Final = "system/fitcast_saved_at_ms"
+
+OUTCOMES: Final = {"FINISHED": "succeeded", "FAILED": "failed", "KILLED": "cancelled"}
+"""What a candidate's outcome is called, by the status of its run."""
 
 _FORBIDDEN: Final = re.compile(r"[^\w\-. /:]", re.ASCII)
 _DOTS: Final = re.compile(r"(^|/)\.{1,2}(?=/|$)")
@@ -47,6 +59,22 @@ class Point(NamedTuple):
 def epoch_ms(time: datetime) -> int:
     """Return milliseconds since 1970."""
     return int(to_utc(time).timestamp() * 1000)
+
+
+def saved_at_text(time_ms: int) -> str:
+    """Return a time as :data:`SAVED_AT_TAG` holds it, to the millisecond, in UTC."""
+    at = datetime.fromtimestamp(time_ms // 1000, UTC)
+    return f"{at:%Y-%m-%dT%H:%M:%S}.{time_ms % 1000:03d}Z"
+
+
+def saved_at_ms(tags: Mapping[str, str], metrics: Mapping[str, float]) -> int | None:
+    """Return when a run was last saved as ended, in milliseconds since 1970; None if never."""
+    with suppress(KeyError, ValueError):
+        at = datetime.fromisoformat(tags[SAVED_AT_TAG])
+        return 1000 * int(at.timestamp()) + at.microsecond // 1000
+    with suppress(KeyError, ValueError, OverflowError):
+        return int(metrics[SAVED_AT_METRIC])
+    return None
 
 
 def safe_key(name: str) -> str:
@@ -78,14 +106,51 @@ def workflow_tags(run: WorkflowRun) -> dict[str, str]:
     return own | {KIND_TAG: "workflow", WORKFLOW_TAG: run.workflow_id}
 
 
-def candidate_tags(record: Record, parent_run_id: str) -> dict[str, str]:
-    """Return the tags of a candidate's run."""
-    return {
+def candidate_tags(record: Record, parent_run_id: str, run: WorkflowRun) -> dict[str, str]:
+    """Return the tags of a candidate's run: its own, and whose it is and where it comes from."""
+    origin = {k: v for k, v in workflow_tags(run).items() if k.startswith("mlflow.")}
+    return origin | {
         PARENT_TAG: parent_run_id,
         KIND_TAG: "candidate",
         WORKFLOW_TAG: record.workflow_id,
         CANDIDATE_TAG: str(record.candidate_index),
+        ALGORITHM_TAG: shortened(algorithm_name(record), MAX_TAG),
+        DATASET_TAG: shortened(record.dataset, MAX_TAG),
     }
+
+
+def algorithm_name(record: Record) -> str:
+    """Return the name of a record's estimator class without its module."""
+    return record.request.algorithm.rpartition(".")[2] or "unknown"
+
+
+def algorithms(records: Iterable[Record]) -> list[str]:
+    """Return the names of the algorithms in alphabetical order."""
+    return sorted({algorithm_name(r) for r in records})
+
+
+def end_tags(records: Sequence[Record], state: str) -> dict[str, str]:
+    """Return the tags that a workflow has only at its end."""
+    names = shortened(", ".join(algorithms(records)), MAX_TAG)
+    dataset = {DATASET_TAG: shortened(records[-1].dataset, MAX_TAG)} if records else {}
+    return {STATE_TAG: state, OUTCOME_TAG: state, ALGORITHM_TAG: names, **dataset}
+
+
+class DataInput(NamedTuple):
+    """What runs say of the data that they were given: its size and fingerprint, no value of it."""
+
+    name: str
+    digest: str
+    profile: str  # JSON
+
+
+def data_input(record: Record) -> DataInput:
+    """Return what a run's page and the runs table say of the data of a fit."""
+    request = record.request
+    rows = request.rows_train + (0 if record.fold == REFIT_FOLD else request.rows_test)
+    profile = {"num_rows": rows, "num_elements": rows * request.columns}
+    name = f"{rows:,} rows × {request.columns:,} columns"
+    return DataInput(name, record.dataset[:MAX_DIGEST] or "unknown", json.dumps(profile))
 
 
 def candidate_params(record: Record) -> dict[str, str]:
@@ -98,16 +163,16 @@ def candidate_params(record: Record) -> dict[str, str]:
 def fit_points(record: Record) -> list[Point]:
     """Return what one attempt cost, beside its forecast; the step is the fold.
 
-    The refit on all rows costs more than a fold and has no score: its names begin with
-    ``refit_``. Of attempts that went down with their worker or were cancelled only the forecast
-    is shown, as their cost isn't the fit's.
+    What was forecast and what was measured begin with the same name. The refit on all rows costs
+    more than a fold and has no score: its names begin with ``refit/``. Of attempts that went down
+    with their worker or were cancelled only the forecast is shown, as their cost isn't the fit's.
     """
     values: dict[str, float | None] = {}
     if record.outcome not in _COST_UNKNOWN:
         values |= {
-            "runtime_s": record.runtime_s,
-            "cpu_s": record.cpu_s,
-            "peak_memory_bytes": record.peak_memory_bytes,
+            "runtime_s/measured": record.runtime_s,
+            "cpu_s/measured": record.cpu_s,
+            "peak_memory_bytes/measured": record.peak_memory_bytes,
             "threads": record.request.threads,
         }
     if record.outcome is Outcome.SUCCEEDED:
@@ -115,15 +180,15 @@ def fit_points(record: Record) -> list[Point]:
     if record.estimate is not None:
         forecast = record.estimate
         values |= {
-            "forecast_runtime_s": forecast.runtime_s_p50,
-            "forecast_runtime_s_p10": forecast.runtime_s_p10,
-            "forecast_runtime_s_p90": forecast.runtime_s_p90,
-            "forecast_peak_memory_bytes": forecast.peak_memory_bytes_p50,
-            "forecast_peak_memory_bytes_p95": forecast.peak_memory_bytes_p95,
-            "forecast_failure_probability": forecast.failure_probability,
+            "runtime_s/forecast_p50": forecast.runtime_s_p50,
+            "runtime_s/forecast_p10": forecast.runtime_s_p10,
+            "runtime_s/forecast_p90": forecast.runtime_s_p90,
+            "peak_memory_bytes/forecast_p50": forecast.peak_memory_bytes_p50,
+            "peak_memory_bytes/forecast_p95": forecast.peak_memory_bytes_p95,
+            "failure_probability/forecast": forecast.failure_probability,
         }
     refit = record.fold == REFIT_FOLD
-    prefix, step = ("refit_", 0) if refit else ("", record.fold)
+    prefix, step = ("refit/", 0) if refit else ("", record.fold)
     return points({prefix + k: v for k, v in values.items()}, record.ended_at, step)
 
 
@@ -148,21 +213,25 @@ def totals(records: Sequence[Record]) -> dict[str, float]:
     done = [r for r in records if r.outcome is Outcome.SUCCEEDED]
     forecast = [r.estimate for r in done if r.estimate is not None]
     values: dict[str, float] = {
-        "fits_succeeded": len(done),
-        "fits_failed": len(_failed_fits(records)),
-        "attempts": len(records),
-        "total_runtime_s": sum(r.runtime_s for r in done),
+        "fits/succeeded": len(done),
+        "fits/failed": len(_failed_fits(records)),
+        "fits/attempts": len(records),
+        "total_runtime_s/measured": sum(r.runtime_s for r in done),
     }
     # A total of some fits only would look like one of all: where one wasn't measured, there is none
     cpu_s = [r.cpu_s for r in done if r.cpu_s is not None]
     if done and len(cpu_s) == len(done):
-        values["total_cpu_s"] = sum(cpu_s)
+        values["total_cpu_s/measured"] = sum(cpu_s)
     peaks = [r.peak_memory_bytes for r in done if r.peak_memory_bytes is not None]
     if done and len(peaks) == len(done):
-        values["max_peak_memory_bytes"] = max(peaks)
+        values["max_peak_memory_bytes/measured"] = max(peaks)
     if forecast and len(forecast) == len(done):
-        values["forecast_total_runtime_s"] = sum(e.runtime_s_p50 for e in forecast)
-        values["forecast_max_peak_memory_bytes"] = max(e.peak_memory_bytes_p50 for e in forecast)
+        values["total_runtime_s/forecast_p50"] = sum(e.runtime_s_p50 for e in forecast)
+        values["max_peak_memory_bytes/forecast_p50"] = max(
+            e.peak_memory_bytes_p50 for e in forecast
+        )
+    if lost := [r for r in records if r.outcome is not Outcome.SUCCEEDED]:
+        values["total_runtime_s/lost"] = sum(r.runtime_s for r in lost)
     return values
 
 

@@ -34,7 +34,7 @@ def served(
         printed = process.stdout.readline()  # or nothing, if it ended
         address = re.search(r"http://\S+", printed)
         assert address is not None, "the server ended"
-        yield process, address[0]
+        yield process, address[0].partition("#")[0]
     finally:
         process.terminate()
         process.communicate(timeout=LONGEST_S)

@@ -16,7 +16,9 @@ from fitcast.errors import FitTooLargeError
 from fitcast.history.records import Estimate
 from fitcast.scheduler.forecast.common_work import common_work
 from fitcast.scheduler.forecast.draws import Groups
-from fitcast.scheduler.forecast.eta import Eta, forecast, plan_for
+from fitcast.scheduler.forecast.eta import Eta, forecast, plan_for, span
+from fitcast.scheduler.forecast.pictures import block, intervals, mib
+from fitcast.scheduler.forecast.pictures import table as html_table
 from fitcast.scheduler.forecast.tables import forecast_cells
 from fitcast.scheduler.forecast.what_if import (
     MANY_FITS,
@@ -97,6 +99,26 @@ class SweepEstimate:
     pools: tuple[Pool, ...]
     _forecast: "SweepForecast" = field(repr=False)
     _ready_in_s: float = field(default=0.0, repr=False)
+
+    def _repr_html_(self) -> str:
+        candidates = self.candidates
+        title = f"{len(self.fits):,} fits, done in {self.eta}; nothing was run"
+        return block(
+            title,
+            intervals(candidates),
+            html_table(
+                candidates,
+                {
+                    "candidate": None,
+                    "pool": None,
+                    "threads": None,
+                    "runtime_s_p50": span,
+                    "runtime_s_p90": span,
+                    "peak_memory_bytes_p95": mib,
+                    "failure_probability": "{:.1%}".format,
+                },
+            ),
+        )
 
     def what_if(
         self,

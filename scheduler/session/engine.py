@@ -18,6 +18,7 @@ from uuid import uuid4
 
 from fitcast.errors import FitcastError, HistoryError
 from fitcast.history.locked_folders import memory_root
+from fitcast.history.origin import origin_tags, refit_text
 from fitcast.history.records import Record
 from fitcast.history.store import AttemptLog, HistoryStore, WorkflowRun
 from fitcast.history.writer import HistoryWriter
@@ -116,11 +117,12 @@ class Engine:
                 workflow_id=run.workflow_id,
                 name=prepared.name,
                 started_at=now,
-                tags={"fitcast.dataset": prepared.dataset},
+                tags={"fitcast.dataset": prepared.dataset, **origin_tags()},
                 params={
                     "candidates": len(prepared.candidates),
                     "splits": prepared.n_splits,
                     "fits": len(prepared.fits),
+                    "refit": refit_text(prepared.refit),
                 },
             )
         )
@@ -266,16 +268,14 @@ class Engine:
         view = run.view()
         ended_at = view.ended_at or run.now()
         metrics = {
-            "makespan_s": (ended_at - view.submitted_at).total_seconds(),
-            "fits_runtime_s": sum(record.runtime_s for record in view.records),
-            "attempts": float(len(view.records)),
+            "makespan_s/measured": (ended_at - view.submitted_at).total_seconds(),
         }
         with suppress(Exception):  # whoever submitted it was interrupted before it was forecast
             eta = run.forecast.result()
             metrics |= {
-                "forecast_makespan_s_p10": eta.p10_s,
-                "forecast_makespan_s": eta.p50_s,
-                "forecast_makespan_s_p90": eta.p90_s,
+                "makespan_s/forecast_p10": eta.p10_s,
+                "makespan_s/forecast_p50": eta.p50_s,
+                "makespan_s/forecast_p90": eta.p90_s,
             }
         self._writer.finish_workflow(
             run.workflow_id, state=view.state, summary_metrics=metrics, ended_at=ended_at

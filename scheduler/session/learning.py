@@ -13,9 +13,10 @@ from datetime import datetime
 from pathlib import Path
 
 from fitcast.errors import HistoryError, ModelError
-from fitcast.history.models import ModelRegistry
+from fitcast.history.models import REPORT_FILE, ModelRegistry
 from fitcast.history.record_cache import RecordCache
 from fitcast.history.records import Record
+from fitcast.history.review.accuracy import markdown, report_of
 from fitcast.history.store import HistoryStore
 from fitcast.sizing.judging import ForecastLoss, held_out, is_poisoned, loss, may_take_over
 from fitcast.sizing.learning.model import SizingModel
@@ -196,8 +197,9 @@ class Learner:
         }
         about = {"fitcast": __version__, "cursor": self._cursor, **metrics}
         try:
+            report = markdown(report_of(records)).encode()
             version = self._registry.register(
-                to_files(records, about),
+                {**to_files(records, about), REPORT_FILE: report},
                 metrics=metrics,
                 tags={"fitcast.version": __version__, "fitcast.cursor": self._cursor or ""},
             )

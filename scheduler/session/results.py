@@ -9,6 +9,10 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from fitcast.scheduler.forecast.eta import span
+from fitcast.scheduler.forecast.pictures import block, mib
+from fitcast.scheduler.forecast.pictures import table as html_table
+
 
 @dataclass(frozen=True, eq=False)
 class Result:
@@ -39,6 +43,16 @@ class Result:
     errors: pd.DataFrame
     _open_model: Callable[[], Any] = field(default=lambda: None, repr=False)
     _url: Callable[[], str | None] = field(default=lambda: None, repr=False)
+
+    def _repr_html_(self) -> str:
+        board = self.leaderboard
+        scores = [name for name in board.columns if name.startswith(("mean_", "std_"))]
+        columns: dict[str, Callable[[float], str] | None] = {"rank": None, "candidate": None}
+        columns |= dict.fromkeys(scores, "{:.4g}".format)
+        columns |= {"runtime_s": span, "forecast_runtime_s": span, "peak_memory_bytes": mib}
+        best = "no candidate is the best" if self.best_candidate_ is None else self.best_candidate_
+        failed = f"; {len(self.errors):,} fits failed" if len(self.errors) else ""
+        return block(f"Best of {len(board):,}: {best}{failed}", html_table(board, columns))
 
     @cached_property
     def best_estimator_(self) -> Any:

@@ -11,7 +11,8 @@ import pandas as pd
 
 from fitcast.errors import FitcastError, WaitTimeoutError
 from fitcast.history.records import REFIT_FOLD, Outcome, Record
-from fitcast.scheduler.forecast.eta import Eta
+from fitcast.scheduler.forecast.eta import Eta, span
+from fitcast.scheduler.forecast.pictures import block, timeline
 from fitcast.scheduler.run.runs import Run
 from fitcast.scheduler.run.views import WorkflowView
 from fitcast.scheduler.session.results import Result, leaderboard
@@ -51,6 +52,18 @@ class Workflow:
     def view(self) -> WorkflowView:
         """All that is known of it now, as data."""
         return self._run.view()
+
+    def _repr_html_(self) -> str:
+        done, running, there = self.counts()
+        title = f"{self.name}: {self.state}, {done:,} of {there:,} fits done"
+        if not self.is_over:
+            title += f", {running:,} running"
+        return block(
+            f"{title}, {span(self.took_s)} so far"
+            if not self.is_over
+            else f"{title}, after {span(self.took_s)}",
+            timeline(self.fits),
+        )
 
     @property
     def id(self) -> str:

@@ -86,7 +86,11 @@ def test_the_workflow_is_a_run_with_its_candidates_below_it(pages, browse, track
     child = next(run for run in runs if run.info.run_name == "knn n_neighbors=3")
     assert child.data.tags["mlflow.parentRunId"] == parent.info.run_id
     address = pages(f"/experiments/{experiment.experiment_id}/runs/{child.info.run_id}")
-    measured = ("runtime_s", "cpu_s", "peak_memory_bytes", "score")
-    forecast = ("forecast_runtime_s", "forecast_runtime_s_p90", "forecast_peak_memory_bytes")
+    measured = ("runtime_s/measured", "cpu_s/measured", "peak_memory_bytes/measured", "score")
+    forecast = (
+        "runtime_s/forecast_p50",
+        "runtime_s/forecast_p90",
+        "peak_memory_bytes/forecast_p50",
+    )
     # the candidate's page: its name, a link to its workflow, measured and forecast side by side
     browse(address, "knn n_neighbors=3", "Parent run", "reviewed", *measured, *forecast)

@@ -28,7 +28,7 @@ for trees in (40, 80):
     with mlflow.start_run():
         RandomForestClassifier(trees, n_jobs=1).fit(X, y)
 with mlflow.start_run():
-    GridSearchCV(Ridge(), {"alpha": [0.1, 1.0]}, cv=2).fit(X, y)
+    GridSearchCV(Ridge(), {"alpha": [0.1, 1.0, 10.0]}, cv=2).fit(X, y)
 try:
     with mlflow.start_run():
         Ridge().fit(X[:5], y[:4])
@@ -50,7 +50,7 @@ def theirs(tmp_path_factory):
 def test_autologged_fits_become_records_and_the_rest_is_counted(theirs):
     store = MemoryHistory()
     imported = import_runs(ForeignExperiment(theirs, "theirs"), store)
-    assert len(imported.records) == 2
+    assert len(imported.records) == 2 + 3
     forest = imported.records[1]
     assert forest.request.algorithm == "sklearn.ensemble.RandomForestClassifier"
     assert forest.request.params["n_estimators"] == 80
@@ -60,8 +60,7 @@ def test_autologged_fits_become_records_and_the_rest_is_counted(theirs):
     assert forest.peak_memory_bytes is None
     assert 0.05 < forest.runtime_s < 60
     assert forest.imported
-    assert sum(imported.skipped.values()) >= 3  # the search, its candidates, the failed one
-    assert "a search over many fits has no times of its own" in imported.skipped
+    assert sum(imported.skipped.values()) >= 3  # the search's candidates, the failed one
     assert [r.record_id for r in store.read()[0]] == [r.record_id for r in imported.records]
 
 
@@ -69,11 +68,24 @@ def test_importing_again_adds_nothing(theirs):
     store = MemoryHistory()
     for _ in range(2):
         import_runs(ForeignExperiment(theirs, "theirs"), store)
-    assert len(store.read()[0]) == 2
+    assert len(store.read()[0]) == 5
+
+
+def test_a_search_is_learned_from_by_the_table_of_all_its_candidates(theirs):
+    imported = import_runs(ForeignExperiment(theirs, "theirs"), MemoryHistory())
+    searched = [r for r in imported.records if "Ridge" in r.request.algorithm]
+    assert [r.request.params["alpha"] for r in searched] == [0.1, 1.0, 10.0]
+    assert len({r.record_id for r in searched}) == len({r.runtime_s for r in searched}) == 3
+    for record in searched:
+        assert record.request.algorithm == "sklearn.linear_model.Ridge"
+        assert (record.request.rows_train, record.request.rows_test) == (1500, 1500)
+        assert record.request.params["solver"] == "auto"
+        assert record.imported
+        assert record.peak_memory_bytes is record.cpu_s is None  # not 0: it wasn't measured
 
 
 def test_what_is_imported_counts_less_than_what_was_measured(theirs):
-    (_, record) = import_runs(ForeignExperiment(theirs, "theirs"), MemoryHistory()).records
+    record = import_runs(ForeignExperiment(theirs, "theirs"), MemoryHistory()).records[1]
     slow = replace(record, runtime_s=60.0)
     law, imported, measured = (
         model.estimate([record.request], dataset=record.dataset)[0]
@@ -135,3 +147,38 @@ def test_wrappers_and_native_training_are_known_by_one_name():
     assert other.request.algorithm == "lightgbm.LGBMClassifier"
     assert other.request.params["n_estimators"] == 50
     assert other.runtime_s == 5.0
+
+
+SEARCH = {"estimator_class": "sklearn.model_selection._search.GridSearchCV"}
+RESULTS = """mean_fit_time,mean_score_time,param_C,split0_test_score,split1_test_score
+1.5,0.5,0.1,0.9,0.8
+nan,nan,1.0,nan,nan
+0.0,0.0,10.0,0.7,0.7
+"""
+
+
+def searched(results=RESULTS, **below):
+    tags = {"estimator_class": "sklearn.svm._classes.SVC", "mlflow.parentRunId": "r"} | below
+    return read_runs([run(tags=SEARCH, cv_results=results), run(run_id="c", tags=tags)], "w", "w")
+
+
+def test_candidates_without_times_are_left_out_not_zero():
+    (record,) = searched().records
+    assert (record.runtime_s, record.request.params["C"]) == (2.0, 0.1)
+    assert (record.request.rows_train, record.request.rows_test) == (50, 50)
+
+
+@pytest.mark.parametrize("results", ["", "no,table", "mean_fit_time\nlong\n", "\0\n\0"])
+def test_a_table_that_tells_nothing_is_counted(results):
+    imported = searched(results)
+    assert not imported.records
+    assert any("search" in reason for reason in imported.skipped)
+
+
+def test_the_memory_of_the_runs_own_process_is_taken_not_that_of_the_machine():
+    own, of_machine = (
+        read_runs([run(metrics={f"system/{name}_usage_megabytes": 300.0})], "w", "w").records[0]
+        for name in ("process_memory", "system_memory")
+    )
+    assert own.peak_memory_bytes == 300_000_000
+    assert of_machine.peak_memory_bytes is None

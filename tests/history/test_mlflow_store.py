@@ -51,7 +51,7 @@ def test_a_parent_run_with_totals_and_a_child_per_candidate(store):
     assert parent.data.tags["team"] == "delays"
     assert parent.data.tags["fitcast.state"] == "succeeded"
     assert parent.data.metrics["eta_p50_s"] == 12.5
-    assert parent.data.metrics["fits_succeeded"] == 7
+    assert parent.data.metrics["fits/succeeded"] == 7
     assert parent.info.end_time - parent.info.start_time == 300_000
     artifacts = [f.path for f in client.list_artifacts(parent.info.run_id, "fitcast")]
     assert artifacts == ["fitcast/records.parquet"]
@@ -68,16 +68,17 @@ def test_the_forecast_stands_beside_what_was_measured_fold_by_fold(store):
     assert child.data.params["max_depth"] == "0"
     assert child.data.params["gpu"] == "None"
     assert child.data.params["algorithm"] == "xgboost.sklearn.XGBClassifier"
-    assert history_of(client, child, "runtime_s") == {0: 1.5, 1: 2.5, 2: 3.5}
-    assert history_of(client, child, "forecast_runtime_s") == {0: 2.0, 1: 2.0, 2: 2.0}
-    assert history_of(client, child, "forecast_runtime_s_p90") == {0: 4.0, 1: 4.0, 2: 4.0}
+    assert history_of(client, child, "runtime_s/measured") == {0: 1.5, 1: 2.5, 2: 3.5}
+    assert history_of(client, child, "runtime_s/forecast_p50") == {0: 2.0, 1: 2.0, 2: 2.0}
+    assert history_of(client, child, "runtime_s/forecast_p90") == {0: 4.0, 1: 4.0, 2: 4.0}
     assert history_of(client, child, "score") == pytest.approx({0: 0.9, 1: 0.91, 2: 0.92})
     metrics = child.data.metrics
     assert metrics["mean_score"] == pytest.approx(0.91)
-    assert metrics["forecast_peak_memory_bytes"] == 10**8
-    assert metrics["forecast_failure_probability"] == 0.01
-    assert metrics["refit_runtime_s"] == 1.5 + REFIT_FOLD
-    assert {"cpu_s", "peak_memory_bytes", "refit_forecast_runtime_s"} <= set(metrics)
+    assert metrics["peak_memory_bytes/forecast_p50"] == 10**8
+    assert metrics["failure_probability/forecast"] == 0.01
+    assert metrics["refit/runtime_s/measured"] == 1.5 + REFIT_FOLD
+    assert {"cpu_s/measured", "peak_memory_bytes/measured"} <= set(metrics)
+    assert "refit/runtime_s/forecast_p50" in metrics
 
 
 def test_failures_are_files_and_a_candidate_without_success_has_failed(store):
@@ -91,8 +92,8 @@ def test_failures_are_files_and_a_candidate_without_success_has_failed(store):
     )
     client, (first, second) = runs_of(store, "candidate")
     assert (first.info.status, second.info.status) == ("FINISHED", "FAILED")
-    assert first.data.metrics["fits_failed"] == 0
-    assert second.data.metrics["fits_failed"] == 3
+    assert first.data.metrics["fits/failed"] == 0
+    assert second.data.metrics["fits/failed"] == 3
     names = [f.path for f in client.list_artifacts(second.info.run_id, "failures")]
     assert names == [f"failures/c0001-f{f}.txt" for f in range(3)]
     folder = Path(second.info.artifact_uri.removeprefix("file://"))
@@ -121,7 +122,7 @@ def test_a_save_that_broke_off_is_repeated_without_doubles(store):
     _, children = runs_of(store, "candidate")
     assert len(parents) == 1
     assert len(children) == 2
-    history = client.get_metric_history(children[0].info.run_id, "runtime_s")
+    history = client.get_metric_history(children[0].info.run_id, "runtime_s/measured")
     assert sorted(m.step for m in history) == [0, 1, 2]
 
 
@@ -259,3 +260,44 @@ def test_a_deleted_experiment_says_how_to_restore_it(store):
     client.delete_experiment(client.get_experiment_by_name("fitcast").experiment_id)
     with pytest.raises(HistoryError, match="experiments restore"):
         MlflowHistory(store.tracking_uri).prepare()
+
+
+def test_the_experiment_opens_as_model_training_one_that_is_there_too(store):
+    client = MlflowClient(store.tracking_uri)
+    made = client.create_experiment("fitcast", artifact_location=str(store.tracking_uri)[10:-9])
+    client.set_experiment_tag(made, "mlflow.note.content", "ours")
+    store.prepare()
+    tags = client.get_experiment(made).tags
+    assert tags["mlflow.experimentKind"] == "custom_model_development"
+    assert tags["mlflow.note.content"] == "ours"  # what people wrote stays
+    assert store.save(examples.workflow()).endswith("?workflowType=machine_learning")
+
+
+def test_a_workflow_has_a_description_tags_data_and_files(store):
+    store.save(examples.workflow())
+    client, (parent,) = runs_of(store, "workflow")
+    assert "best of 2 candidates" in parent.data.tags["mlflow.note.content"]
+    assert parent.data.tags["fitcast.algorithm"] == "XGBClassifier"
+    assert parent.data.tags["fitcast.outcome"] == "succeeded"
+    assert not [name for name in parent.data.metrics if name.startswith("system/")]
+    names = {f.path for f in client.list_artifacts(parent.info.run_id)}
+    pages = {"timeline.html", "forecast.html", "leaderboard.csv", "fits.parquet"}
+    assert names == pages | {"fitcast"}
+    _, children = runs_of(store, "candidate")
+    for run in (parent, *children):
+        (data,) = run.inputs.dataset_inputs
+        assert data.dataset.digest == "0123456789abcdef"
+        assert data.dataset.name == "5,000 rows × 20 columns"
+
+
+def test_what_the_last_version_saved_is_read_once_and_among_what_is_new(store):
+    store.save(examples.workflow("old"))
+    client, (run,) = runs_of(store, "workflow")
+    client.delete_tag(run.info.run_id, "fitcast.saved_at")
+    client.log_metric(run.info.run_id, "system/fitcast_saved_at_ms", 1_772_000_000_000)
+    store.save(examples.workflow("new"))
+    records, cursor = store.read()
+    assert list(dict.fromkeys(r.workflow_id for r in records)) == ["old", "new"]
+    assert store.read(cursor) == ([], cursor)
+    store.save(examples.workflow("old"))  # resumed by this version
+    assert {r.workflow_id for r in store.read(cursor)[0]} == {"old"}

@@ -24,6 +24,7 @@ from sklearn.preprocessing import FunctionTransformer
 from sklearn.tree import DecisionTreeClassifier
 
 from fitcast.trainer.shared_memory import freeze, map_object, new_block, write_object
+from fitcast.trainer.sweep.jobs import weight_keyword
 from fitcast.trainer.sweep.prepared import Sweep
 from fitcast.trainer.sweep.results import tabulate
 from tests.trainer.sweep.test_sweep_against_sklearn import run_in_process
@@ -91,6 +92,7 @@ def first_column(X):
 
 
 HOLEY = np.where(np.arange(X.size).reshape(X.shape) % 11 == 0, np.nan, X)
+STEPS = [LogisticRegression(), DecisionTreeClassifier(max_depth=1, random_state=0)]
 ESTIMATORS = {
     "witness": (Witness(), {"size": [1, 2]}),
     "witness of classes": (WitnessOfClasses(), {}),
@@ -99,8 +101,7 @@ ESTIMATORS = {
     "tree": (DecisionTreeClassifier(random_state=0), {"max_depth": [1, 3]}),
     "baseline": (DummyClassifier(), {"strategy": ["prior", "most_frequent"]}),
     "pipeline": (make_pipeline(FunctionTransformer(first_column), LogisticRegression()), {}),
-    "step": (make_pipeline(LogisticRegression()),
-             {"logisticregression": [LogisticRegression(), DecisionTreeClassifier(max_depth=1)]}),
+    "step": (make_pipeline(LogisticRegression()), {"logisticregression": STEPS}),
 }  # fmt: skip
 CONTAINERS = {
     "array": X,
@@ -220,7 +221,9 @@ def ours(estimator, grid, X, y, scoring, cv, weights, refit):
 
 def theirs(estimator, grid, X, y, scoring, cv, weights, refit):
     search = GridSearchCV(estimator, grid, scoring=scoring, cv=cv, refit=refit)
-    search.fit(X, y, **({} if weights is None else {"sample_weight": weights}))
+    # To a pipeline's last step: there a sweep gives them, and scikit-learn wants it said.
+    keyword = weight_keyword(estimator)
+    search.fit(X, y, **({} if weights is None else {keyword: weights}))
     return scores_of(search.cv_results_)
 
 
