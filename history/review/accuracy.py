@@ -94,7 +94,7 @@ class Report:
 
     def as_json(self) -> dict[str, Any]:
         """Return it as plain values; what isn't known is None."""
-        return _plain(
+        plain: dict[str, Any] = _plain(
             {
                 "all_fits": asdict(self.all_fits),
                 "algorithms": {name: asdict(one) for name, one in self.algorithms.items()},
@@ -102,6 +102,7 @@ class Report:
                 "drift": dict(self.drift),
             }
         )
+        return plain
 
 
 def report_of(records: Sequence[Record]) -> Report:
