@@ -85,7 +85,9 @@ def test_the_workflow_beside_it_has_its_result(client, method, after):
     assert good.result(LONGEST_S).best_estimator_ is not None
 
 
-@pytest.mark.parametrize("refit", [False, True, "2", lambda table: 0], ids=repr)
+@pytest.mark.parametrize(
+    "refit", [False, True, "2", pytest.param(lambda table: 0, id="a rule")], ids=repr
+)
 def test_a_callable_that_returns_several_scores(client, refit):
     sweep = Sweep({"lr": (LogisticRegression(), {"C": [1.0, 2.0]})}, X, Y, cv=2, scoring=several,
                   refit=refit)  # fmt: skip
