@@ -1,6 +1,5 @@
 """The command line. Heavy imports wait until a command needs them."""
 
-import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -277,9 +276,6 @@ def main() -> None:
         app()
     except FitcastError as error:
         typer.echo(f"fitcast: {error}", err=True)
-        sys.exit(1)
-    except BrokenPipeError:  # whoever read it has seen enough, as `head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except SystemExit as ending:
         if ending.code == _INTERRUPTED:  # typer turns Ctrl-C into this, without a word

@@ -126,7 +126,7 @@ def test_a_run_as_json_and_its_history(fitcast):
         row["candidate"] for row in document["fits"] if "cholesky[/]" in row["candidate"]
     }
     progress = [line for line in ended.stderr.splitlines() if line.startswith("[bold]flowers: ")]
-    assert re.search(r"\d+/9 fits, \d running, .* left \(", progress[0])
+    assert re.search(r"\d+/[89] fits, \d running, .* left \(", progress[0])
     assert re.search(r"succeeded, 9/9 fits in ", progress[-1])
     assert len(progress) <= 4
 
