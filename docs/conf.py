@@ -32,6 +32,8 @@ highlight_language = "text"  # of blocks that name none: commands, layouts
 
 html_theme = "furo"
 html_title = "fitcast"
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
 templates_path = ["_templates"]
 html_additional_pages = {"index": "to_the_first_page.html"}
 html_copy_source = False
