@@ -28,6 +28,8 @@ sweep = Sweep({{"ridge_with_a_name": (model, grid)}},
 """
 POOLS = ("--pool", "small:1:2:2:0.05", "--pool", "large:8:16:1:0.40")
 
+pytestmark = pytest.mark.timeout(600)  # several commands each
+
 
 @pytest.fixture
 def fitcast(tmp_path, fitcast_home):
@@ -43,7 +45,7 @@ def fitcast(tmp_path, fitcast_home):
             env=environment,
             capture_output=True,
             text=True,
-            timeout=100,
+            timeout=170,
             check=False,
         )
         assert ended.returncode == 0, ended.stderr
@@ -153,7 +155,7 @@ def test_who_reads_only_the_first_line_sees_no_traceback(tmp_path, fitcast_home)
     (tmp_path / "sweep.py").write_text(SWEEP)
     command = f"{FITCAST} estimate sweep.py --json | head -n 1"
     ended = subprocess.run(
-        ["bash", "-c", command], cwd=tmp_path, capture_output=True, text=True, timeout=100
+        ["bash", "-c", command], cwd=tmp_path, capture_output=True, text=True, timeout=170
     )
     assert ended.stdout == "{\n"
     assert "Traceback" not in ended.stderr
