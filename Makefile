@@ -9,6 +9,8 @@ TF_VENV := .venv-tensorflow
 TF_READY := $(TF_VENV)/ready
 BENCH_VENV := .venv-bench
 BENCH_READY := $(BENCH_VENV)/ready
+DOCS_VENV := .venv-docs
+DOCS_READY := $(DOCS_VENV)/ready
 UV_VENV := build/uv
 # Processes that run the tests: most of them wait for others' processes.
 TESTS_AT_ONCE := 3
@@ -16,7 +18,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
 
 .PHONY: help demo compare bench bench-sizing test test-sklearn test-differential test-faults \
-    test-security test-benchmarks test-kubernetes test-tensorflow lint format requirements clean
+    test-security test-benchmarks test-kubernetes test-tensorflow docs lint format requirements clean
 .DELETE_ON_ERROR:
 
 help: ## list what can be made
@@ -67,6 +69,14 @@ test-differential: $(READY) ## compare 10,000 drawn sweeps with GridSearchCV: mi
 test-tensorflow: $(TF_READY) ## run a sweep of Keras models, in a virtual environment of its own
 	@$(TF_VENV)/bin/python -m pytest -m tensorflow
 
+# Any warning is an error: a dead link or anchor, a docstring that can't be read, a notebook that
+# fails, a page that would load something from the network. FITCAST_HOME: for the notebooks.
+docs: $(DOCS_READY) ## make the documentation site, build/docs/index.html
+	@rm -rf build/docs build/docs-home
+	@FITCAST_HOME=$(CURDIR)/build/docs-home $(DOCS_VENV)/bin/python -m sphinx --quiet \
+	    --fail-on-warning --keep-going -c docs -d build/docs-doctrees . build/docs
+	@echo "open build/docs/index.html"
+
 lint: $(READY) ## check style, types and the direction of imports
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -84,6 +94,8 @@ requirements: $(UV_VENV)/bin/uv ## pin the dependencies of pyproject.toml anew
 	    --output-file requirements-tensorflow.txt pyproject.toml
 	$(LOCK) --extra dev --extra bench --constraints requirements.txt \
 	    --output-file requirements-bench.txt pyproject.toml
+	$(LOCK) --extra docs --constraints requirements.txt \
+	    --output-file requirements-docs.txt pyproject.toml
 	$(LOCK) --extra image --constraints requirements.txt \
 	    --output-file deploy/requirements.txt pyproject.toml
 
@@ -91,7 +103,7 @@ LOCK = $(UV_VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 \
     --generate-hashes --no-emit-index-url --no-header --no-annotate $(if $(UPGRADE),--upgrade)
 
 clean: ## remove what was made, virtual environments too
-	rm -rf $(VENV) $(TF_VENV) $(BENCH_VENV) build dist *.egg-info
+	rm -rf $(VENV) $(TF_VENV) $(BENCH_VENV) $(DOCS_VENV) build dist *.egg-info
 	rm -rf .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -103,6 +115,9 @@ $(TF_READY): requirements-tensorflow.txt pyproject.toml | $(TF_VENV)/bin/python
 
 $(BENCH_READY): requirements-bench.txt pyproject.toml | $(BENCH_VENV)/bin/python
 	$(call install,$(BENCH_VENV),requirements-bench.txt)
+
+$(DOCS_READY): requirements-docs.txt pyproject.toml | $(DOCS_VENV)/bin/python
+	$(call install,$(DOCS_VENV),requirements-docs.txt)
 
 $(UV_VENV)/bin/uv: | $(UV_VENV)/bin/python
 	$(UV_VENV)/bin/python -m pip install --quiet uv

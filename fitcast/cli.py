@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -10,6 +10,9 @@ from fitcast.errors import FitcastError, InvalidPoolError
 from fitcast.version import __version__
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from fitcast.history.records import Record
     from fitcast.scheduler.plan.pools import Pool
 
 app = typer.Typer(
@@ -24,6 +27,7 @@ app.add_typer(history, name="history")
 _INTERRUPTED = 130  # as shells say it: 128 + SIGINT
 
 File = Annotated[Path, typer.Argument(help="A Python file that defines `sweep`.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of tables.")]
 
 
 def _version(wanted: bool) -> None:
@@ -55,22 +59,37 @@ def demo(
 
 
 @app.command()
-def run(file: File) -> None:
+def run(
+    file: File,
+    as_json: AsJson = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Show the result alone: no forecast, no progress.")
+    ] = False,
+) -> None:
     """Run the sweep that a Python file defines."""
-    from rich.console import Console
-
-    from fitcast.reports import print_accuracy, print_estimate, print_result
+    from fitcast.json_output import dump, output, run_document
+    from fitcast.reports import console_on, print_accuracy, print_estimate, print_result
     from fitcast.scheduler.session.client import Client
+    from fitcast.scheduler.session.progress import show
     from fitcast.sweep_file import read_sweep
 
-    console = Console()
-    sweep = read_sweep(file)
-    with Client() as client:
-        print_estimate(console, client.estimate(sweep))
-        workflow = client.submit(sweep)
-        workflow.progress()
-        print_result(console, workflow.result())
-        print_accuracy(console, workflow)
+    with output(as_json) as stream:
+        console = console_on(stream)
+        sweep = read_sweep(file)
+        with Client() as client:
+            forecast = client.estimate(sweep)
+            if not (quiet or as_json):
+                print_estimate(console, forecast)
+            workflow = client.submit(sweep)
+            if not quiet:
+                show(workflow, console_on(sys.stderr))
+            result = workflow.result()
+            if as_json:
+                dump(run_document(forecast, workflow, result), stream)
+                return
+            print_result(console, result)
+            if not quiet:
+                print_accuracy(console, workflow)
 
 
 @app.command()
@@ -89,22 +108,35 @@ def estimate(
         float | None, typer.Option(help="Hours after which it should be done.")
     ] = None,
     cost: Annotated[float | None, typer.Option(help="What it may cost.")] = None,
+    as_json: AsJson = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Say in one line when it would be done.")
+    ] = False,
 ) -> None:
     """Forecast the sweep that a Python file defines, on fewer and more workers too; run nothing."""
-    from rich.console import Console
-
-    from fitcast.reports import print_estimate, print_what_if
+    from fitcast.json_output import dump, estimate_document, output
+    from fitcast.reports import console_on, print_estimate, print_eta, print_what_if
     from fitcast.scheduler.session.client import Client
     from fitcast.sweep_file import read_sweep
 
     pools = [_pool_of(one) for one in pool] if pool else None
-    sweep = read_sweep(file)
-    console = Console()
-    with Client() as client:
-        forecast = client.estimate(sweep, pools=pools, probe=probe)
-        print_estimate(console, forecast)
-        within_s = None if within is None else 3600.0 * within
-        print_what_if(console, forecast, done_within_s=within_s, cost_at_most=cost)
+    within_s = None if within is None else 3600.0 * within
+    with output(as_json) as stream:
+        console = console_on(stream)
+        sweep = read_sweep(file)
+        with Client() as client:
+            forecast = client.estimate(sweep, pools=pools, probe=probe)
+            choices = None
+            if not quiet:
+                choices = forecast.what_if(done_within_s=within_s, cost_at_most=cost)
+            wished = within is not None or cost is not None
+            if as_json:
+                dump(estimate_document(forecast, choices, wished=wished), stream)
+            elif choices is None:
+                print_eta(console, forecast)
+            else:
+                print_estimate(console, forecast)
+                print_what_if(console, choices, wished=wished)
 
 
 @app.command()
@@ -136,37 +168,44 @@ def train(
 def list_history(
     context: typer.Context,
     limit: Annotated[int, typer.Option(min=1, help="Newest so many.")] = 20,
+    as_json: AsJson = False,
 ) -> None:
     """List the newest workflows in the history."""
     if context.invoked_subcommand is not None:
         return
-    from rich.console import Console
-    from rich.table import Table
-
     from fitcast.history.mlflow_store import MlflowHistory
-    from fitcast.scheduler.forecast.eta import span
+    from fitcast.json_output import dump, output
+    from fitcast.reports import console_on, print_workflows
     from fitcast.settings import Settings
 
     settings = Settings()
     settings.ensure_home()
     store = MlflowHistory(settings.tracking_uri, settings.experiment, wait_s=settings.store_wait_s)
-    store.prepare()
-    records, _ = store.read(None)
-    table = Table("workflow", "name", "attempts", "succeeded", "runtime", "ended (UTC)")
-    by_workflow: dict[str, list[int]] = {}
-    for number, record in enumerate(records):
-        by_workflow.setdefault(record.workflow_id, []).append(number)
-    for workflow_id, numbers in list(by_workflow.items())[-limit:]:
-        own = [records[number] for number in numbers]
-        table.add_row(
-            workflow_id,
-            own[0].workflow_name,
-            str(len(own)),
-            str(sum(record.outcome.value == "succeeded" for record in own)),
-            span(sum(record.runtime_s for record in own)),
-            f"{max(record.ended_at for record in own):%Y-%m-%d %H:%M}",
-        )
-    Console().print(table)
+    with output(as_json) as stream:
+        store.prepare()
+        workflows = _newest_workflows(store.read(None)[0], limit)
+        if as_json:
+            dump(workflows, stream)
+        else:
+            print_workflows(console_on(stream), workflows)
+
+
+def _newest_workflows(records: "Sequence[Record]", limit: int) -> list[dict[str, Any]]:
+    """Return a row per workflow, the newest last."""
+    by_workflow: dict[str, list[Record]] = {}
+    for record in records:
+        by_workflow.setdefault(record.workflow_id, []).append(record)
+    return [
+        {
+            "workflow_id": workflow_id,
+            "workflow_name": own[0].workflow_name,
+            "attempts": len(own),
+            "succeeded": sum(record.outcome.value == "succeeded" for record in own),
+            "runtime_s": sum(record.runtime_s for record in own),
+            "ended_at": max(record.ended_at for record in own),
+        }
+        for workflow_id, own in list(by_workflow.items())[-limit:]
+    ]
 
 
 @history.command("import")

@@ -6,7 +6,13 @@ from typing import Any
 from rich.console import Console
 
 from fitcast.flights import load_flights
-from fitcast.reports import print_accuracy, print_estimate, print_result
+from fitcast.reports import (
+    console_on,
+    print_accuracy,
+    print_estimate,
+    print_heading,
+    print_result,
+)
 from fitcast.scheduler.forecast.eta import span
 from fitcast.scheduler.plan.pools import Pool
 from fitcast.scheduler.session.client import Client
@@ -74,7 +80,7 @@ def run_demo(*, rows: int = ROWS, compare: bool = False, home: str | None = None
     home : str, optional
         Where state lives; by default ``FITCAST_HOME``.
     """
-    console = Console()
+    console = console_on()
     X, y = load_flights(rows, seed=0)
     console.print(
         f"{X.shape[0]:,} flights, {X.shape[1]} columns: will one arrive late? ({y.mean():.0%} do)\n"
@@ -89,7 +95,9 @@ def run_demo(*, rows: int = ROWS, compare: bool = False, home: str | None = None
         if compare:
             _compare(console, X, y, first, client)
         client.learn()
-        console.rule("A second, different sweep over the same data: the forecast has learned")
+        print_heading(
+            console, "A second, different sweep over the same data: the forecast has learned"
+        )
         warm, _ = _one(console, client, sweep("demo-again", second_models()))
         console.print(
             f"\nForecast of the whole workflow: off by {abs(cold):.0%} in the first sweep, "
@@ -113,7 +121,7 @@ def _one(console: Console, client: Client, sweep: Sweep) -> tuple[float, float]:
 def _compare(console: Console, X: Any, y: Any, first: Sweep, client: Client) -> None:
     from sklearn.model_selection import GridSearchCV
 
-    console.rule("Side by side: the same 75 fits")
+    print_heading(console, "Side by side: the same 75 fits")
     theirs, ours = [], []
     # Both are warm: workers of either kind have been started by an earlier run.
     for _ in range(3):

@@ -1,10 +1,15 @@
-"""The tables that the command line and the demo print."""
+"""The tables that the command line and the demo print, for people.
+
+Not in here: what programs read (:mod:`fitcast.json_output`).
+"""
 
 import math
 import re
+import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TextIO
 
+import pandas as pd
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
@@ -19,6 +24,31 @@ if TYPE_CHECKING:
     from fitcast.scheduler.session.workflow import Workflow
 
 _MIB = 2**20
+_NO_END = 100_000  # columns: wider than any table, so that nothing is folded
+
+
+def console_on(stream: TextIO | None = None) -> Console:
+    """Return a console on a stream, standard output by default.
+
+    In a terminal, lines are as wide as that. In a pipe or a file each line is whole, whatever
+    ``COLUMNS`` says, and has no colour; so what reads it finds a row in a line.
+
+    Names and messages of the user are shown as they are: no markup is looked for in them.
+    """
+    console = Console(file=stream or sys.stdout, markup=False, emoji=False)
+    if not console.is_terminal and not console.is_jupyter:
+        console = Console(
+            file=console.file, markup=False, emoji=False, no_color=True, width=_NO_END
+        )
+    return console
+
+
+def print_heading(console: Console, text: str) -> None:
+    """Print what comes next, ruled across a terminal."""
+    if console.width < _NO_END:
+        console.rule(text)
+    else:
+        console.print(f"\n{text}")
 
 
 def _eta(eta: Eta) -> str:
@@ -29,7 +59,7 @@ def print_estimate(console: Console, estimate: "SweepEstimate") -> None:
     """Print a row per candidate and the workflow's ETA."""
     rows = estimate.candidates.to_dict("records")
     pools = {row["pool"] for row in rows}
-    table = _table("Forecast, per fit of each candidate: runtime, peak memory, risk of failing")
+    table = _table()
     table.add_column("candidate", overflow="fold")
     if len(pools) > 1:
         table.add_column("pool")
@@ -45,9 +75,11 @@ def print_estimate(console: Console, estimate: "SweepEstimate") -> None:
             *_mib(row["peak_memory_bytes_p50"], row["peak_memory_bytes_p95"]),
             f"{row['failure_probability']:.1%}",
         )
-    console.print(table)
+    _print(
+        console, "Forecast, per fit of each candidate: runtime, peak memory, risk of failing", table
+    )
     where = f" in pool {pools.pop()}" if len(pools) == 1 else ""
-    console.print(f"Whole workflow, {len(estimate.fits)} fits{where}: {_eta(estimate.eta)}")
+    print_eta(console, estimate, where)
     console.print(f"One after the other the fits would take {span(estimate.sequential_s)}.")
     if estimate.cost is not None:
         cost = estimate.cost
@@ -57,19 +89,26 @@ def print_estimate(console: Console, estimate: "SweepEstimate") -> None:
         )
 
 
-def print_what_if(
-    console: Console,
-    estimate: "SweepEstimate",
-    *,
-    done_within_s: float | None = None,
-    cost_at_most: float | None = None,
-) -> None:
-    """Print what fewer and more workers would change, and which are the cheapest to do."""
-    choices = estimate.what_if(done_within_s=done_within_s, cost_at_most=cost_at_most)
-    wished = done_within_s is not None or cost_at_most is not None
-    table = _table("What if there were fewer or more workers")
+def print_eta(console: Console, estimate: "SweepEstimate", where: str = "") -> None:
+    """Print when the whole workflow would be done, in one line."""
+    console.print(f"Whole workflow, {len(estimate.fits)} fits{where}: {_eta(estimate.eta)}")
+
+
+def print_what_if(console: Console, choices: pd.DataFrame, *, wished: bool) -> None:
+    """Print what fewer and more workers would change, and what `SweepEstimate.what_if` advises.
+
+    Parameters
+    ----------
+    console : Console
+        Where to.
+    choices : DataFrame
+        What `SweepEstimate.what_if` returned.
+    wished : bool
+        Whether it was asked which workers meet a wish.
+    """
+    table = _table()
     table.add_column("workers", overflow="fold")
-    priced = ["cost", "P90"] if estimate.cost else []
+    priced = ["cost", "P90"] if choices["cost_p50"].notna().all() else []
     for name in ("CPUs", "done in", "P10 to P90", "busy", *priced):
         table.add_column(name, justify="right")
     table.add_column("")
@@ -85,7 +124,7 @@ def print_what_if(
             *costs,
             "cheapest that does" if wished and row["best"] else said,
         )
-    console.print(table)
+    _print(console, "What if there were fewer or more workers", table)
     if wished:
         answer = choices.attrs["answer"]
         console.print(answer[0].upper() + answer[1:])
@@ -94,7 +133,7 @@ def print_what_if(
 def print_result(console: Console, result: "Result") -> None:
     """Print the leaderboard."""
     board = result.leaderboard
-    table = _table("Leaderboard: runtimes of all folds together, peak memory of the largest")
+    table = _table()
     names = [name for name in board.columns if name.startswith(("mean_", "std_"))]
     headings = [name.replace("mean_score", "score").replace("std_score", "±") for name in names]
     for name in ("rank", "candidate", *headings, "runtime", "forecast", "MiB", "P95"):
@@ -109,9 +148,13 @@ def print_result(console: Console, result: "Result") -> None:
             span(row["forecast_runtime_s"]),
             *_mib(row["peak_memory_bytes"], row["forecast_peak_memory_bytes"]),
         )
-    console.print(table)
+    _print(
+        console, "Leaderboard: runtimes of all folds together, peak memory of the largest", table
+    )
     for error in result.errors.itertuples():
-        console.print(f"[red]{error.candidate}, fold {error.fold}: {error.outcome}: {error.error}")
+        console.print(
+            f"{error.candidate}, fold {error.fold}: {error.outcome}: {error.error}", style="red"
+        )
 
 
 def print_report(console: Console, report: "Report") -> None:
@@ -123,7 +166,7 @@ def print_report(console: Console, report: "Report") -> None:
         ("Forecast and measured, over time", "from (UTC)", report.periods),
         ("Forecast and measured, by algorithm", "algorithm", report.algorithms),
     ):
-        table = _table(title)
+        table = _table()
         table.add_column(first, overflow="fold")
         drift = first == "algorithm"
         for name in (*HEAD, *(("drift",) if drift else ())):
@@ -131,16 +174,37 @@ def print_report(console: Console, report: "Report") -> None:
         for name, one in rows.items():
             extra = (factor(math.log(report.drift[name])),) if drift else ()
             table.add_row(escape(name), *cells(one), *extra)
-        console.print(table)
+        _print(console, title, table)
     console.print(
         "80 % within P10 to P90 and 5 % above the memory's P95 are right. Drift: forecast ÷ "
         "measured of the newest third of the fits over that of the others; 1 is none."
     )
 
 
-def _table(title: str) -> Table:
+def print_workflows(console: Console, workflows: Sequence[dict[str, Any]]) -> None:
+    """Print a row per workflow of the history."""
+    table = Table("workflow", "name", "attempts", "succeeded", "runtime", "ended (UTC)")
+    for row in workflows:
+        table.add_row(
+            row["workflow_id"],
+            row["workflow_name"],
+            str(row["attempts"]),
+            str(row["succeeded"]),
+            span(row["runtime_s"]),
+            f"{row['ended_at']:%Y-%m-%d %H:%M}",
+        )
+    console.print(table)
+
+
+def _table() -> Table:
     # Wide enough for 80 columns; text that still doesn't fit is folded, never cut off.
-    return Table(title=title, box=SIMPLE_HEAD, padding=(0, 1, 0, 0), title_justify="left")
+    return Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+
+
+def _print(console: Console, title: str, table: Table) -> None:
+    # A table's own title would be folded at the table's width.
+    console.print(title, style="italic")
+    console.print(table)
 
 
 def _mib(*sizes_bytes: float) -> tuple[str, ...]:
@@ -165,7 +229,7 @@ def print_accuracy(console: Console, workflow: "Workflow") -> tuple[float, float
     inside = alone_s.between(done["runtime_s_p10"], done["runtime_s_p90"]).mean()
     known = done[done["peak_memory_bytes"] > 0]  # not all may have been measured
     above = (known["peak_memory_bytes"] > known["peak_memory_bytes_p95"]).mean()
-    table = _table("Forecast at submission against measured")
+    table = _table()
     for name in ("", "forecast", "measured", "error"):
         table.add_column(name, justify="right" if name else "left")
     error = forecast.p50_s / took_s - 1.0
@@ -175,5 +239,5 @@ def print_accuracy(console: Console, workflow: "Workflow") -> tuple[float, float
     table.add_row("a typical fit's error", "", "", f"{typical:.0%}")
     table.add_row("fits within their P10 to P90", "80%", f"{inside:.0%}", "")
     table.add_row("fits above their memory P95", "5%", f"{above:.0%}", "")
-    console.print(table)
+    _print(console, "Forecast at submission against measured", table)
     return error, typical

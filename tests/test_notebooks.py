@@ -8,6 +8,8 @@ from nbclient import NotebookClient
 
 NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
 
+PICTURES = {"quickstart": 0, "sizing_model": 2, "estimates": 3, "cluster": 2}
+
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_it_runs(path, tmp_path, monkeypatch, no_process_left):
@@ -18,6 +20,10 @@ def test_it_runs(path, tmp_path, monkeypatch, no_process_left):
     ).execute()
     shown = [cell for cell in notebook.cells if cell.get("outputs")]
     assert shown, "a notebook that shows nothing tells nothing"
+    pictures = [out for cell in shown for out in cell.outputs if "image/png" in out.get("data", {})]
+    assert len(pictures) >= PICTURES[path.stem]
+    told = [out for cell in shown for out in cell.outputs if out.get("name") == "stderr"]
+    assert not told, "no warning is left over"
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
@@ -29,4 +35,4 @@ def test_it_is_kept_without_outputs(path):
 
 
 def test_there_are_notebooks():
-    assert NOTEBOOKS
+    assert {path.stem for path in NOTEBOOKS} == set(PICTURES)
