@@ -113,7 +113,7 @@ def test_a_series_as_weights(client):
     grid = {"C": [0.01, 1.0]}
     params = {"sample_weight": weights}
     _, theirs = searched(client, LogisticRegression(), grid, numbers, Y, params, cv=3)
-    swept(client, theirs, numbers, Y, fit_params=params)
+    swept(client, theirs, numbers, Y, **params)
 
 
 def test_missing_values_and_dates(client):
@@ -123,7 +123,8 @@ def test_missing_values_and_dates(client):
     )
 
     def parts(frame):
-        return frame.select("a", "b", "c", pl.col("day").dt.weekday(), pl.col("day").dt.month())
+        month = pl.col("day").dt.month().alias("month")
+        return frame.select("a", "b", "c", pl.col("day").dt.weekday(), month)
 
     estimator = make_pipeline(
         FunctionTransformer(parts), HistGradientBoostingClassifier(max_iter=10, random_state=0)

@@ -95,7 +95,7 @@ def test_twelve_fits_beside_gridsearchcv(client):
     }
     took_s = {kind: [] for kind in kinds}
     scores = {}
-    for _ in range(4):
+    for _ in range(3):
         for kind, made in kinds.items():
             search = clone(made())
             began_s = time.perf_counter()
