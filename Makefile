@@ -11,6 +11,11 @@ BENCH_VENV := .venv-bench
 BENCH_READY := $(BENCH_VENV)/ready
 DOCS_VENV := .venv-docs
 DOCS_READY := $(DOCS_VENV)/ready
+INTEROP_VENV := .venv-interop
+INTEROP_READY := $(INTEROP_VENV)/ready
+# Not in the lock: that would be the wheel with CUDA and its libraries, several GB. Where pip's
+# configuration knows 2.13.0+cpu, which sorts above 2.13.0, that is taken.
+TORCH := torch==2.13.0
 UV_VENV := build/uv
 # Processes that run the tests: most of them wait for others' processes.
 TESTS_AT_ONCE := 3
@@ -18,7 +23,8 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
 
 .PHONY: help demo compare bench bench-sizing test test-sklearn test-differential test-faults \
-    test-security test-benchmarks test-kubernetes test-tensorflow docs lint format requirements clean
+    test-security test-benchmarks test-kubernetes test-tensorflow test-interop docs lint format \
+    requirements clean
 .DELETE_ON_ERROR:
 
 help: ## list what can be made
@@ -40,7 +46,8 @@ bench-sizing: $(READY) ## judge the forecasts on measured fits, beside others (d
 
 test: $(READY) ## run the tests
 	@$(BIN)/python -m pytest -n $(TESTS_AT_ONCE) --dist loadgroup \
-	    -m "not slow and not tensorflow and not kubernetes and not sklearn_suite"
+	    -m "not slow and not tensorflow and not kubernetes and not sklearn_suite \
+	    and not interop"
 
 test-sklearn: $(READY) ## run scikit-learn's own tests of its searches on ours: about ten minutes
 	@$(BIN)/python -m pytest -m sklearn_suite -rs tests/sklearn_suite
@@ -69,6 +76,9 @@ test-differential: $(READY) ## compare 10,000 drawn sweeps with GridSearchCV: mi
 test-tensorflow: $(TF_READY) ## run a sweep of Keras models, in a virtual environment of its own
 	@$(TF_VENV)/bin/python -m pytest -m tensorflow
 
+test-interop: $(INTEROP_READY) ## try CatBoost, skorch, imbalanced-learn, polars, scikit-survival: minutes
+	@$(INTEROP_VENV)/bin/python -m pytest -m interop -rsP tests/interop
+
 # Any warning is an error: a dead link or anchor, a docstring that can't be read, a notebook that
 # fails, a page that would load something from the network. FITCAST_HOME: for the notebooks.
 docs: $(DOCS_READY) ## make the documentation site, build/docs/index.html
@@ -96,6 +106,9 @@ requirements: $(UV_VENV)/bin/uv ## pin the dependencies of pyproject.toml anew
 	    --output-file requirements-bench.txt pyproject.toml
 	$(LOCK) --extra docs --constraints requirements.txt \
 	    --output-file requirements-docs.txt pyproject.toml
+	@echo "torch; sys_platform == 'none'" >$(UV_VENV)/no-torch.txt
+	$(LOCK) --extra dev --extra interop --constraints requirements.txt \
+	    --overrides $(UV_VENV)/no-torch.txt --output-file requirements-interop.txt pyproject.toml
 	$(LOCK) --extra image --constraints requirements.txt \
 	    --output-file deploy/requirements.txt pyproject.toml
 
@@ -103,7 +116,7 @@ LOCK = $(UV_VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 \
     --generate-hashes --no-emit-index-url --no-header --no-annotate $(if $(UPGRADE),--upgrade)
 
 clean: ## remove what was made, virtual environments too
-	rm -rf $(VENV) $(TF_VENV) $(BENCH_VENV) $(DOCS_VENV) build dist *.egg-info
+	rm -rf $(VENV) $(TF_VENV) $(BENCH_VENV) $(DOCS_VENV) $(INTEROP_VENV) build dist *.egg-info
 	rm -rf .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -118,6 +131,10 @@ $(BENCH_READY): requirements-bench.txt pyproject.toml | $(BENCH_VENV)/bin/python
 
 $(DOCS_READY): requirements-docs.txt pyproject.toml | $(DOCS_VENV)/bin/python
 	$(call install,$(DOCS_VENV),requirements-docs.txt)
+
+$(INTEROP_READY): requirements-interop.txt pyproject.toml | $(INTEROP_VENV)/bin/python
+	$(call install,$(INTEROP_VENV),requirements-interop.txt)
+	@$(INTEROP_VENV)/bin/python -m pip install --quiet "$(TORCH)"
 
 $(UV_VENV)/bin/uv: | $(UV_VENV)/bin/python
 	$(UV_VENV)/bin/python -m pip install --quiet uv

@@ -24,7 +24,7 @@ from sklearn.model_selection._validation import (
 )
 from sklearn.utils.validation import _check_method_params, indexable
 
-from fitcast.errors import FitcastError, WorkflowFailedError
+from fitcast.errors import WorkflowFailedError
 from fitcast.history.records import REFIT_FOLD, Outcome
 from fitcast.scheduler.run.views import FitRow
 from fitcast.scheduler.session.client import Client
@@ -168,8 +168,9 @@ class _Rounds:
         row, model = self._refit or (None, None)
         if row is not None and row.outcome is not Outcome.SUCCEEDED:
             raise error_of(row)
-        if row is not None and row.measured is not None and model is not None:
-            search.best_estimator_ = _opened(model)
+        opened = None if model is None else _opened(model)
+        if row is not None and row.measured is not None and opened is not None:
+            search.best_estimator_ = opened
             search.refit_time_ = row.measured.fit_time_s
         else:
             self._refit_here()
@@ -278,7 +279,7 @@ class _Rounds:
         return CallbackTasks(self._search, self._root, context)
 
     def _refit_here(self) -> None:
-        """Fit the best candidate in this process: its model can't be sent, or nobody planned it."""
+        """Fit the best candidate here: its model can't be sent or opened, or nobody planned it."""
         search = self._search
         best = clone(self._base).set_params(**clone(search.best_params_, safe=False))
         target = () if self._y is None else (self._y,)
@@ -302,10 +303,8 @@ def _have_callbacks(search: Any, base: Any, candidates: Iterable[Mapping[str, An
 
 
 def _opened(model: bytes) -> Any:
+    """Return a model; None if it can't be opened here, as its classes are where it was fitted."""
     try:
         return cloudpickle.loads(model)
-    except Exception as error:
-        raise FitcastError(
-            f"the best model can't be opened here ({type(error).__name__}: {error}): import what "
-            "its classes need. cv_results_ of workflow_.result() is there all the same"
-        ) from error
+    except Exception:
+        return None

@@ -150,7 +150,8 @@ class JobPickler:
         except Exception as error:
             raise InvalidSweepError(
                 f"Candidate {label!r} ({class_name(job.estimator)}) can't be sent to a worker: "
-                f"{type(error).__name__}: {error}. Hold no open files, locks or connections in an "
+                f"{type(error).__name__}: {error}. {self._keywords_at_fault(job)}"
+                "Hold no open files, locks or connections in an "
                 "estimator, its hyper-parameters or its scorer: make them where they are used, "
                 "and leave them out of what is pickled (__getstate__)."
             ) from error
@@ -161,6 +162,21 @@ class JobPickler:
         pickles += [data for _, data in self._values.values()]
         sources = sources_for(pickles)
         return tuple(job._replace(users_modules=sources) for job in jobs)
+
+    def _keywords_at_fault(self, job: Job) -> str:
+        """Say which parameters of ``fit`` and of the scorer can't be pickled, if any."""
+        told = ""
+        extras = job.extras
+        for method, values in (("fit", extras.fit_values), ("the scorer", extras.score_values)):
+            for name, value in values.items():
+                try:
+                    self._dumps(value)
+                except Exception:
+                    told += (
+                        f"The parameter {name!r} of {method} is what can't be ({class_name(value)}"
+                        "): give it in another form that it takes, such as arrays or frames. "
+                    )
+        return told
 
     def _dump(self, job: Job) -> JobBytes:
         shared = (job.estimator, job.scorer, job.extras)

@@ -3,6 +3,7 @@
 import copy
 import inspect
 import io
+import os
 import pickle
 import subprocess
 import sys
@@ -512,3 +513,19 @@ def test_a_bar_on_the_search_is_shown(client, capsys):
         warnings.simplefilter("ignore")  # the estimator knows no callbacks
         search.set_callbacks(callback.ProgressBar()).fit(X, Y)
     assert "search" in capsys.readouterr().out
+
+
+def test_a_best_model_that_opens_only_where_it_was_fitted_is_fitted_here(client):
+    here = os.getpid()
+
+    # as a network whose own pickle names a class that was made in a function
+    class Elsewhere(DecisionTreeClassifier):
+        def __setstate__(self, state):
+            if "tree_" in state and os.getpid() == here:
+                raise AttributeError("Can't get attribute 'Line' on this module")
+            super().__setstate__(state)
+
+    known = GridSearchCV(Elsewhere(random_state=0), {"max_depth": [1, 3]}).fit(X, Y)
+    search = SizedSearchCV(Elsewhere(random_state=0), {"max_depth": [1, 3]}, client=client)
+    equal(search.fit(X, Y), known)
+    np.testing.assert_array_equal(search.predict_proba(X), known.predict_proba(X))

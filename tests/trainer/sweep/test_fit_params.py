@@ -1,5 +1,7 @@
 """Drawn candidates, and parameters of ``fit`` and scorers, as scikit-learn's searches have them."""
 
+import threading
+
 import numpy as np
 import pytest
 import scipy.sparse as sp
@@ -87,3 +89,13 @@ def test_parameters_reach_fit_and_scorer():
     seen = job.scorer.__closure__[0].cell_contents  # it came by value
     fit_and_score(job, prepared.content, 0)
     assert seen["score"] == (10, "to the scorer")
+
+
+@pytest.mark.parametrize("where", ["fit", "score"])
+def test_a_parameter_that_cannot_be_sent_is_named(where):
+    # such as a pool of CatBoost's: the estimator is not at fault
+    given = {f"{where}_params": {"eval_set": threading.Lock(), "note": "good"}}
+    told = "the scorer" if where == "score" else "fit"
+    with pytest.raises(InvalidSweepError, match=rf"'eval_set' of {told} is .* \(lock\)") as caught:
+        Sweep(LogisticRegression(), X, Y, **given).prepare()
+    assert "'note'" not in str(caught.value)
