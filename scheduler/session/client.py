@@ -11,6 +11,7 @@ from fitcast.history.mlflow_store import MlflowHistory
 from fitcast.history.store import HistoryStore
 from fitcast.history.tracking_uri import sqlite_path
 from fitcast.scheduler.backends.chosen import backend_of_settings
+from fitcast.scheduler.backends.local import LocalBackend
 from fitcast.scheduler.backends.protocol import Backend
 from fitcast.scheduler.forecast.probes import probe_sweeps
 from fitcast.scheduler.forecast.sweep_forecast import SweepEstimate, forecast_sweep
@@ -20,7 +21,7 @@ from fitcast.scheduler.session.engine import Engine
 from fitcast.scheduler.session.workflow import Workflow
 from fitcast.settings import Settings
 from fitcast.sizing.learning.model import SizingModel
-from fitcast.trainer.surroundings import surroundings
+from fitcast.trainer.surroundings import Began, surroundings
 
 if TYPE_CHECKING:
     from fitcast.trainer.sweep.prepared import Sweep
@@ -72,8 +73,10 @@ class Client:
         )
         database = sqlite_path(self.tracking_uri) if history is None else None
         self._closed = False
+        backend = backend or backend_of_settings()
+        self._began = Began.now() if isinstance(backend, LocalBackend) else None
         self._engine = Engine(
-            backend or backend_of_settings(),
+            backend,
             folder,
             store,
             is_new=database is not None and not database.exists(),
@@ -168,7 +171,7 @@ class Client:
         """
         if self._closed:
             raise FitcastError("this client was closed: make a new one")
-        around = surroundings()
+        around = surroundings(self._began)
         sweep.prepare(recheck=True)
         model = self._probed(sweep) if probe else self._engine.model()
         cast = forecast_sweep(model, sweep, self._engine.workers())

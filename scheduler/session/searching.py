@@ -24,11 +24,17 @@ from sklearn.model_selection._validation import (
 )
 from sklearn.utils.validation import _check_method_params, indexable
 
-from fitcast.errors import FitcastError, WorkflowFailedError
+from fitcast.errors import (
+    FitcastError,
+    InvalidInputError,
+    InvalidPoolError,
+    WorkflowFailedError,
+)
 from fitcast.history.records import REFIT_FOLD, Outcome
 from fitcast.scheduler.run.views import FitRow
 from fitcast.scheduler.session.client import Client
 from fitcast.scheduler.session.evaluated import error_of, results_of, warn_again
+from fitcast.scheduler.session.in_place import results_here, warn_of_place
 from fitcast.scheduler.session.shared import runs_in_place, shared_client
 from fitcast.scheduler.session.watching import BestChoice, Watch, raise_first_failure
 from fitcast.scheduler.session.workflow import Workflow
@@ -116,8 +122,9 @@ class _Rounds:
         self._candidates: list[Mapping[str, Any]] = []
         self._out: list[dict[str, Any]] = []
         self._more: dict[str, list[Any]] = defaultdict(list)
-        self._best: int | None = None
+        self._best: Any = None
         self._refit: tuple[FitRow, bytes | None] | None = None
+        self._is_told = False  # that a round runs in place
 
     def evaluate(
         self,
@@ -200,6 +207,28 @@ class _Rounds:
             error_score=None if raising else float(search.error_score),
             tasks=self._tasks(candidates, context),
         )
+        try:
+            sweep.prepare()
+        except InvalidPoolError:
+            raise
+        except InvalidInputError as refusal:  # scikit-learn may take it; if not, its word counts
+            search.workflow_ = None
+            if not self._is_told:
+                warn_of_place(search, refusal)
+            self._is_told = True
+            out = results_here(
+                search,
+                self._base,
+                self._X,
+                self._y,
+                candidates,
+                splits,
+                scorer=self._scorer,
+                routed=self._routed,
+                context=context,
+            )
+            self._add(out, candidates, more)
+            return
         workflow = search.workflow_ = self._client.submit(sweep)
         watch = Watch(workflow, choice, search.verbose, raising=raising)
         chosen = False
@@ -211,7 +240,7 @@ class _Rounds:
                 self._collect(workflow, candidates, more)
                 self._note_scores()
                 self._best = self._choose()
-                choice.answer(self._best - before)
+                choice.answer(int(self._best - before))
                 chosen = True
             watch.until_over()
         except BaseException as error:  # an interrupt, above all: nothing goes on unseen
@@ -247,6 +276,16 @@ class _Rounds:
         if not isinstance(search.error_score, Number):
             raise_first_failure(workflow)
         warn_again(workflow.view)
+        self._add(out, candidates, more)
+
+    def _add(
+        self,
+        out: list[dict[str, Any]],
+        candidates: list[Mapping[str, Any]],
+        more: Mapping[str, Any],
+    ) -> None:
+        """Add the results of a round to those before."""
+        search = self._search
         _warn_or_raise_about_fit_failures(out, search.error_score)
         if callable(search.scoring):
             _insert_error_scores(out, search.error_score)
@@ -267,10 +306,10 @@ class _Rounds:
             search._check_refit_for_multimetric(first)
             self._metric = search.refit
 
-    def _choose(self) -> int:
-        """Return the index of the best candidate so far."""
+    def _choose(self) -> Any:
+        """Return the index of the best candidate so far, as the rule gave it."""
         search = self._search
-        return int(search._select_best_index(search.refit, self._metric, self.results))
+        return search._select_best_index(search.refit, self._metric, self.results)
 
     def _tasks(self, candidates: list[Mapping[str, Any]], context: Any) -> CallbackTasks | None:
         if context is None or not _have_callbacks(self._search, self._base, candidates):
