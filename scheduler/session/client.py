@@ -1,10 +1,11 @@
 """The client: forecasts sweeps, submits them, gives handles on them, and cleans up."""
 
 import atexit
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from fitcast.errors import FitcastError
 from fitcast.history.mlflow_store import MlflowHistory
@@ -53,6 +54,8 @@ class Client:
         The tracking URI can't be one.
     """
 
+    first_made_in: ClassVar[int | None] = None  # process, also of those that were forked from it
+
     def __init__(
         self,
         backend: Backend | None = None,
@@ -65,6 +68,7 @@ class Client:
             raise FitcastError(
                 "shared platforms can't be reached yet: leave the address out to use this machine"
             )
+        Client.first_made_in = Client.first_made_in or os.getpid()
         settings = Settings() if home is None else Settings(home=Path(home))
         folder = settings.ensure_home()
         self.tracking_uri = tracking_uri or settings.tracking_uri

@@ -6,6 +6,7 @@ which client they use (:mod:`fitcast.scheduler.session.shared`).
 """
 
 import time
+import warnings
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from contextlib import nullcontext
@@ -25,9 +26,9 @@ from sklearn.model_selection._validation import (
 from sklearn.utils.validation import _check_method_params, indexable
 
 from fitcast.errors import (
-    FitcastError,
     InvalidInputError,
     InvalidPoolError,
+    SealError,
     WorkflowFailedError,
 )
 from fitcast.history.records import REFIT_FOLD, Outcome
@@ -78,8 +79,7 @@ class SizedBaseSearchCV(BaseSearchCV):  # type: ignore[misc]
         if hasattr(self, "_check_input_parameters"):
             self._check_input_parameters(X=X, y=y, split_params=routed.splitter.split)
         self.n_splits_ = self._checked_cv_orig.get_n_splits(X, y, **routed.splitter.split)
-        client = getattr(self, "client", None) or shared_client()
-        rounds = _Rounds(self, client, X, y, routed, scorer, metric, root)
+        rounds = _Rounds(self, X, y, routed, scorer, metric, root)
         if root is not None and "callback_ctx" in signature(self._run_search).parameters:
             self._run_search(rounds.evaluate, callback_ctx=root)
         else:
@@ -102,7 +102,6 @@ class _Rounds:
     def __init__(
         self,
         search: Any,
-        client: Client,
         X: Any,
         y: Any,
         routed: Any,
@@ -112,7 +111,6 @@ class _Rounds:
     ) -> None:
         self.results: dict[str, Any] = {}
         self._search = search
-        self._client = client
         self._X, self._y = X, y
         self._routed = routed
         self._scorer = scorer
@@ -175,8 +173,9 @@ class _Rounds:
         row, model = self._refit or (None, None)
         if row is not None and row.outcome is not Outcome.SUCCEEDED:
             raise error_of(row)
-        if row is not None and row.measured is not None and model is not None:
-            search.best_estimator_ = _opened(model)
+        opened = None if model is None else _opened(model)
+        if row is not None and row.measured is not None and opened is not None:
+            search.best_estimator_ = opened
             search.refit_time_ = row.measured.fit_time_s
         else:
             self._refit_here()
@@ -212,28 +211,15 @@ class _Rounds:
         except InvalidPoolError:
             raise
         except InvalidInputError as refusal:  # scikit-learn may take it; if not, its word counts
-            search.workflow_ = None
-            if not self._is_told:
-                warn_of_place(search, refusal)
-            self._is_told = True
-            out = results_here(
-                search,
-                self._base,
-                self._X,
-                self._y,
-                candidates,
-                splits,
-                scorer=self._scorer,
-                routed=self._routed,
-                context=context,
-            )
-            self._add(out, candidates, more)
+            self._run_here(refusal, candidates, splits, more, context)
             return
-        workflow = search.workflow_ = self._client.submit(sweep)
+        own = getattr(search, "client", None)
+        client = own or shared_client()
+        workflow = search.workflow_ = client.submit(sweep)
         watch = Watch(workflow, choice, search.verbose, raising=raising)
         chosen = False
-        if getattr(search, "client", None) is None:  # nobody can ask the shared one for it
-            self._client.forget(workflow)
+        if own is None:  # nobody can ask the shared one for it
+            client.forget(workflow)
         try:
             if choice is not None and watch.is_asked():
                 before = len(self._candidates)
@@ -249,6 +235,9 @@ class _Rounds:
             workflow.cancel()
             raise
         view = workflow.view
+        if isinstance(view.error, SealError):
+            self._run_here(view.error, candidates, splits, more, context)
+            return
         if view.error is not None and not isinstance(view.error, WorkflowFailedError):
             raise view.error
         if not chosen:
@@ -258,6 +247,32 @@ class _Rounds:
             self._refit = refits[0], view.model
         elif view.error is not None:
             raise view.error
+
+    def _run_here(
+        self,
+        refusal: Exception,
+        candidates: list[Mapping[str, Any]],
+        splits: list[Any],
+        more: Mapping[str, Any],
+        context: Any,
+    ) -> None:
+        """Run a round that can't be sent."""
+        self._search.workflow_ = None
+        if not self._is_told:
+            warn_of_place(self._search, refusal)
+        self._is_told = True
+        out = results_here(
+            self._search,
+            self._base,
+            self._X,
+            self._y,
+            candidates,
+            splits,
+            scorer=self._scorer,
+            routed=self._routed,
+            context=context,
+        )
+        self._add(out, candidates, more)
 
     def _collect(
         self, workflow: Workflow, candidates: list[Mapping[str, Any]], more: Mapping[str, Any]
@@ -341,10 +356,13 @@ def _have_callbacks(search: Any, base: Any, candidates: Iterable[Mapping[str, An
 
 
 def _opened(model: bytes) -> Any:
+    """Return a fitted model; None if it can't be opened here."""
     try:
         return cloudpickle.loads(model)
     except Exception as error:
-        raise FitcastError(
-            f"the best model can't be opened here ({type(error).__name__}: {error}): import what "
-            "its classes need. cv_results_ of workflow_.result() is there all the same"
-        ) from error
+        warnings.warn(
+            f"the best candidate is fitted once more, in this process: the model that a worker "
+            f"fitted can't be opened here ({type(error).__name__}: {error})",
+            stacklevel=5,
+        )
+        return None

@@ -1,5 +1,6 @@
 """Searches of what can't be sent, raises errors of its own, or looks around itself."""
 
+import multiprocessing
 import os
 import sqlite3
 import threading
@@ -27,6 +28,7 @@ from fitcast import (
     SizedRandomizedSearchCV,
     SizedSearchCV,
 )
+from fitcast.scheduler.session import shared
 
 X, Y = make_classification(n_samples=120, n_features=6, random_state=0)
 GRID = {"max_depth": [1, 3]}
@@ -160,15 +162,30 @@ def test_rows_that_cannot_be_sent_are_read_here(client):
     )
 
 
+class Closed(DecisionTreeClassifier):
+    """Can be pickled once fitted, but not opened again."""
+
+    def __setstate__(self, state):
+        if "tree_" in state:
+            raise RuntimeError("it stays where it is")
+        vars(self).update(state)
+
+
+def test_a_model_that_cannot_be_opened_is_fitted_once_more(client):
+    estimator = Closed(random_state=0)
+    with pytest.warns(UserWarning, match="fitted once more.*it stays where it is"):
+        ours = SizedSearchCV(estimator, GRID, cv=3, client=client).fit(X, Y)
+    equal(ours, GridSearchCV(estimator, GRID, cv=3).fit(X, Y))
+
+
 def test_what_fails_here_fails_as_in_scikit_learn(client):
     def failing(model, X, y):
         with lock:
             raise ZeroDivisionError
 
     lock = threading.Lock()
-    search = SizedSearchCV(
-        tree(), GRID, scoring=failing, error_score="raise", cv=3, client=client
-    )  # fmt: skip
+    settings = {"scoring": failing, "error_score": "raise", "cv": 3}
+    search = SizedSearchCV(tree(), GRID, client=client, **settings)
     with warnings.catch_warnings(), pytest.raises(ZeroDivisionError):
         warnings.simplefilter("ignore")
         search.fit(X, Y)
@@ -229,3 +246,43 @@ def test_folder_and_environment_are_those_of_the_submit(client, tmp_path, monkey
     monkeypatch.delenv("OF_THE_TEST")
     scores.append(SizedSearchCV(Looking(), {"C": [1.0]}, cv=3, client=client).fit(X, Y).best_score_)
     assert scores == [11.0, 22.0, 2.0]
+
+
+# -- where it runs ---------------------------------------------------------------------------------
+
+
+def searched_in_child(client, answers):
+    search = SizedSearchCV(tree(), GRID, cv=3, client=client).fit(X, Y)
+    answers.send((search.best_score_, search.workflow_))
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_forked_process_runs_it_in_its_place(client):
+    ours, theirs = multiprocessing.Pipe()
+    child = multiprocessing.get_context("fork").Process(
+        target=searched_in_child, args=(client, theirs)
+    )
+    child.start()
+    try:
+        assert ours.poll(60)
+        known = GridSearchCV(tree(), GRID, cv=3).fit(X, Y).best_score_
+        assert ours.recv() == (known, None)
+    finally:
+        child.kill()
+        child.join()
+
+
+def test_without_a_folder_of_its_own_it_runs_all_the_same(tmp_path, monkeypatch):
+    blocked = tmp_path / "home"
+    blocked.write_text("no folder")
+    monkeypatch.delenv("FITCAST_HOME")
+    monkeypatch.setenv("HOME", str(blocked))
+    monkeypatch.setenv("FITCAST_CPUS", "1")
+    shared.close_shared()
+    try:
+        with pytest.warns(UserWarning, match="Set FITCAST_HOME to a folder"):
+            ours = SizedSearchCV(tree(), GRID, cv=3).fit(X, Y)
+    finally:
+        shared.close_shared()
+    equal(ours, GridSearchCV(tree(), GRID, cv=3).fit(X, Y))
+    assert blocked.read_text() == "no folder"
