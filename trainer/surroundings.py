@@ -1,25 +1,30 @@
 """What is in force around a user's code without being handed to it: seen at submit, set in fits.
 
 In: scikit-learn's configuration, filters of warnings, NumPy's handling of floating-point errors, as
-the submitting thread has them; scikit-learn hands the first two to its own workers too. Not in:
+the submitting thread has them; scikit-learn hands the first two to its own workers too. Also what
+was changed since workers began: the folder that relative paths start from, the environment. Not in:
 what a fit changed, put back for the next one (:mod:`fitcast.trainer.attempt.restoring`).
 
 All travels as plain words. A filter's class of warnings is told by its name, so nothing is imported
 for a filter, and the user's own classes match as well.
 """
 
+import os
 import pickle
 import re
 import sys
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from typing import Any, NamedTuple
 
 from fitcast.errors import InvalidSweepError
 
 _NUMPY_USUALLY = {"divide": "warn", "over": "warn", "under": "ignore", "invalid": "warn"}
+
+_NOT_HANDED_ON = re.compile(r"FITCAST_|MLFLOW_|PYTHON|DASK_|\w*_(NUM_|MAX_)?(THREADS|CPU_COUNT)$")
+"""Variables that are for the client, or that the plan sets in fits."""
 
 Text = str | tuple[str, int] | None
 """What a message or module must match: a text, or a pattern and its flags."""
@@ -39,10 +44,30 @@ class _Surroundings(NamedTuple):
     config: dict[str, Any]  # sklearn.get_config()
     filters: tuple[_Filter, ...]
     numpy_errors: dict[str, str]  # np.geterr(); empty if it is as usual
+    folder: str = ""  # the current one; empty if it is that which workers began in
+    environ: Mapping[str, str | None] = {}  # variables that are others than they began with
 
 
-def surroundings() -> bytes:
-    """Return what is in force in this thread."""
+class Began(NamedTuple):
+    """What workers began with."""
+
+    folder: str
+    environ: Mapping[str, str]
+
+    @classmethod
+    def now(cls) -> "Began":
+        """Return what those have that begin now."""
+        return cls(_folder(), dict(os.environ))
+
+
+def surroundings(began: Began | None = None) -> bytes:
+    """Return what is in force in this thread, and what changed in this process since workers began.
+
+    Parameters
+    ----------
+    began
+        What workers of this machine began with; None for those of others.
+    """
     import numpy as np
     import sklearn
 
@@ -53,7 +78,41 @@ def surroundings() -> bytes:
     )
     handled = {kind: str(how) for kind, how in np.geterr().items()}
     numpy_errors = {} if handled == _NUMPY_USUALLY else handled
-    return pickle.dumps(tuple(_Surroundings(sklearn.get_config(), found, numpy_errors)), protocol=5)
+    folder, environ = ("", {}) if began is None else _changes(began)
+    around = _Surroundings(sklearn.get_config(), found, numpy_errors, folder, environ)
+    return pickle.dumps(tuple(around), protocol=5)
+
+
+def enter(data: bytes) -> None:
+    """Let folder and environment of :func:`surroundings` be this process's, which is a fit's."""
+    if not data:
+        return
+    given = _opened(data)
+    if given.folder:
+        with suppress(OSError):  # it is gone: what is sought in it won't be found
+            os.chdir(given.folder)
+    for name, value in given.environ.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
+
+
+def _changes(began: Began) -> tuple[str, dict[str, str | None]]:
+    folder, environ = _folder(), dict(os.environ)
+    changed = {
+        name: environ.get(name)
+        for name in sorted({*environ, *began.environ})
+        if environ.get(name) != began.environ.get(name) and not _NOT_HANDED_ON.match(name)
+    }
+    return "" if folder == began.folder else folder, changed
+
+
+def _folder() -> str:
+    try:
+        return os.getcwd()  # noqa: PTH109 - only handed to chdir
+    except OSError:  # it was removed
+        return ""
 
 
 @contextmanager
@@ -100,8 +159,8 @@ def _filters() -> list[tuple[Any, ...]]:
 
 @lru_cache(maxsize=4)
 def _opened(data: bytes) -> _Surroundings:
-    config, filters, numpy_errors = pickle.loads(data)  # noqa: S301 - our own words
-    return _Surroundings(config, tuple(_Filter(*one) for one in filters), numpy_errors)
+    config, filters, *others = pickle.loads(data)  # noqa: S301 - our own words
+    return _Surroundings(config, tuple(_Filter(*one) for one in filters), *others)
 
 
 def _text(matched: Any) -> Text:

@@ -59,6 +59,7 @@ from fitcast.scheduler.plan.workflow_state import WorkflowState
 
 MOST_WORKERS_LOST = 3
 """A fit that was running on this many lost workers is poison and not tried again."""
+_NO_MORE = 1.25  # an attempt that used up to so much of what the one before used made no headway
 
 
 class Decisions:
@@ -337,6 +338,9 @@ class Decisions:
         self, workflow: WorkflowState, fit: FitState, peak_memory_bytes: int
     ) -> list[Action]:
         used = max(peak_memory_bytes, 1)
+        if fit.memory_failures and used <= _NO_MORE * fit.least_memory_bytes:
+            # It asks for more than its share at one go: nothing shows how much that is.
+            used = max(used, fit.share_bytes)
         if self._is_at_bound(workflow, fit, used):
             used = max(used, fit.share_bytes)
             bound = "the bound given" if workflow.memory_bytes is not None else "the largest worker"

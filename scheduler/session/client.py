@@ -1,16 +1,18 @@
 """The client: forecasts sweeps, submits them, gives handles on them, and cleans up."""
 
 import atexit
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from fitcast.errors import FitcastError
 from fitcast.history.mlflow_store import MlflowHistory
 from fitcast.history.store import HistoryStore
 from fitcast.history.tracking_uri import sqlite_path
 from fitcast.scheduler.backends.chosen import backend_of_settings
+from fitcast.scheduler.backends.local import LocalBackend
 from fitcast.scheduler.backends.protocol import Backend
 from fitcast.scheduler.forecast.probes import probe_sweeps
 from fitcast.scheduler.forecast.sweep_forecast import SweepEstimate, forecast_sweep
@@ -20,7 +22,7 @@ from fitcast.scheduler.session.engine import Engine
 from fitcast.scheduler.session.workflow import Workflow
 from fitcast.settings import Settings
 from fitcast.sizing.learning.model import SizingModel
-from fitcast.trainer.surroundings import surroundings
+from fitcast.trainer.surroundings import Began, surroundings
 
 if TYPE_CHECKING:
     from fitcast.trainer.sweep.prepared import Sweep
@@ -52,6 +54,8 @@ class Client:
         The tracking URI can't be one.
     """
 
+    first_made_in: ClassVar[int | None] = None  # process, also of those that were forked from it
+
     def __init__(
         self,
         backend: Backend | None = None,
@@ -64,6 +68,7 @@ class Client:
             raise FitcastError(
                 "shared platforms can't be reached yet: leave the address out to use this machine"
             )
+        Client.first_made_in = Client.first_made_in or os.getpid()
         settings = Settings() if home is None else Settings(home=Path(home))
         folder = settings.ensure_home()
         self.tracking_uri = tracking_uri or settings.tracking_uri
@@ -72,8 +77,10 @@ class Client:
         )
         database = sqlite_path(self.tracking_uri) if history is None else None
         self._closed = False
+        backend = backend or backend_of_settings()
+        self._began = Began.now() if isinstance(backend, LocalBackend) else None
         self._engine = Engine(
-            backend or backend_of_settings(),
+            backend,
             folder,
             store,
             is_new=database is not None and not database.exists(),
@@ -168,7 +175,7 @@ class Client:
         """
         if self._closed:
             raise FitcastError("this client was closed: make a new one")
-        around = surroundings()
+        around = surroundings(self._began)
         sweep.prepare(recheck=True)
         model = self._probed(sweep) if probe else self._engine.model()
         cast = forecast_sweep(model, sweep, self._engine.workers())

@@ -5,7 +5,6 @@ in: running them (:mod:`fitcast.scheduler.session.searching`).
 """
 
 import builtins
-import sys
 import warnings
 from collections.abc import Mapping, Sequence
 from types import ModuleType
@@ -86,12 +85,16 @@ def error_of(row: FitRow) -> Exception:
     if measured is None or not measured.error_type:
         return ours
     kind = _kind(measured)
-    try:
-        error = kind(measured.error_message) if kind is not None else None
-    except Exception:  # it isn't made of a message
-        error = None
-    if error is None:
+    if kind is None:
         return ours
+    try:
+        error = kind(measured.error_message)
+    except Exception:  # it isn't made of a message; whoever catches its class does so all the same
+        try:
+            error = kind.__new__(kind)
+            error.args = (measured.error_message,)
+        except Exception:
+            return ours
     error.__cause__ = ours
     return error
 
@@ -159,10 +162,26 @@ def _kind(measured: Measured) -> type[Exception] | None:
     if found is not None:
         return found
     for line in reversed(measured.traceback.splitlines()):
-        module, _, name = line.partition(":")[0].rpartition(".")
-        if name == measured.error_type:
-            return _member(sys.modules.get(module), name, Exception)
-    return _member(sys.modules.get("__main__"), measured.error_type, Exception)
+        path = line.partition(":")[0]
+        if path.rpartition(".")[2] == measured.error_type:
+            return _subclass(path)
+    return None
+
+
+def _subclass(path: str) -> type[Exception] | None:
+    """Return the class of exceptions that tracebacks show as this, wherever it was defined."""
+    seen, new = set[type[Exception]](), [Exception]
+    while new:
+        kind = new.pop()
+        if kind in seen:
+            continue
+        seen.add(kind)
+        module = "" if kind.__module__ in ("__main__", "builtins") else f"{kind.__module__}."
+        # In fits, classes that came by value are named without what they were defined in.
+        if path in (f"{module}{kind.__qualname__}", f"{module}{kind.__name__}"):
+            return kind
+        new.extend(kind.__subclasses__())
+    return None
 
 
 def _class(name: str, base: type[_Kind]) -> type[_Kind] | None:

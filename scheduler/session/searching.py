@@ -6,6 +6,7 @@ which client they use (:mod:`fitcast.scheduler.session.shared`).
 """
 
 import time
+import warnings
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from contextlib import nullcontext
@@ -24,11 +25,17 @@ from sklearn.model_selection._validation import (
 )
 from sklearn.utils.validation import _check_method_params, indexable
 
-from fitcast.errors import WorkflowFailedError
+from fitcast.errors import (
+    InvalidInputError,
+    InvalidPoolError,
+    SealError,
+    WorkflowFailedError,
+)
 from fitcast.history.records import REFIT_FOLD, Outcome
 from fitcast.scheduler.run.views import FitRow
 from fitcast.scheduler.session.client import Client
 from fitcast.scheduler.session.evaluated import error_of, results_of, warn_again
+from fitcast.scheduler.session.in_place import results_here, warn_of_place
 from fitcast.scheduler.session.shared import runs_in_place, shared_client
 from fitcast.scheduler.session.watching import BestChoice, Watch, raise_first_failure
 from fitcast.scheduler.session.workflow import Workflow
@@ -72,8 +79,7 @@ class SizedBaseSearchCV(BaseSearchCV):  # type: ignore[misc]
         if hasattr(self, "_check_input_parameters"):
             self._check_input_parameters(X=X, y=y, split_params=routed.splitter.split)
         self.n_splits_ = self._checked_cv_orig.get_n_splits(X, y, **routed.splitter.split)
-        client = getattr(self, "client", None) or shared_client()
-        rounds = _Rounds(self, client, X, y, routed, scorer, metric, root)
+        rounds = _Rounds(self, X, y, routed, scorer, metric, root)
         if root is not None and "callback_ctx" in signature(self._run_search).parameters:
             self._run_search(rounds.evaluate, callback_ctx=root)
         else:
@@ -96,7 +102,6 @@ class _Rounds:
     def __init__(
         self,
         search: Any,
-        client: Client,
         X: Any,
         y: Any,
         routed: Any,
@@ -106,7 +111,6 @@ class _Rounds:
     ) -> None:
         self.results: dict[str, Any] = {}
         self._search = search
-        self._client = client
         self._X, self._y = X, y
         self._routed = routed
         self._scorer = scorer
@@ -116,8 +120,9 @@ class _Rounds:
         self._candidates: list[Mapping[str, Any]] = []
         self._out: list[dict[str, Any]] = []
         self._more: dict[str, list[Any]] = defaultdict(list)
-        self._best: int | None = None
+        self._best: Any = None
         self._refit: tuple[FitRow, bytes | None] | None = None
+        self._is_told = False  # that a round runs in place
 
     def evaluate(
         self,
@@ -201,18 +206,27 @@ class _Rounds:
             error_score=None if raising else float(search.error_score),
             tasks=self._tasks(candidates, context),
         )
-        workflow = search.workflow_ = self._client.submit(sweep)
+        try:
+            sweep.prepare()
+        except InvalidPoolError:
+            raise
+        except InvalidInputError as refusal:  # scikit-learn may take it; if not, its word counts
+            self._run_here(refusal, candidates, splits, more, context)
+            return
+        own = getattr(search, "client", None)
+        client = own or shared_client()
+        workflow = search.workflow_ = client.submit(sweep)
         watch = Watch(workflow, choice, search.verbose, raising=raising)
         chosen = False
-        if getattr(search, "client", None) is None:  # nobody can ask the shared one for it
-            self._client.forget(workflow)
+        if own is None:  # nobody can ask the shared one for it
+            client.forget(workflow)
         try:
             if choice is not None and watch.is_asked():
                 before = len(self._candidates)
                 self._collect(workflow, candidates, more)
                 self._note_scores()
                 self._best = self._choose()
-                choice.answer(self._best - before)
+                choice.answer(int(self._best - before))
                 chosen = True
             watch.until_over()
         except BaseException as error:  # an interrupt, above all: nothing goes on unseen
@@ -221,6 +235,9 @@ class _Rounds:
             workflow.cancel()
             raise
         view = workflow.view
+        if isinstance(view.error, SealError):
+            self._run_here(view.error, candidates, splits, more, context)
+            return
         if view.error is not None and not isinstance(view.error, WorkflowFailedError):
             raise view.error
         if not chosen:
@@ -230,6 +247,32 @@ class _Rounds:
             self._refit = refits[0], view.model
         elif view.error is not None:
             raise view.error
+
+    def _run_here(
+        self,
+        refusal: Exception,
+        candidates: list[Mapping[str, Any]],
+        splits: list[Any],
+        more: Mapping[str, Any],
+        context: Any,
+    ) -> None:
+        """Run a round that can't be sent."""
+        self._search.workflow_ = None
+        if not self._is_told:
+            warn_of_place(self._search, refusal)
+        self._is_told = True
+        out = results_here(
+            self._search,
+            self._base,
+            self._X,
+            self._y,
+            candidates,
+            splits,
+            scorer=self._scorer,
+            routed=self._routed,
+            context=context,
+        )
+        self._add(out, candidates, more)
 
     def _collect(
         self, workflow: Workflow, candidates: list[Mapping[str, Any]], more: Mapping[str, Any]
@@ -248,6 +291,16 @@ class _Rounds:
         if not isinstance(search.error_score, Number):
             raise_first_failure(workflow)
         warn_again(workflow.view)
+        self._add(out, candidates, more)
+
+    def _add(
+        self,
+        out: list[dict[str, Any]],
+        candidates: list[Mapping[str, Any]],
+        more: Mapping[str, Any],
+    ) -> None:
+        """Add the results of a round to those before."""
+        search = self._search
         _warn_or_raise_about_fit_failures(out, search.error_score)
         if callable(search.scoring):
             _insert_error_scores(out, search.error_score)
@@ -268,10 +321,10 @@ class _Rounds:
             search._check_refit_for_multimetric(first)
             self._metric = search.refit
 
-    def _choose(self) -> int:
-        """Return the index of the best candidate so far."""
+    def _choose(self) -> Any:
+        """Return the index of the best candidate so far, as the rule gave it."""
         search = self._search
-        return int(search._select_best_index(search.refit, self._metric, self.results))
+        return search._select_best_index(search.refit, self._metric, self.results)
 
     def _tasks(self, candidates: list[Mapping[str, Any]], context: Any) -> CallbackTasks | None:
         if context is None or not _have_callbacks(self._search, self._base, candidates):
@@ -303,8 +356,13 @@ def _have_callbacks(search: Any, base: Any, candidates: Iterable[Mapping[str, An
 
 
 def _opened(model: bytes) -> Any:
-    """Return a model; None if it can't be opened here, as its classes are where it was fitted."""
+    """Return a fitted model; None if it can't be opened here."""
     try:
         return cloudpickle.loads(model)
-    except Exception:
+    except Exception as error:
+        warnings.warn(
+            f"the best candidate is fitted once more, in this process: the model that a worker "
+            f"fitted can't be opened here ({type(error).__name__}: {error})",
+            stacklevel=5,
+        )
         return None

@@ -6,16 +6,22 @@ In: starting it once, ending it, and whether a search may use one at all. Not in
 
 import multiprocessing
 import os
+import tempfile
 import threading
+import warnings
 
 from joblib.parallel import get_active_backend
 
+from fitcast.errors import InvalidInputError
+from fitcast.history.store import MemoryHistory
 from fitcast.scheduler.session.client import Client
+from fitcast.settings import Settings
 from fitcast.trainer.attempt.searched import INSIDE_A_FIT
 
 _SETTINGS = ("FITCAST_", "MLFLOW_", "KUBECONFIG")
 
 _lock = threading.Lock()
+_folders: list[tempfile.TemporaryDirectory[str]] = []
 _shared: tuple[tuple[object, ...], Client] | None = None
 
 
@@ -35,9 +41,28 @@ def shared_client() -> Client:
             if known[0] == wanted[0]:  # that of a parent is the parent's to close
                 client.close()
             _shared = None
-        client = Client()
+        client = _started()
         _shared = wanted, client
         return client
+
+
+def _started() -> Client:
+    """Return a client; one that keeps nothing where nobody chose a folder and there is none."""
+    try:
+        Settings().ensure_home()
+    except InvalidInputError as error:
+        if os.environ.get("FITCAST_HOME"):
+            raise
+        warnings.warn(f"{error} Until then, what is learned from fits isn't kept.", stacklevel=4)
+        folder = tempfile.TemporaryDirectory(prefix="fitcast-home-")
+        client = Client(home=folder.name, history=None if _has_store() else MemoryHistory())
+        _folders.append(folder)  # removed with the last reference, after its client
+        return client
+    return Client()
+
+
+def _has_store() -> bool:
+    return bool(os.environ.get("MLFLOW_TRACKING_URI") or os.environ.get("FITCAST_TRACKING_URI"))
 
 
 def close_shared() -> None:
@@ -53,9 +78,10 @@ def runs_in_place() -> bool:
     """Tell whether a search is to run in its own process, as scikit-learn's do.
 
     That is so inside a fit, whose CPUs and memory are planned already, in a process of joblib's,
-    which is one of several, and in one that may have no children.
+    which is one of several, in one that may have no children, and in one that was forked from a
+    process with a client: the threads of that, some of which held locks, weren't forked with it.
     """
-    if os.environ.get(INSIDE_A_FIT):
+    if os.environ.get(INSIDE_A_FIT) or Client.first_made_in not in (None, os.getpid()):
         return True
     if multiprocessing.current_process().daemon:
         return True

@@ -38,7 +38,7 @@ from fitcast.trainer.imports import imported_since
 from fitcast.trainer.naming import error_name
 from fitcast.trainer.reuse import ReusedWork, names_in_common, work_names
 from fitcast.trainer.shared_memory import map_attachment, map_object
-from fitcast.trainer.surroundings import in_force
+from fitcast.trainer.surroundings import enter, in_force
 
 _MAX_WARNINGS = 100
 _MAX_WARNING_CHARS = 2_000
@@ -166,6 +166,7 @@ class _Turns:
     def _fit(self, turn: int) -> Fitted:
         spec = self._specs[turn]
         made, self._next = self._next, None
+        enter(spec.surroundings)
         # What a job needs is imported before the user's filters of warnings are in force.
         began_s = CLOCKS.monotonic_s()
         job = self._loaded(spec.job) if made is None else made[0]

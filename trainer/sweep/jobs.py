@@ -81,7 +81,8 @@ def thread_params(configured: Any, chosen: Iterable[str]) -> tuple[str, ...]:
             continue  # a sentinel such as "deprecated"
         owner = every.get(prefix) if prefix else configured
         # It has had no effect since scikit-learn 1.8, which warns in each fit when it is set.
-        if public_path(owner) == "sklearn.linear_model.LogisticRegression":
+        kinds = {public_path(kind) for kind in type(owner).__mro__}
+        if "sklearn.linear_model.LogisticRegression" in kinds:
             continue
         found.append(name)
     return tuple(sorted(found))

@@ -22,6 +22,7 @@ from fitcast.trainer.sweep.prepared import PreparedSweep, Sweep, lay_out
 from fitcast.trainer.sweep.requests import shape_of
 from fitcast.trainer.sweep.scorers import SINGLE
 from fitcast.trainer.sweep.splits import Splits
+from fitcast.trainer.sweep.unusual_objects import check_objects
 from fitcast.trainer.sweep.users_code import users_code_by_value
 
 
@@ -94,6 +95,7 @@ class SearchedSweep(Sweep):
         ]
         loaded = load(self.X, self.y, data=None, target=None)
         X, y = look(loaded.X), look(loaded.y)
+        check_objects(X, y)
         params = method_params(loaded.X, self.fit_params, self.score_params)
         splits: Splits = [(_row_numbers(train), _row_numbers(test)) for train, test in self.cv]
         extras = Extras(

@@ -87,6 +87,20 @@ def test_what_it_used_counts_where_others_took_the_room():
     assert again.share_bytes == 100 * MIB
 
 
+def test_what_asks_for_more_than_there_is_at_one_go_is_given_up():
+    decisions = plan(TWO)
+    (start,) = started(decisions.handle(submitted(estimate()), 0.0))
+    for attempt in range(20):
+        used = (30 + attempt % 3) * MIB  # however much it may have
+        action = decisions.handle(ended(start, Outcome.OUT_OF_MEMORY, used), attempt + 1.0)[0]
+        if isinstance(action, events.Settle):
+            break
+        assert action.share_bytes >= start.share_bytes
+        start = action
+    assert isinstance(action, events.Settle)
+    assert action.outcome is Outcome.OUT_OF_MEMORY
+
+
 def test_a_users_bound_is_final():
     decisions = plan(TWO)
     (start,) = started(decisions.handle(submitted(estimate(), memory_bytes=50 * MIB), 0.0))

@@ -237,6 +237,7 @@ def test_threads_are_set_where_the_grid_does_not():
     assert job(prepared(XGBClassifier())).thread_params == ("n_jobs",)
     assert job(prepared((XGBClassifier(), {"n_jobs": [1]}))).thread_params == ()
     assert job(prepared(LogisticRegression())).thread_params == ()
+    assert job(prepared(type("Own", (LogisticRegression,), {})())).thread_params == ()
     assert job(prepared(make_pipeline(KNeighborsClassifier()))).thread_params == (
         "kneighborsclassifier__n_jobs",
     )
