@@ -135,10 +135,11 @@ def print_report(console: Console, report: "Report") -> None:
             table.add_row(escape(name), *cells(one), *extra)
         console.print(table)
     console.print(
-        "Off by: the typical factor between forecast and measured runtime. Bias: forecast ÷ measured. "
-        "Inside: runtimes within their P10 to P90; 80 % is right. Above: needed more memory than "
-        "their P95; 5 % is right. OOM: ended at their memory limit. GB h: memory held and not used, "
-        "times how long. Drift: the bias of the newest third of the fits ÷ that of the others."
+        "Off by: the typical factor between forecast and measured runtime. Bias: forecast ÷ "
+        "measured. Inside: runtimes within their P10 to P90; 80 % is right. Above: needed more "
+        "memory than their P95; 5 % is right. OOM: ended at their memory limit. GB h: memory held "
+        "and not used, times how long. Drift: the bias of the newest third of the fits ÷ that of "
+        "the others."
     )
 
 
