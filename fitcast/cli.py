@@ -272,7 +272,7 @@ def ui(
         return
     from fitcast.ui_server import serve
 
-    serve(uri, port, typer.echo)
+    serve(uri, port, typer.echo, settings.experiment)
 
 
 def _pool_of(written: str) -> "Pool":

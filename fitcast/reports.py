@@ -159,7 +159,7 @@ def print_result(console: Console, result: "Result") -> None:
 
 def print_report(console: Console, report: "Report") -> None:
     """Print how good forecasts were, over time and by algorithm."""
-    from fitcast.history.review.accuracy import HEAD, cells
+    from fitcast.history.review.accuracy import cells
     from fitcast.history.review.words import factor
 
     for title, first, rows in (
@@ -169,15 +169,20 @@ def print_report(console: Console, report: "Report") -> None:
         table = _table()
         table.add_column(first, overflow="fold")
         drift = first == "algorithm"
-        for name in (*HEAD, *(("drift",) if drift else ())):
-            table.add_column(name, justify="right", overflow="fold")
+        for name in ("fits", "off by", "bias", "inside", "above", "OOM", "GB h"):
+            table.add_column(name, justify="right", no_wrap=True)
+        if drift:
+            table.add_column("drift", justify="right", no_wrap=True)
         for name, one in rows.items():
             extra = (factor(math.log(report.drift[name])),) if drift else ()
             table.add_row(escape(name), *cells(one), *extra)
         _print(console, title, table)
     console.print(
-        "80 % within P10 to P90 and 5 % above the memory's P95 are right. Drift: forecast ÷ "
-        "measured of the newest third of the fits over that of the others; 1 is none."
+        "Off by: the typical factor between forecast and measured runtime. Bias: forecast ÷ "
+        "measured. Inside: runtimes within their P10 to P90; 80 % is right. Above: needed more "
+        "memory than their P95; 5 % is right. OOM: ended at their memory limit. GB h: memory held "
+        "and not used, times how long. Drift: the bias of the newest third of the fits ÷ that of "
+        "the others."
     )
 
 

@@ -22,19 +22,21 @@ from pathlib import Path
 from types import FrameType
 from typing import Final
 
+import httpx
 import psutil
 import uvicorn
 
 from fitcast.errors import HistoryError, InvalidInputError
-from fitcast.history.mlflow_experiments import AS_TRAINING
+from fitcast.history.mlflow_experiments import AS_TRAINING, VIEW, VIEW_KEY, VIEW_TAG
 from fitcast.trainer.attempt.process_tree import adopt_orphans, die_with
 from fitcast.ui_login import guarded
 
 _LONGEST_SOCKET_BYTES: Final = 100  # the kernel takes 107
 _ENDING_S: Final = 10.0
+_ANSWER_S: Final = 20.0
 
 
-def serve(tracking_uri: str, port: int, say: Callable[[str], None]) -> None:
+def serve(tracking_uri: str, port: int, say: Callable[[str], None], experiment: str) -> None:
     """Serve MLflow's pages on a store until Ctrl-C or a signal; nothing stays behind.
 
     Raises
@@ -50,7 +52,8 @@ def serve(tracking_uri: str, port: int, say: Callable[[str], None]) -> None:
         with _mlflow(tracking_uri, path) as process:
             _wait_for(process, path)
             listening.listen()  # from now on who connects waits until the server below takes it
-            say(f"MLflow UI: http://127.0.0.1:{port}/?token={token}#/experiments?{AS_TRAINING}")
+            page = _first_page(path, experiment)
+            say(f"MLflow UI: http://127.0.0.1:{port}/?token={token}#{page}")
             say("That address is for you alone. Ctrl-C ends it.")
             server = uvicorn.Server(
                 uvicorn.Config(
@@ -166,6 +169,23 @@ def _wait_for(process: "subprocess.Popen[bytes]", path: Path) -> None:
                 time.sleep(0.05)
             else:
                 return
+
+
+def _first_page(path: Path, experiment: str) -> str:
+    """Return the page to begin with: the workflows in the view stored for them, if there are any.
+
+    Without the address nobody finds that view: MLflow has no default one for all.
+    """
+    asked = "http://mlflow/ajax-api/2.0/mlflow/experiments/get-by-name"
+    try:
+        with httpx.Client(transport=httpx.HTTPTransport(uds=str(path)), timeout=_ANSWER_S) as http:
+            found = http.get(asked, params={"experiment_name": experiment}).raise_for_status()
+            told = found.json()["experiment"]
+    except (httpx.HTTPError, ValueError, KeyError):  # none yet; MLflow's own first page does
+        return f"/experiments?{AS_TRAINING}"
+    if VIEW_TAG not in {tag["key"] for tag in told.get("tags", ())}:
+        return f"/experiments/{told['experiment_id']}/runs?{AS_TRAINING}"
+    return f"/experiments/{told['experiment_id']}/runs?{VIEW_KEY}={VIEW}&{AS_TRAINING}"
 
 
 def _check_runs(process: "subprocess.Popen[bytes]") -> None:

@@ -233,8 +233,12 @@ def _of_search(run: ForeignRun, below: ForeignRun | None) -> list[tuple[str, _Ca
     if not run.cv_results:
         return "a search over many fits has no times of its own"
     algorithm = "" if below is None else _algorithm(below)
-    if below is None or not algorithm or "sklearn.pipeline" in algorithm:
+    if below is None or not algorithm:
         return "a search whose estimator wasn't logged"
+    if "sklearn.pipeline" in algorithm:  # `LogisticRegression()`: whose that is, is nowhere
+        return (
+            "a search over a pipeline: MLflow logs its steps without the modules of their classes"
+        )
     shape = _shape(run.profiles)
     if shape is None:
         return "the size of the data wasn't logged"

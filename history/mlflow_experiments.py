@@ -24,7 +24,10 @@ _GUESSED: Final = ("", "no_inferred_type")  # and what ends with "_inferred": no
 VIEW: Final = "fitcast"
 """The key of the view of the runs table that shows the columns worth having."""
 
-_VIEW_TAG: Final = f"mlflow.sharedViewState.{VIEW}"
+VIEW_KEY: Final = "viewStateShareKey"
+"""The name in an address behind which MLflow looks for a stored view."""
+
+VIEW_TAG: Final = f"mlflow.sharedViewState.{VIEW}"
 _COLUMNS: Final = (
     "attributes.`Dataset`",
     "attributes.`User`",
@@ -48,7 +51,7 @@ _NOTE: Final = (
 def experiment_tags() -> dict[str, str]:
     """Return the tags of an experiment of ours."""
     view = {"selectedColumns": list(_COLUMNS), "orderByKey": "attributes.start_time"}
-    return {KIND_TAG: KIND, "mlflow.note.content": _NOTE, _VIEW_TAG: json.dumps(view)}
+    return {KIND_TAG: KIND, "mlflow.note.content": _NOTE, VIEW_TAG: json.dumps(view)}
 
 
 def missing_tags(there: dict[str, str]) -> dict[str, str]:
@@ -57,8 +60,8 @@ def missing_tags(there: dict[str, str]) -> dict[str, str]:
     kind = there.get(KIND_TAG, "")
     chosen = kind not in _GUESSED and not kind.endswith("_inferred")
     missing = {k: v for k, v in wanted.items() if k not in there}
-    if there.get(_VIEW_TAG) != wanted[_VIEW_TAG]:
-        missing[_VIEW_TAG] = wanted[_VIEW_TAG]  # it is ours, and named so
+    if there.get(VIEW_TAG) != wanted[VIEW_TAG]:
+        missing[VIEW_TAG] = wanted[VIEW_TAG]  # it is ours, and named so
     if not chosen:
         missing[KIND_TAG] = KIND
     return missing

@@ -22,6 +22,7 @@ from fitcast.errors import HistoryError
 from fitcast.history import presentation as shown
 from fitcast.history.codec import write_parquet
 from fitcast.history.cursors import LOCAL_OVERLAP_MS, OVERLAP_MS, Cursor
+from fitcast.history.mlflow_best_model import log_best_model
 from fitcast.history.mlflow_edges import await_store, our_errors, quiet, quoted
 from fitcast.history.mlflow_experiments import AS_TRAINING, open_experiment
 from fitcast.history.mlflow_reading import (
@@ -292,11 +293,13 @@ class MlflowHistory:
             run_name=shown.shortened(first.candidate, shown.MAX_NAME),
         )
         child = runs.children[first.candidate_index] = _Child(created.info.run_id)
-        self._log_data(child.run_id, first)
         return child
 
     def _log_data(self, run_id: str, record: Record) -> None:
-        """Say which data a run had: its size and fingerprint."""
+        """Say which data a workflow had: its size and fingerprint.
+
+        Candidates have a tag for it: a call each would be a tenth of what a save takes.
+        """
         from mlflow.entities import Dataset, DatasetInput, InputTag
 
         data = shown.data_input(record)
@@ -371,6 +374,34 @@ class MlflowHistory:
     def _search(self, condition: str) -> Iterator[Any]:
         return pages(self._client, self._experiment_id, condition)
 
+    # -- the best model ----------------------------------------------------------------------
+
+    @our_errors
+    def log_model(
+        self,
+        workflow_id: str,
+        model: Any,
+        *,
+        input_example: Any = None,
+        registered_name: str | None = None,
+    ) -> str:
+        """Keep a workflow's best model; see :meth:`KeepsModels.log_model`."""
+        self.prepare()
+        run = self._parent_run(workflow_id)
+        if run is None:
+            raise HistoryError(f"The history has no workflow {workflow_id} to log its model with.")
+        import mlflow.models
+        import mlflow.sklearn
+
+        return log_best_model(
+            mlflow,
+            self._client,
+            run,
+            model,
+            input_example=input_example,
+            registered_name=registered_name,
+        )
+
     # -- addresses -------------------------------------------------------------------------
 
     @our_errors
@@ -383,14 +414,15 @@ class MlflowHistory:
         if (parent := self._parents.get(workflow_id)) is not None:
             return self._run_url(parent)
         self.prepare()
+        run = self._parent_run(workflow_id)
+        return None if run is None else self._run_url(run.info.run_id)
+
+    def _parent_run(self, workflow_id: str) -> Any:
         condition = (
             f"tags.`{shown.WORKFLOW_TAG}` = '{quoted(workflow_id)}' and "
             f"tags.`{shown.KIND_TAG}` = 'workflow'"
         )
-        for page in self._search(condition):
-            for run in page:
-                return self._run_url(run.info.run_id)
-        return None
+        return next((run for page in self._search(condition) for run in page), None)
 
     def _run_url(self, run_id: str) -> str:
         base = masked(self.tracking_uri)

@@ -193,10 +193,14 @@ def fit_points(record: Record) -> list[Point]:
 
 
 def points(values: Mapping[str, float | None], at: datetime, step: int = 0) -> list[Point]:
-    """Return values as points of metrics; None and what isn't finite are left out."""
+    """Return values as points of metrics; None and what isn't finite are left out.
+
+    MLflow lists them in the order in which they came: by name, so that what was forecast stands
+    beside what was measured.
+    """
     now = epoch_ms(at)
     found = []
-    for name, value in values.items():
+    for name, value in sorted(values.items()):
         if value is None:
             continue
         try:

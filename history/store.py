@@ -9,7 +9,7 @@ import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from fitcast.errors import InvalidCursorError
 from fitcast.history.models import ModelRegistry
@@ -168,6 +168,38 @@ class HistoryStore(Protocol):
 
     def url(self, workflow_id: str) -> str | None:
         """Return where a saved workflow can be looked at; None if it isn't there."""
+
+
+@runtime_checkable
+class KeepsModels(Protocol):
+    """What a history has beside, where fitted models can be kept with their workflows."""
+
+    def log_model(
+        self,
+        workflow_id: str,
+        model: Any,
+        *,
+        input_example: Any = None,
+        registered_name: str | None = None,
+    ) -> str:
+        """Keep a fitted model with a saved workflow, and return the address to load it from.
+
+        Parameters
+        ----------
+        workflow_id
+            Whose it is.
+        model
+            With scikit-learn's interface.
+        input_example
+            Rows as they are predicted, kept with the model; None keeps no data.
+        registered_name
+            The registered model of which it becomes a version; None for none.
+
+        Raises
+        ------
+        HistoryError
+            The workflow isn't there, or the model can't be kept.
+        """
 
 
 def unique_records(records: Iterable[Record]) -> tuple[Record, ...]:

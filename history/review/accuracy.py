@@ -116,7 +116,7 @@ def report_of(records: Sequence[Record]) -> Report:
     return Report(
         all_fits=Accuracy.of(measured),
         algorithms={name: Accuracy.of(own) for name, own in groups.items()},
-        periods={f"{own[0].ended_at:%Y-%m-%d %H:%M}": Accuracy.of(own) for own in periods},
+        periods=dict(zip(_begun(periods), map(Accuracy.of, periods), strict=True)),
         drift={name: _drift(own) for name, own in groups.items()},
     )
 
@@ -164,7 +164,7 @@ def cells(one: Accuracy) -> tuple[str, ...]:
         share(one.inside_share),
         share(one.above_memory_share),
         share(one.out_of_memory_share),
-        f"{one.wasted_gb_hours:.3g}",
+        f"{one.wasted_gb_hours:.2g}",
     )
 
 
@@ -175,6 +175,16 @@ def _table(first: str, rows: Mapping[str, Accuracy], drift: Mapping[str, float])
         extra = (factor(_log(drift[name])),) if drift else ()
         lines.append("| " + " | ".join((marked(name, 40), *cells(one), *extra)) + " |")
     return "\n".join(lines)
+
+
+def _begun(periods: Sequence[Sequence[Record]]) -> list[str]:
+    """Return when each period began, as exactly as tells them apart."""
+    times = [own[0].ended_at for own in periods]
+    for exact in ("%Y-%m-%d %H:%M", "%Y-%m-%d %H:%M:%S", "%Y-%m-%d %H:%M:%S.%f"):
+        names = [f"{time:{exact}}" for time in times]
+        if len(set(names)) == len(names):
+            return names
+    return [f"{name} ({number})" for number, name in enumerate(names, 1)]
 
 
 def _drift(records: Sequence[Record]) -> float:

@@ -53,6 +53,7 @@ def timeline(records: Sequence[Record]) -> Chart:
     bars: dict[str, list[Any]] = {n: [] for n in ("lane", "left", "right", "colour", "algorithm")}
     bars |= {n: [] for n in ("what", "took", "memory", "outcome")}
     marks: dict[str, dict[str, Any]] = {}
+    again = _again(records)
     for r, lane in zip(records, lanes, strict=True):
         start_s = (r.started_at - begin).total_seconds()
         end_s = max(start_s, (r.ended_at - begin).total_seconds())
@@ -61,14 +62,14 @@ def timeline(records: Sequence[Record]) -> Chart:
         bars["right"].append(round(end_s, 4))
         bars["algorithm"].append(algorithm_name(r))
         bars["colour"].append(colours[algorithm_name(r)])
-        bars["what"].append(_what(r))
+        bars["what"].append(_what(r) + (", tried again" if r.record_id in again else ""))
         bars["took"].append(_beside(span(r.runtime_s), r, "runtime"))
         bars["memory"].append(_beside(size(r.peak_memory_bytes), r, "memory"))
         bars["outcome"].append(str(r.outcome).replace("_", " "))
         if r.outcome in _MARKS:
             name, colour, shape = _MARKS[r.outcome]
             _mark(marks, name, colour, shape, end_s, lane)
-        if r.attempt > 1:
+        if r.record_id in again:
             _mark(marks, "tried again", "#111111", "triangle", start_s, lane)
     names = sorted(set(lanes), key=lambda lane: lanes.index(lane), reverse=True)
     return {
@@ -162,6 +163,22 @@ def _lanes(records: Sequence[Record]) -> list[str]:
     return lanes
 
 
+def _again(records: Sequence[Record]) -> set[str]:
+    """Return the ids of attempts at fits of which an earlier attempt came to nothing.
+
+    The number of an attempt doesn't tell: it also rises when a fit moves before it has begun.
+    """
+    lost: set[tuple[int, int]] = set()
+    found = set()
+    for r in sorted(records, key=lambda r: r.attempt):
+        fit = (r.candidate_index, r.fold)
+        if fit in lost:
+            found.add(r.record_id)
+        if r.outcome is not Outcome.SUCCEEDED:
+            lost.add(fit)
+    return found
+
+
 def _worker_names(records: Sequence[Record]) -> dict[str, str]:
     """Return short names of workers: their pool and a number, in the order of their first fit."""
     names: dict[str, str] = {}
@@ -179,8 +196,7 @@ def _colours(records: Sequence[Record]) -> dict[str, str]:
 
 def _what(r: Record) -> str:
     fold = "refit" if r.fold == REFIT_FOLD else f"fold {r.fold}"
-    again = f", attempt {r.attempt}" if r.attempt > 1 else ""
-    return f"{r.candidate[:100]}, {fold}{again}"
+    return f"{r.candidate[:100]}, {fold}"
 
 
 def _beside(measured: str, r: Record, of: str) -> str:

@@ -72,11 +72,11 @@ def _headline(summary: Summary, end: WorkflowEnd) -> str:
     best = summary.best_candidate
     took = span(end.summary_metrics.get("makespan_s/measured", float("nan")))
     if best is None:
-        return f"**{end.state}** after {took}; no candidate is the best."
+        return f"The workflow {end.state} after {took}; no candidate is the best."
     score = mean(best.scores(summary.score))
     beside = f": {marked(summary.score)} {number(score)}" if best.scores(summary.score) else ""
     return (
-        f"**{marked(best.label)}** is the best of {len(summary.candidates)} candidates{beside}. "
+        f"{marked(best.label)} is the best of {len(summary.candidates)} candidates{beside}. "
         f"The workflow {end.state} after {took}."
     )
 

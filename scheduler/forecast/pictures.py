@@ -72,7 +72,8 @@ def timeline(fits: pd.DataFrame) -> str:
             continue
         x = _LABELS + 8 + scale * (start - first).total_seconds()
         wide = max(1.0, scale * (end - start).total_seconds())
-        outcome = row["outcome"] or row["state"]
+        # of one that isn't over there is none: None, "" or, in a column of texts, NaN
+        outcome = row["outcome"] if row["outcome"] in _COLOURS else row["state"]
         told = html.escape(f"{row['candidate']}, fold {row['fold']}: {outcome}")
         parts.append(
             f'<rect x="{x:.1f}" y="{_ROW * lane + 3}" width="{wide:.1f}" height="{_ROW - 6}" '

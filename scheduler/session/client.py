@@ -225,7 +225,7 @@ class Client:
             self._engine.close()
 
     def _handle(self, run: Run) -> Workflow:
-        return Workflow(run, self._engine.cancel, self._engine.url)
+        return Workflow(run, self._engine.cancel, self._engine.url, self._engine.log_model)
 
     def _probed(self, sweep: "Sweep") -> SizingModel:
         """Return the model with what probes of a sweep told."""

@@ -14,13 +14,14 @@ from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 from fitcast.errors import FitcastError, HistoryError
 from fitcast.history.locked_folders import memory_root
 from fitcast.history.origin import origin_tags, refit_text
 from fitcast.history.records import Record
-from fitcast.history.store import AttemptLog, HistoryStore, WorkflowRun
+from fitcast.history.store import AttemptLog, HistoryStore, KeepsModels, WorkflowRun
 from fitcast.history.writer import HistoryWriter
 from fitcast.scheduler.backends.protocol import Backend, Workers
 from fitcast.scheduler.forecast.eta import Eta
@@ -204,6 +205,13 @@ class Engine:
         """Return where a workflow is seen in the MLflow UI."""
         self._writer.flush(END_WITHIN_S)
         return self._writer.url(workflow_id)
+
+    def log_model(self, workflow_id: str, model: Any, **how: Any) -> str:
+        """Keep a workflow's best model in the history; see :meth:`KeepsModels.log_model`."""
+        if not isinstance(self._store, KeepsModels):
+            raise HistoryError("this history keeps no models: use an MLflow store")
+        self._writer.flush(END_WITHIN_S)  # the workflow comes first
+        return self._store.log_model(workflow_id, model, **how)
 
     def close(self) -> None:
         """Cancel what runs, end every process, send the history what it lacks, clean up."""

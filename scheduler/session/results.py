@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from fitcast.errors import FitcastError
 from fitcast.scheduler.forecast.eta import span
 from fitcast.scheduler.forecast.pictures import block, mib
 from fitcast.scheduler.forecast.pictures import table as html_table
@@ -43,6 +44,7 @@ class Result:
     errors: pd.DataFrame
     _open_model: Callable[[], Any] = field(default=lambda: None, repr=False)
     _url: Callable[[], str | None] = field(default=lambda: None, repr=False)
+    _log_model: Callable[..., str] | None = field(default=None, repr=False)
 
     def _repr_html_(self) -> str:
         board = self.leaderboard
@@ -73,6 +75,32 @@ class Result:
     def mlflow_url(self) -> str | None:
         """Where the workflow can be reviewed; waits, half a minute at most, until it is stored."""
         return self._url()
+
+    def log_model(self, input_example: Any = None, *, registered_name: str | None = None) -> str:
+        """Log the best model in MLflow with the workflow's run, and return its address there.
+
+        ``mlflow.sklearn.load_model`` and ``mlflow.pyfunc.load_model`` load it from that address.
+        Nothing is logged unless this is called. The model is a pickle: who loads it runs its code.
+
+        Parameters
+        ----------
+        input_example : array or DataFrame, optional
+            A few rows as they are predicted. They are kept with the model, which so gets a
+            signature; without them no data reaches MLflow.
+        registered_name : str, optional
+            Name of a registered model, made if need be, of which it becomes a new version.
+
+        Raises
+        ------
+        FitcastError
+            There is no best model.
+        HistoryError
+            The history isn't in MLflow, or MLflow couldn't take it.
+        """
+        model = self.best_estimator_
+        if model is None or self._log_model is None:
+            raise FitcastError("there is no best model to log: the sweep asked for no refit")
+        return self._log_model(model, input_example=input_example, registered_name=registered_name)
 
 
 def leaderboard(fits: pd.DataFrame, cv_results: dict[str, Any], score: str) -> pd.DataFrame:

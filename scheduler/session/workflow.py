@@ -28,11 +28,16 @@ class Workflow:
     """
 
     def __init__(
-        self, run: Run, cancel: Callable[[str], None], url: Callable[[str], str | None]
+        self,
+        run: Run,
+        cancel: Callable[[str], None],
+        url: Callable[[str], str | None],
+        log_model: Callable[..., str],
     ) -> None:
         self._run = run
         self._cancel = cancel
         self._url = url
+        self._log_model = log_model
 
     def __repr__(self) -> str:
         return f"<Workflow {self.name!r} {self.id}: {self.state}>"
@@ -231,6 +236,7 @@ class Workflow:
             errors=lost[["candidate", "fold", "outcome", "error"]].reset_index(drop=True),
             _open_model=functools.partial(_open_model, self._run, view, asked=bool(prepared.refit)),
             _url=functools.partial(self._url, self.id),
+            _log_model=functools.partial(self._log_model, self.id),
         )
 
 

@@ -182,3 +182,10 @@ def test_the_memory_of_the_runs_own_process_is_taken_not_that_of_the_machine():
     )
     assert own.peak_memory_bytes == 300_000_000
     assert of_machine.peak_memory_bytes is None
+
+
+def test_a_search_over_a_pipeline_is_left_out_with_the_reason():
+    # MLflow 3.17 logs its steps as `[('scaler', StandardScaler()), ...]`: no modules
+    imported = searched(estimator_class="sklearn.pipeline.Pipeline")
+    assert all("pipeline" not in record.request.algorithm for record in imported.records)
+    assert any("without the modules" in reason for reason in imported.skipped)

@@ -6,6 +6,7 @@ import stat
 import subprocess
 import sys
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -283,11 +284,20 @@ def test_a_workflow_has_a_description_tags_data_and_files(store):
     names = {f.path for f in client.list_artifacts(parent.info.run_id)}
     pages = {"timeline.html", "forecast.html", "leaderboard.csv", "fits.parquet"}
     assert names == pages | {"fitcast"}
+    (data,) = parent.inputs.dataset_inputs
+    assert data.dataset.digest == "0123456789abcdef"
+    assert data.dataset.name == "5,000 rows × 20 columns"
     _, children = runs_of(store, "candidate")
-    for run in (parent, *children):
-        (data,) = run.inputs.dataset_inputs
-        assert data.dataset.digest == "0123456789abcdef"
-        assert data.dataset.name == "5,000 rows × 20 columns"
+    assert {run.data.tags["fitcast.dataset"] for run in children} == {"0123456789abcdef"}
+
+
+def test_what_was_forecast_is_listed_beside_what_was_measured(store):
+    store.save(examples.workflow())
+    for kind in ("workflow", "candidate"):
+        _, runs = runs_of(store, kind)
+        for run in runs:  # as MLflow's pages list them
+            heads = [name.rpartition("/")[0] for name in run.data.metrics if "/" in name]
+            assert len([a for a, b in pairwise(heads) if a != b]) + 1 == len(set(heads))
 
 
 def test_what_the_last_version_saved_is_read_once_and_among_what_is_new(store):

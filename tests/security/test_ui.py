@@ -211,7 +211,7 @@ def test_a_port_that_is_taken_is_said_before_anything_starts(no_process_left):
         taken.listen()
         port = taken.getsockname()[1]
         with pytest.raises(InvalidInputError, match=rf"port {port} can.t be used.*--port"):
-            serve("sqlite://", port, print)
+            serve("sqlite://", port, print, "fitcast")
 
 
 def _family(process) -> list[psutil.Process]:

@@ -83,6 +83,12 @@ def test_the_timeline_marks_what_ran_out_of_memory_and_came_again():
     chart = timeline([ran_out(), examples.record(attempt=2)])
     assert [mark["name"] for mark in chart["marks"]] == ["out of memory", "tried again"]
     assert len(chart["lanes"]) == 1 + 1  # both at once on one worker
+    assert chart["bars"]["what"][1].endswith("tried again")
+
+
+def test_a_fit_that_moved_before_it_began_was_not_tried_again():
+    chart = timeline([examples.record(attempt=2), ran_out(fold=1)])
+    assert [mark["name"] for mark in chart["marks"]] == ["out of memory"]
 
 
 def test_attempts_that_overlap_have_lanes_of_their_own():

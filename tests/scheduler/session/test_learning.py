@@ -79,7 +79,8 @@ def test_a_better_model_takes_over_and_is_kept_with_how_it_was_judged(learner, s
     assert median_s(one) > 2 * law.runtime_s_p50  # this machine is slower than the laws say
     version, files = registry.champion()
     assert version.metrics["loss_runtime"] == verdict.challenger.runtime
-    assert set(files) == {"evidence.parquet", "about.json"}
+    assert set(files) == {"evidence.parquet", "about.json", "report.md"}
+    assert "XGBClassifier" in files["report.md"].decode()
     assert "better" in str(verdict)
 
 
