@@ -29,11 +29,12 @@ _MISSING = object()
 
 
 class Source(NamedTuple):
-    """The source of a module."""
+    """The source of a module, and the names of the classes at its top level."""
 
-    file: str  # where it lay when it was sent
+    file: str  # where it lay when it was sent; "" for __main__
     is_package: bool
-    text: str
+    text: str  # "" for __main__
+    classes: list[str]
 
 
 def packed(sources: Mapping[str, Source]) -> bytes:
@@ -46,8 +47,7 @@ def install(modules: bytes | memoryview) -> None:
     known = _known()
     sources = json.loads(bytes(modules)) if len(modules) else {}
     for name, fields in sources.items():
-        if not isinstance(sys.modules.get(name), _UsersModule):
-            known.add(name, Source(*fields))
+        known.add(name, Source(*fields))
 
 
 def _known() -> "_UsersModules":
@@ -62,7 +62,7 @@ _installed: "_UsersModules | None" = None
 
 @dataclass(slots=True)
 class _State:
-    source: Source | None
+    source: Source
     ran: bool = False
 
 
@@ -75,12 +75,16 @@ class _UsersModules(InspectLoader):
         self._functions: dict[str, dict[str, FunctionType]] = {}  # by module: came by value
         self._globals: dict[str, dict[int, dict[str, Any]]] = {}  # of those functions
         self._watch_functions()
-        self.add(MAIN, None)
+        self.add(MAIN, Source("", False, "", []))
 
-    def add(self, name: str, source: Source | None) -> None:
+    def add(self, name: str, source: Source) -> None:
+        """Let a module be imported; of one that is there already, its classes may be new."""
+        if name in self._states:
+            self._states[name].source = source
+            return
         module = _UsersModule(name)
         module.__loader__ = self
-        if source is not None:
+        if source.file:
             spec = ModuleSpec(name, self, origin=source.file, is_package=source.is_package)
             spec.has_location = True
             module.__spec__ = spec
@@ -100,11 +104,10 @@ class _UsersModules(InspectLoader):
 
     def get_source(self, fullname: str) -> str | None:
         state = self._states.get(fullname)
-        return None if state is None or state.source is None else state.source.text
+        return None if state is None else state.source.text or None
 
     def is_package(self, fullname: str) -> bool:
-        source = self._states[fullname].source
-        return source is not None and source.is_package
+        return self._states[fullname].source.is_package
 
     def attribute(self, module: ModuleType, name: str) -> Any:
         """Return what a module has by a name that isn't in it yet; run its source if need be."""
@@ -117,9 +120,14 @@ class _UsersModules(InspectLoader):
                     setattr(module, name, value)
                     return value
             state = self._states[module.__name__]
-            if state.ran or state.source is None:
+            if state.ran or not state.source.file:
                 raise missing
-            self._run(module, state, state.source)
+            try:
+                self._run(module, state, state.source)
+            except Exception as error:  # so that whoever only looks whether it is there goes on
+                raise AttributeError(
+                    f"{missing}: running {state.source.file} failed: {error!r}"
+                ) from error
             value = vars(module).get(name, _MISSING)
         if value is _MISSING:
             raise missing
@@ -147,8 +155,9 @@ class _UsersModules(InspectLoader):
         yield from list(self._functions.get(module, {}).items())
         tracked = getattr(cloudpickle, "_DYNAMIC_CLASS_TRACKER_BY_CLASS", {})
         for made in list(tracked):
-            if made.__module__ == module and "." not in made.__qualname__:
-                yield made.__qualname__, made
+            # What came by value doesn't know any more whether it was made in a function.
+            if made.__module__ == module and made.__name__ in self._states[module].source.classes:
+                yield made.__name__, made
 
     def _watch_functions(self) -> None:
         make: Callable[..., FunctionType] | None = getattr(cloudpickle, "_make_function", None)

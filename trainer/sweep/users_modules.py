@@ -12,7 +12,7 @@ from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
 
-from fitcast.trainer.attempt.users_modules import Source, packed
+from fitcast.trainer.attempt.users_modules import MAIN, Source, packed
 from fitcast.trainer.sweep.users_code import users_modules
 
 MOST_BYTES = 8 * 2**20
@@ -26,16 +26,15 @@ def sources_for(pickles: Iterable[bytes]) -> bytes:
     when it is called.
     """
     loaded = users_modules()
-    if not loaded:
-        return b""
-    names = {name: name.encode() for name in loaded}
+    names = {name: name.encode() for name in (*loaded, MAIN)}
     mentioned = {
         name for data in pickles for name, sought in names.items() if sought in data
     }  # one that only looks like it does no harm
     used = _with_what_they_use(mentioned, loaded)
+    main = {MAIN: Source("", False, "", _classes(MAIN))} if MAIN in mentioned else {}
     packages = {name.partition(".")[0] for name in used}
     beside = [n for n in sorted(loaded) if n not in used and n.partition(".")[0] in packages]
-    return packed(dict(_sources([*sorted(used), *beside])))
+    return packed(main | dict(_sources([*sorted(used), *beside])))
 
 
 def _with_what_they_use(names: set[str], loaded: Iterable[str]) -> set[str]:
@@ -64,7 +63,17 @@ def _sources(names: Iterable[str]) -> Iterator[tuple[str, Source]]:
             text = _text(file, changed_ns)
             if len(text) <= left:
                 left -= len(text)
-                yield name, Source(file, hasattr(sys.modules[name], "__path__"), text)
+                is_package = hasattr(sys.modules[name], "__path__")
+                yield name, Source(file, is_package, text, _classes(name))
+
+
+def _classes(module: str) -> list[str]:
+    """Return the names of the classes that were made at a module's top level."""
+    return [
+        name
+        for name, value in list(vars(sys.modules[module]).items())
+        if isinstance(value, type) and (value.__module__, value.__qualname__) == (module, name)
+    ]
 
 
 @lru_cache(maxsize=1_000)

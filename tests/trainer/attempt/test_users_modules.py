@@ -222,6 +222,30 @@ def test_a_class_of_a_script_pickles_itself_and_uses_a_pool(first_folds, tmp_pat
     assert measured.outcome is Outcome.SUCCEEDED, measured.traceback
 
 
+def test_a_class_made_in_a_function_is_pickled_as_what_it_is(first_folds):
+    class Inner:
+        pass
+
+    class Own(ClassifierMixin, BaseEstimator):
+        def fit(self, X, y):
+            import cloudpickle
+
+            self.classes_, self.inner_ = np.unique(y), Inner()
+            # Not by the name that a class at the top level would have
+            assert b"_make_skeleton_class" in cloudpickle.dumps(self)
+            with pytest.raises((AttributeError, pickle.PicklingError)):
+                pickle.dumps(self)
+            return self
+
+        def predict(self, X):
+            return np.zeros(len(X), dtype=int)
+
+    prepared = Sweep(Own(), X, Y, cv=2).prepare()
+    jobs = [prepared.job(candidate) for candidate in prepared.candidates]
+    (measured,) = first_folds(prepared.content, prepared.attachments, jobs)
+    assert measured.outcome is Outcome.SUCCEEDED, measured.traceback
+
+
 def test_what_is_large_is_sent_once(first_folds):
     table = np.arange(200_000.0)
 
