@@ -18,7 +18,7 @@ from fitcast.scheduler.session.client import Client
 from fitcast.settings import Settings
 from fitcast.trainer.attempt.searched import INSIDE_A_FIT
 
-_SETTINGS = ("FITCAST_", "MLFLOW_", "KUBECONFIG")
+_SETTINGS = ("FITCAST_", "MLFLOW_TRACKING_URI", "KUBECONFIG")  # not what we set for MLflow
 
 _lock = threading.Lock()
 _folders: list[tempfile.TemporaryDirectory[str]] = []
@@ -38,7 +38,8 @@ def shared_client() -> Client:
             known, client = _shared
             if known == wanted and not client.is_closed:
                 return client
-            if known[0] == wanted[0]:  # that of a parent is the parent's to close
+            # That of a parent is the parent's to close, and one in use ends with the process.
+            if known[0] == wanted[0] and all(flow.is_over for flow in client.workflows()):
                 client.close()
             _shared = None
         client = _started()
