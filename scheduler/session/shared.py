@@ -14,7 +14,7 @@ from joblib.parallel import get_active_backend
 
 from fitcast.errors import InvalidInputError
 from fitcast.history.store import MemoryHistory
-from fitcast.scheduler.session.client import Client
+from fitcast.scheduler.session.client import Client, is_forked_from_clients
 from fitcast.settings import Settings
 from fitcast.trainer.attempt.searched import INSIDE_A_FIT
 
@@ -82,7 +82,7 @@ def runs_in_place() -> bool:
     which is one of several, in one that may have no children, and in one that was forked from a
     process with a client: the threads of that, some of which held locks, weren't forked with it.
     """
-    if os.environ.get(INSIDE_A_FIT) or Client.first_made_in not in (None, os.getpid()):
+    if os.environ.get(INSIDE_A_FIT) or is_forked_from_clients():
         return True
     if multiprocessing.current_process().daemon:
         return True
