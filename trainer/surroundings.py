@@ -23,8 +23,10 @@ from fitcast.errors import InvalidSweepError
 
 _NUMPY_USUALLY = {"divide": "warn", "over": "warn", "under": "ignore", "invalid": "warn"}
 
-_NOT_HANDED_ON = re.compile(r"FITCAST_|MLFLOW_|PYTHON|DASK_|\w*_(NUM_|MAX_)?(THREADS|CPU_COUNT)$")
-"""Variables that are for the client, or that the plan sets in fits."""
+_NOT_HANDED_ON = re.compile(
+    r"FITCAST_|MLFLOW_|PYTHON|DASK_|__|MALLOC_|\w*_(NUM_|MAX_)?(THREADS|CPU_COUNT)$"
+)
+"""Variables for the client, those that Dask sets in it, and those that the plan sets in fits."""
 
 Text = str | tuple[str, int] | None
 """What a message or module must match: a text, or a pattern and its flags."""

@@ -54,7 +54,7 @@ class Client:
         The tracking URI can't be one.
     """
 
-    first_made_in: ClassVar[int | None] = None  # process, also of those that were forked from it
+    _first_made_in: ClassVar[int | None] = None  # process, also of those that were forked from it
 
     def __init__(
         self,
@@ -68,7 +68,7 @@ class Client:
             raise FitcastError(
                 "shared platforms can't be reached yet: leave the address out to use this machine"
             )
-        Client.first_made_in = Client.first_made_in or os.getpid()
+        Client._first_made_in = Client._first_made_in or os.getpid()
         settings = Settings() if home is None else Settings(home=Path(home))
         folder = settings.ensure_home()
         self.tracking_uri = tracking_uri or settings.tracking_uri
@@ -233,3 +233,8 @@ class Client:
         cast = forecast_sweep(model, sweep, self._engine.workers())
         probes = [self.submit(small) for small in probe_sweeps(cast.prepared, cast.estimates)]
         return model.train([record for probe in probes for record in probe.wait().records])
+
+
+def is_forked_from_clients() -> bool:
+    """Tell whether this process was forked from one that had made a client."""
+    return Client._first_made_in not in (None, os.getpid())

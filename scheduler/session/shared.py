@@ -14,11 +14,11 @@ from joblib.parallel import get_active_backend
 
 from fitcast.errors import InvalidInputError
 from fitcast.history.store import MemoryHistory
-from fitcast.scheduler.session.client import Client
+from fitcast.scheduler.session.client import Client, is_forked_from_clients
 from fitcast.settings import Settings
 from fitcast.trainer.attempt.searched import INSIDE_A_FIT
 
-_SETTINGS = ("FITCAST_", "MLFLOW_", "KUBECONFIG")
+_SETTINGS = ("FITCAST_", "MLFLOW_TRACKING_URI", "KUBECONFIG")  # not what we set for MLflow
 
 _lock = threading.Lock()
 _folders: list[tempfile.TemporaryDirectory[str]] = []
@@ -38,7 +38,8 @@ def shared_client() -> Client:
             known, client = _shared
             if known == wanted and not client.is_closed:
                 return client
-            if known[0] == wanted[0]:  # that of a parent is the parent's to close
+            # That of a parent is the parent's to close, and one in use ends with the process.
+            if known[0] == wanted[0] and all(flow.is_over for flow in client.workflows()):
                 client.close()
             _shared = None
         client = _started()
@@ -81,7 +82,7 @@ def runs_in_place() -> bool:
     which is one of several, in one that may have no children, and in one that was forked from a
     process with a client: the threads of that, some of which held locks, weren't forked with it.
     """
-    if os.environ.get(INSIDE_A_FIT) or Client.first_made_in not in (None, os.getpid()):
+    if os.environ.get(INSIDE_A_FIT) or is_forked_from_clients():
         return True
     if multiprocessing.current_process().daemon:
         return True

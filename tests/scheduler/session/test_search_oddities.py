@@ -29,6 +29,7 @@ from fitcast import (
     SizedSearchCV,
 )
 from fitcast.scheduler.session import shared
+from fitcast.trainer import surroundings
 
 X, Y = make_classification(n_samples=120, n_features=6, random_state=0)
 GRID = {"max_depth": [1, 3]}
@@ -286,3 +287,34 @@ def test_without_a_folder_of_its_own_it_runs_all_the_same(tmp_path, monkeypatch)
         shared.close_shared()
     equal(ours, GridSearchCV(tree(), GRID, cv=3).fit(X, Y))
     assert blocked.read_text() == "no folder"
+
+
+def test_searches_share_one_client_also_in_threads(monkeypatch):
+    monkeypatch.setenv("FITCAST_CPUS", "1")
+    for name in [name for name in os.environ if name.startswith("MLFLOW_")]:
+        monkeypatch.delenv(name)  # as at the start of a script: the first client sets some
+    shared.close_shared()
+    scores: list[float] = []
+
+    def search():
+        scores.append(SizedSearchCV(tree(), GRID, cv=3).fit(X, Y).best_score_)
+
+    threads = [threading.Thread(target=search) for _ in range(2)]
+    try:
+        search()
+        first = shared.shared_client()
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert shared.shared_client() is first
+    finally:
+        shared.close_shared()
+    assert scores == [GridSearchCV(tree(), GRID, cv=3).fit(X, Y).best_score_] * 3
+
+
+def test_fits_get_no_variable_that_the_client_set(client):
+    SizedSearchCV(tree(), GRID, cv=3, client=client).fit(X, Y)
+    around = surroundings.surroundings(client._began)
+    ours = {"PYTEST_CURRENT_TEST"}  # set anew for each test
+    assert set(surroundings._opened(around).environ) <= ours
