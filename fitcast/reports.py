@@ -18,7 +18,7 @@ from rich.table import Table
 from fitcast.scheduler.forecast.eta import Eta, span
 
 if TYPE_CHECKING:
-    from fitcast.history.review.accuracy import Report
+    from fitcast.history.review.accuracy import AccuracyReport
     from fitcast.scheduler.forecast.sweep_forecast import SweepEstimate
     from fitcast.scheduler.session.results import Result
     from fitcast.scheduler.session.workflow import Workflow
@@ -157,7 +157,7 @@ def print_result(console: Console, result: "Result") -> None:
         )
 
 
-def print_report(console: Console, report: "Report") -> None:
+def print_report(console: Console, report: "AccuracyReport") -> None:
     """Print how good forecasts were, over time and by algorithm."""
     from fitcast.history.review.accuracy import cells
     from fitcast.history.review.words import factor

@@ -236,9 +236,7 @@ def _of_search(run: ForeignRun, below: ForeignRun | None) -> list[tuple[str, _Ca
     if below is None or not algorithm:
         return "a search whose estimator wasn't logged"
     if "sklearn.pipeline" in algorithm:  # `LogisticRegression()`: whose that is, is nowhere
-        return (
-            "a search over a pipeline: MLflow logs its steps without the modules of their classes"
-        )
+        return "a search over a pipeline: MLflow logs the classes of its steps without the modules"
     shape = _shape(run.profiles)
     if shape is None:
         return "the size of the data wasn't logged"

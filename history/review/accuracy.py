@@ -72,7 +72,7 @@ class Accuracy:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Report:
+class AccuracyReport:
     """How good forecasts were, by algorithm and over time.
 
     Attributes
@@ -105,7 +105,7 @@ class Report:
         return plain
 
 
-def report_of(records: Sequence[Record]) -> Report:
+def report_of(records: Sequence[Record]) -> AccuracyReport:
     """Return how good the forecasts of these records were; imported ones had none."""
     measured = sorted(
         (r for r in records if not r.imported), key=lambda r: (r.ended_at, r.record_id)
@@ -113,7 +113,7 @@ def report_of(records: Sequence[Record]) -> Report:
     groups = by_algorithm(measured)
     size = max(1, math.ceil(len(measured) / PERIODS))
     periods = [measured[at : at + size] for at in range(0, len(measured), size)]
-    return Report(
+    return AccuracyReport(
         all_fits=Accuracy.of(measured),
         algorithms={name: Accuracy.of(own) for name, own in groups.items()},
         periods=dict(zip(_begun(periods), map(Accuracy.of, periods), strict=True)),
@@ -121,7 +121,7 @@ def report_of(records: Sequence[Record]) -> Report:
     )
 
 
-def markdown(report: Report, most_chars: int = 4900) -> str:
+def markdown(report: AccuracyReport, most_chars: int = 4900) -> str:
     """Return the report as Markdown."""
     all_of = report.all_fits
     parts = [

@@ -17,7 +17,7 @@ NAN = float("nan")
 
 
 @dataclass(frozen=True, slots=True)
-class Candidate:
+class CandidateFits:
     """A candidate's fits, without its refit."""
 
     index: int
@@ -39,12 +39,12 @@ class Summary:
     """What a workflow's records say together."""
 
     records: tuple[Record, ...]
-    candidates: tuple[Candidate, ...]
+    candidates: tuple[CandidateFits, ...]
     score: str  # the name of the deciding score; "" if there is none
     best: int | None  # the index of the best candidate
 
     @property
-    def best_candidate(self) -> Candidate | None:
+    def best_candidate(self) -> CandidateFits | None:
         """The best candidate."""
         return next((c for c in self.candidates if c.index == self.best), None)
 
@@ -70,7 +70,9 @@ def summarise(records: Sequence[Record], refit: str = "") -> Summary:
     for record in records:
         if record.fold != REFIT_FOLD:
             by_index[record.candidate_index].append(record)
-    candidates = tuple(Candidate(i, own[0].candidate, tuple(own)) for i, own in by_index.items())
+    candidates = tuple(
+        CandidateFits(i, own[0].candidate, tuple(own)) for i, own in by_index.items()
+    )
     names = sorted({name for r in records for name in r.scores})
     score = refit if refit in names else "score" if "score" in names else names[0] if names else ""
     chosen = {r.candidate_index for r in records if r.fold == REFIT_FOLD}
