@@ -4,7 +4,7 @@ from fitcast import Client, MemoryHistory
 from fitcast.scheduler.session import searching
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def one_client(tmp_path_factory):
     with Client(home=tmp_path_factory.mktemp("home"), history=MemoryHistory()) as client:
         yield client

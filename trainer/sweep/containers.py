@@ -167,8 +167,10 @@ def without_columns(frame: Any, names: list[str]) -> Any:
 
 
 def _plain(given: Any) -> Any:
-    if given is None or sp.issparse(given) or hasattr(given, "iloc"):
+    if given is None or sp.issparse(given):
         return given
+    if hasattr(given, "iloc"):  # one may have that and little else of pandas
+        return given if hasattr(given, "dtypes") or hasattr(given, "dtype") else None
     if isinstance(given, np.ndarray):
         return np.asarray(given)
     if isinstance(given, list | tuple | range):

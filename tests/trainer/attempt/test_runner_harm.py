@@ -33,6 +33,7 @@ from running import (
 from fitcast.history.records import REFIT_FOLD, Outcome
 from fitcast.trainer.attempt.memory_ledger import _SLOT, _place
 from fitcast.trainer.attempt.runner import AttemptRunner
+from fitcast.trainer.attempt.spec import JobBytes
 from fitcast.trainer.attempt.supervisor import pause_s
 from tests.polling import LONGEST_S, wait_for
 
@@ -331,8 +332,8 @@ def test_an_exception_that_cannot_be_pickled_or_shown(data):
 
 
 def test_a_job_that_cannot_be_opened(data):
-    spec = data.spec(Does())
-    broken = type(spec)(**{n: getattr(spec, n) for n in spec.__slots__} | {"job": b"rubbish"})
+    spec, rubbish = data.spec(Does()), JobBytes(b"rubbish", b"rubbish")
+    broken = type(spec)(**{n: getattr(spec, n) for n in spec.__slots__} | {"job": rubbish})
     measured = data.runner.run_one(broken)
     assert measured.outcome is Outcome.FAILED
     assert measured.traceback

@@ -339,9 +339,10 @@ def test_code_beside_the_users_script_is_sent_by_value(tmp_path, monkeypatch):
     module = importlib.import_module("beside_the_script")
     try:
         pipeline = make_pipeline(FunctionTransformer(module.scale), module.Own())
+        registered = set(cloudpickle.list_registry_pickle_by_value())
         sweep = prepared((pipeline, {"own__level": [1]}), scoring="accuracy")
         (tmp_path / "job").write_bytes(sweep.job(sweep.candidates[0]).estimator)
-        assert not cloudpickle.list_registry_pickle_by_value()
+        assert cloudpickle.list_registry_pickle_by_value() == registered
     finally:
         del sys.modules["beside_the_script"], sys.modules["a_helper_of_it"]
     code = (
