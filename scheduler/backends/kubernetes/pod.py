@@ -169,4 +169,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    # Under its own name: the worker's process gets classes of this module, and no main module.
+    from fitcast.scheduler.backends.kubernetes import pod
+
+    pod.main()
