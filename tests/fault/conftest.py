@@ -5,13 +5,13 @@ import pytest
 from fitcast import Client, LocalBackend, Pool
 from fitcast.history.locked_folders import memory_root
 from fitcast.history.store import MemoryHistory
-from tests.fault import holding
+from tests.fault import harm, holding
 
 MIB = 2**20
 
 
-@pytest.fixture(scope="session")
-def client(tmp_path_factory):
+@pytest.fixture(scope="module")
+def common_client(tmp_path_factory):
     home = tmp_path_factory.mktemp("home")
     backend = LocalBackend(
         [
@@ -22,6 +22,19 @@ def client(tmp_path_factory):
     )
     with Client(backend, home=home, history=MemoryHistory()) as opened:
         yield opened
+
+
+@pytest.fixture
+def client(common_client):
+    """The common client, once all that an earlier test did to its workers has been made good."""
+
+    def is_whole():
+        there = harm.victims(common_client)
+        known = common_client._engine._shared.decisions.workers
+        return len(known) == len(there["worker"]) == len(there["fork server"]) == 2
+
+    assert harm.until(is_whole)
+    return common_client
 
 
 @pytest.fixture(autouse=True)

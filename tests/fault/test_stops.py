@@ -1,4 +1,4 @@
-"""SIGSTOP: what neither works nor ends."""
+"""What neither works nor ends (SIGSTOP), and nannies that are gone."""
 
 import random
 import signal
@@ -64,3 +64,16 @@ def test_a_stopped_fit_comes_to_its_deadline_and_the_others_succeed(client):
     assert list(workflow.fits["outcome"]) == ["succeeded"] * 2 + ["out_of_time"] * 2
     below = psutil.Process().children(recursive=True)
     assert not [p for p in below if p.is_running() and p.status() == psutil.STATUS_STOPPED]
+
+
+def test_a_nanny_that_is_gone_is_replaced(client):
+    workflow = submit(client)
+    assert harm.until(lambda: bool(harm.victims(client)["fit"]))
+    cluster = client._engine._backend._cluster
+    name, nanny = next(iter(cluster.workers.items()))
+    cluster.sync(nanny.close)
+    workflow.wait(LONGEST_S)
+    holding.check_whole(client, workflow, FITS)
+    assert set(workflow.fits["outcome"]) == {"succeeded"}
+    assert harm.until(lambda: cluster.workers.get(name) not in (None, nanny))
+    assert harm.until(lambda: len(client._engine._shared.decisions.workers) == 2)

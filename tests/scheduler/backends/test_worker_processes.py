@@ -1,5 +1,6 @@
 """Workers start wherever the user's code runs, and run none of it."""
 
+import asyncio
 import functools
 import subprocess
 import sys
@@ -68,11 +69,14 @@ def test_a_script_runs_once(script, arguments, tmp_path, monkeypatch, no_process
 
 def process_of(worker):
     factory = functools.partial(worker, "tcp://127.0.0.1:0")
-    process = distributed.nanny.AsyncProcess(
-        loop=None, target=functools.partial(print, worker_factory=factory), name="worker"
-    )
-    process.close()
-    return process
+    target = functools.partial(print, worker_factory=factory)
+
+    async def made():
+        process = distributed.nanny.AsyncProcess(target=target, name="worker")
+        process.close()
+        return process
+
+    return asyncio.run(made())
 
 
 def test_processes_of_other_workers_are_started_as_ever():
