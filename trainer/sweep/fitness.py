@@ -2,7 +2,8 @@
 
 In: what is known of scikit-learn's, XGBoost's and LightGBM's own estimators. Not in: settings and
 data as such (:mod:`fitcast.trainer.sweep.validation`), where values are missing
-(:mod:`fitcast.trainer.sweep.missing`).
+(:mod:`fitcast.trainer.sweep.missing`), which folds' rows hold what
+(:mod:`fitcast.trainer.sweep.fold_data`).
 
 A sweep does what ``GridSearchCV`` does on the same input: fits that fail get ``error_score``, which
 is said beforehand. Only where every candidate is known to come to nothing is it refused. Nothing is
@@ -10,17 +11,16 @@ guessed of other people's estimators, be they derived from known ones: they are 
 """
 
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 import scipy.sparse as sp
 
 from fitcast.errors import InvalidDataError, InvalidInputError, InvalidSweepError
 from fitcast.trainer.sweep.containers import Look
+from fitcast.trainer.sweep.fold_data import Failing, FoldData
 from fitcast.trainer.sweep.jobs import takes_weights, weight_keyword
 from fitcast.trainer.sweep.kinds import (
     inner_estimators,
@@ -31,15 +31,7 @@ from fitcast.trainer.sweep.kinds import (
     library_of,
     tags_of,
 )
-from fitcast.trainer.sweep.missing import (
-    Holes,
-    Rows,
-    holes,
-    is_infinite,
-    is_missing,
-    looks_at_rows,
-    refuses,
-)
+from fitcast.trainer.sweep.missing import looks_at_rows, refuses
 from fitcast.trainer.sweep.models import Candidate, class_name, final_estimator, steps_of
 from fitcast.trainer.sweep.requests import Shape
 from fitcast.trainer.sweep.scorers import response_methods, score_functions
@@ -71,136 +63,12 @@ NEEDS_TWO_CLASSES = frozenset(
 
 
 @dataclass(frozen=True)
-class _Failing:
-    """Which fits of a candidate are known to fail."""
-
-    folds: tuple[int, ...]
-    hopeless: bool  # all, or the one on all rows
-
-    def __bool__(self) -> bool:
-        return bool(self.folds) or self.hopeless
-
-
-@dataclass(frozen=True)
 class _Doom:
     """Why fits of a candidate are known to fail, and which."""
 
     error: type[InvalidInputError]
     message: str
-    failing: _Failing
-
-
-@dataclass(frozen=True)
-class _Data:
-    """What the fits have in common; each is found out once, for all candidates."""
-
-    X: Look
-    y: Look
-    shape: Shape
-    splits: Splits | None  # None: there are none, so all is taken for one fold
-    is_refitted: bool
-
-    @cached_property
-    def holes(self) -> tuple[Holes | None, Holes | None]:
-        return holes(self.X)
-
-    @cached_property
-    def missing(self) -> _Failing | None:
-        return None if self.holes[0] is None else self._by_rows(self.holes[0].rows)
-
-    @cached_property
-    def infinite(self) -> _Failing | None:
-        return None if self.holes[1] is None else self._by_rows(self.holes[1].rows)
-
-    @cached_property
-    def all(self) -> _Failing:
-        return _Failing(tuple(range(1 if self.splits is None else len(self.splits))), True)
-
-    @cached_property
-    def is_of_floats(self) -> bool:
-        y = self.y.plain
-        return (y if sp.issparse(y) else np.asarray(y)).dtype.kind == "f"
-
-    @cached_property
-    def missing_targets(self) -> tuple[Rows, _Failing] | None:
-        return self._targets(is_missing(self.y))
-
-    @cached_property
-    def infinite_targets(self) -> tuple[Rows, _Failing] | None:
-        return self._targets(is_infinite(self.y))
-
-    @cached_property
-    def fractions(self) -> tuple[float, _Failing] | None:
-        """A fraction in a target of numbers, and the fits that learn from any."""
-        if not self.shape.target_type.startswith("continuous") or sp.issparse(self.y.plain):
-            return None
-        values = np.asarray(self.y.plain, dtype=float).reshape(self.y.rows, -1)
-        fractions = values != np.floor(values)
-        if not fractions.any():
-            return None
-        return float(values[fractions][0]), self._by_rows(fractions.any(axis=1))
-
-    @cached_property
-    def has_texts(self) -> bool:
-        return bool(self._texts)
-
-    @cached_property
-    def has_words(self) -> bool:
-        """Whether there is text in the target that is no number."""
-        return not all(map(_is_number, self._texts))
-
-    @cached_property
-    def _texts(self) -> list[str]:
-        values = np.asarray(self.y.plain)
-        if values.dtype.kind not in "USO":
-            return []
-        return [v for v in values.ravel()[:1000].tolist() if isinstance(v, str)]
-
-    @cached_property
-    def classes(self) -> tuple[npt.NDArray[Any], npt.NDArray[np.intp]] | None:
-        """The classes, and the number of that of each row."""
-        if self.shape.target_type not in ("binary", "multiclass"):
-            return None
-        values = self.y.given if self.y.plain is None else self.y.plain
-        try:
-            classes, codes = np.unique(np.asarray(values).ravel(), return_inverse=True)
-        except TypeError:  # classes that can't be ordered
-            return None
-        return (classes, codes) if len(codes) == self.X.rows else None
-
-    @cached_property
-    def of_one_class(self) -> _Failing | None:
-        """The fits whose training rows are of one class."""
-        if self.classes is None:
-            return None
-        codes = self.classes[1]
-        return self._failing(lambda train: bool((codes[train] == codes[train[0]]).all()))
-
-    @cached_property
-    def unnumbered(self) -> _Failing | None:
-        """The fits whose classes aren't numbered from 0."""
-        if self.classes is None:
-            return None
-        classes, codes = self.classes
-        is_number = classes.dtype.kind in "biuf"
-
-        def fails(train: npt.NDArray[np.intp]) -> bool:
-            trained = classes[np.unique(codes[train])]
-            return not is_number or not bool((trained == np.arange(len(trained))).all())
-
-        return self._failing(fails)
-
-    def _targets(self, rows: Rows) -> tuple[Rows, _Failing] | None:
-        return (rows, self._by_rows(rows)) if rows.any() else None
-
-    def _by_rows(self, rows: Rows) -> _Failing:
-        return self._failing(lambda train: bool(rows[train].any()))
-
-    def _failing(self, fails: Callable[[npt.NDArray[np.intp]], bool]) -> _Failing:
-        every = np.arange(self.X.rows)
-        trained = [every] if self.splits is None else [train for train, _ in self.splits]
-        folds = tuple(fold for fold, train in enumerate(trained) if fails(train))
-        return _Failing(folds, len(folds) == len(trained) or (self.is_refitted and fails(every)))
+    failing: Failing
 
 
 def check_fitness(
@@ -224,7 +92,7 @@ def check_fitness(
     InvalidSweepError
         No candidate can be scored, or weighted, as asked.
     """
-    data = _Data(X, y, shape, splits, bool(sweep.refit))
+    data = FoldData(X, y, shape, splits, bool(sweep.refit))
     found: list[list[_Doom]] = []
     for candidate, estimator, scorer in zip(candidates, configured, scorers, strict=True):
         label = repr(candidate.label)
@@ -258,7 +126,7 @@ def _warn(found: list[list[_Doom]], n_splits: int) -> None:
     )
 
 
-def _of_values(label: str, estimator: Any, data: _Data) -> Iterator[_Doom]:
+def _of_values(label: str, estimator: Any, data: FoldData) -> Iterator[_Doom]:
     missing, infinite = data.holes
     if data.missing and (culprit := refuses(estimator, infinite=False)):
         yield _Doom(
@@ -277,7 +145,7 @@ def _of_values(label: str, estimator: Any, data: _Data) -> Iterator[_Doom]:
         )
 
 
-def _of_rows(label: str, estimator: Any, data: _Data) -> Iterator[_Doom]:
+def _of_rows(label: str, estimator: Any, data: FoldData) -> Iterator[_Doom]:
     plain, wrong = data.X.plain, ""
     if plain is None:
         if _is_ragged(data.X.given):
@@ -313,7 +181,7 @@ def _is_ragged(given: Any) -> bool:
     return len({len(row) if isinstance(row, list | tuple) else -1 for row in given}) > 1
 
 
-def _of_target(label: str, estimator: Any, data: _Data, *, from_file: bool) -> Iterator[_Doom]:
+def _of_target(label: str, estimator: Any, data: FoldData, *, from_file: bool) -> Iterator[_Doom]:
     y, kind = data.y, data.shape.target_type
     if y.given is None:
         tags = tags_of(estimator)
@@ -360,7 +228,7 @@ def _checks(estimator: Any) -> bool:
     return tags is not None and not tags.no_validation
 
 
-def _of_holes_in_target(data: _Data) -> Iterator[_Doom]:
+def _of_holes_in_target(data: FoldData) -> Iterator[_Doom]:
     if data.missing_targets:
         rows, failing = data.missing_targets
         yield _Doom(
@@ -378,7 +246,7 @@ def _of_holes_in_target(data: _Data) -> Iterator[_Doom]:
         )
 
 
-def _of_classes(label: str, estimator: Any, data: _Data, cv: Any) -> Iterator[_Doom]:
+def _of_classes(label: str, estimator: Any, data: FoldData, cv: Any) -> Iterator[_Doom]:
     if data.classes is None or not (data.of_one_class or data.unnumbered):
         return
     classes, final = data.classes[0], final_estimator(estimator)
@@ -405,7 +273,7 @@ def _of_classes(label: str, estimator: Any, data: _Data, cv: Any) -> Iterator[_D
 
 
 def _of_asked(
-    candidate: Candidate, estimator: Any, scorer: Any, data: _Data, *, weighted: bool
+    candidate: Candidate, estimator: Any, scorer: Any, data: FoldData, *, weighted: bool
 ) -> Iterator[_Doom]:
     if weighted and not takes_weights(estimator):
         yield _Doom(
@@ -430,7 +298,7 @@ def _of_asked(
 
 
 def _warn_of_undefined(
-    configured: Sequence[Any], scorers: Sequence[Any], data: _Data, cv: Any
+    configured: Sequence[Any], scorers: Sequence[Any], data: FoldData, cv: Any
 ) -> None:
     """Say where ROC AUC will be NaN; scikit-learn says it of each score."""
     if not any(_NEEDS_BOTH_CLASSES & set(score_functions(scorer)) for scorer in scorers):
@@ -445,14 +313,6 @@ def _warn_of_undefined(
             f"all their test rows are of one class. {advice_on_classes(cv)}",
             stacklevel=5,
         )
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
 
 
 def _listed(folds: Sequence[int]) -> str:
