@@ -277,7 +277,7 @@ def _quietest(
                 fit_id=one.fit.fit_id,
                 attempt=1,
                 dataset_id=dataset_id,
-                job=prepared.job(one.fit.candidate),
+                job=prepared.job(one.fit.candidate.index),
                 fold=one.fit.fold,
                 threads=one.request.threads,
                 memory_limit_bytes=LIMIT_BYTES,

@@ -74,7 +74,7 @@ def _run(
             fit_id=fit.fit_id,
             attempt=1,
             dataset_id=dataset_id,
-            job=prepared.job(fit.candidate),
+            job=prepared.job(fit.candidate.index),
             fold=fit.fold,
             threads=1,
             memory_limit_bytes=LIMIT_BYTES,

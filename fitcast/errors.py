@@ -12,6 +12,7 @@ also ``ValueError``, so code written for scikit-learn catches them.
     │   └── InvalidPoolError        pools that contradict themselves
     │       └── FitTooLargeError    a fit that no pool can hold
     ├── SealError                   a sealed dataset that is damaged, swapped or not ours
+    ├── SubmissionError             a workflow that is kept can't be opened or gone on with
     ├── HistoryError                the MLflow store can't be read or written
     │   └── InvalidCursorError      a position to read on from that isn't one of this store
     ├── ModelError                  a stored sizing model can't be used
@@ -26,6 +27,7 @@ also ``ValueError``, so code written for scikit-learn catches them.
     ├── InternalError               a fault of fitcast itself
     └── WorkflowError
         ├── WorkflowCancelledError
+        │   └── WorkflowInterruptedError  what ran it ended first; it can be resumed
         ├── WorkflowFailedError     no fit succeeded
         └── WaitTimeoutError (TimeoutError)
 """
@@ -57,6 +59,10 @@ class FitTooLargeError(InvalidPoolError):
 
 class SealError(FitcastError):
     """A sealed dataset is damaged, incomplete, swapped or encrypted with another key."""
+
+
+class SubmissionError(FitcastError):
+    """A stored submission is damaged, of a newer fitcast, gone, or in use elsewhere."""
 
 
 class HistoryError(FitcastError):
@@ -113,6 +119,10 @@ class WorkflowError(FitcastError):
 
 class WorkflowCancelledError(WorkflowError):
     """The workflow was cancelled before it had a result."""
+
+
+class WorkflowInterruptedError(WorkflowCancelledError):
+    """What ran the workflow ended before it was done; ``client.resume`` goes on with it."""
 
 
 class WorkflowFailedError(WorkflowError):

@@ -46,9 +46,7 @@ def prepared(models=MODELS, X=X, y=Y, **options):
 
 
 def job(candidates_of, index=0):
-    return candidates_of.job(candidates_of.candidates[index]).load(
-        candidates_of.attachments.__getitem__
-    )
+    return candidates_of.job(index).load(candidates_of.attachments.__getitem__)
 
 
 def test_fits_are_candidates_times_splits():
@@ -94,7 +92,7 @@ def test_requests():
     assert request.missing_share == 0.0
     assert request.library_version == ".".join(xgboost.__version__.split(".")[:2])
     assert "xgboost.XGBModel" in request.bases
-    refit = sweep.refit_fit(sweep.candidates[1])
+    refit = sweep.submission.refit_fit(1)
     assert (refit.fit_id, refit.fold) == ("c0001-refit", REFIT_FOLD)
     assert (refit.request.rows_train, refit.request.rows_test) == (60, 0)
     assert refit.request.params["max_depth"] == 6
@@ -105,7 +103,7 @@ def test_requests_of_other_data():
     sweep = prepared(LogisticRegression(), matrix)
     for fit, (train, _) in zip(sweep.fits, sweep.content.splits, strict=True):
         assert fit.request.nonzeros == matrix[train].nnz
-    assert sweep.refit_fit(sweep.candidates[0]).request.nonzeros == matrix.nnz
+    assert sweep.submission.refit_fit(0).request.nonzeros == matrix.nnz
     frame = pd.DataFrame({"a": X[:, 0], "b": np.arange(60)})
     assert prepared(LogisticRegression(), frame).fits[0].request.dtype == "mixed"
     regression = prepared(Ridge(), X, Y).fits[0].request
@@ -341,7 +339,7 @@ def test_code_beside_the_users_script_is_sent_by_value(tmp_path, monkeypatch):
         pipeline = make_pipeline(FunctionTransformer(module.scale), module.Own())
         registered = set(cloudpickle.list_registry_pickle_by_value())
         sweep = prepared((pipeline, {"own__level": [1]}), scoring="accuracy")
-        (tmp_path / "job").write_bytes(sweep.job(sweep.candidates[0]).estimator)
+        (tmp_path / "job").write_bytes(sweep.job(0).estimator)
         assert cloudpickle.list_registry_pickle_by_value() == registered
     finally:
         del sys.modules["beside_the_script"], sys.modules["a_helper_of_it"]

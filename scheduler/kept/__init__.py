@@ -1,0 +1,1 @@
+"""Carries out what was decided: workflows on their way, from submitted to closed."""
