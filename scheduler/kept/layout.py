@@ -3,9 +3,10 @@
 In: the way there and back. Not in: encryption (:mod:`fitcast.trainer.sealed_files`), files
 (:mod:`fitcast.scheduler.kept.results`).
 
-Plaintext: version of the layout · bytes of the heads · heads (JSON, a list) · raw bytes. A head
-has the attempt's record, what was measured, and where its predictions and its model lie among the
-raw bytes; heads come first, so that they are read without the rest. Nothing is unpickled.
+Plaintext: version of the layout · bytes of the heads · heads (JSON) · raw bytes. A head has the
+attempt's record, what was measured, and where its predictions and its model lie among the raw
+bytes; heads come first, so that they are read without the rest. The names of a record's columns
+stand once, before all heads. Nothing is unpickled.
 """
 
 import json
@@ -18,7 +19,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from fitcast.history.codec import record_to_json, row_to_record
+from fitcast.history.codec import SCHEMA, record_to_json, row_to_record
 from fitcast.history.records import Outcome, Record
 from fitcast.trainer.attempt.plain_arrays import Words, from_plain, to_plain
 from fitcast.trainer.attempt.spec import Measured
@@ -28,6 +29,7 @@ LAYOUT_VERSION: Final = 1
 PREAMBLE: Final = struct.Struct("<IQ")
 """Version of the layout, and bytes of the heads."""
 
+_COLUMNS: Final[tuple[str, ...]] = tuple(SCHEMA.names)
 _JSON: Final = json.JSONEncoder(separators=(",", ":"))
 
 
@@ -83,7 +85,7 @@ def encoded(ended: Sequence[Ended], file: str) -> Encoded:
     InvalidSweepError
         Predictions aren't plain.
     """
-    heads: list[dict[str, Any]] = []
+    heads: list[list[Any]] = []
     raw: list[bytes | memoryview] = []
     places: list[tuple[Part | None, Part | None]] = []
     at = 0
@@ -101,16 +103,17 @@ def encoded(ended: Sequence[Ended], file: str) -> Encoded:
             raw.append(memoryview(one.measured.model))
             at += model.length
         places.append((predictions, model))
+        row = record_to_json(one.record)
         heads.append(
-            {
-                "fit": one.fit_id,
-                "record": record_to_json(one.record),
-                "measured": [write(getattr(one.measured, name)) for name, write in _WRITERS],
-                "predictions": _place(predictions),
-                "model": _place(model),
-            }
+            [
+                one.fit_id,
+                [row[column] for column in _COLUMNS],
+                [write(getattr(one.measured, name)) for name, write in _WRITERS],
+                _place(predictions),
+                _place(model),
+            ]
         )
-    text = _JSON.encode(heads).encode("ascii")
+    text = _JSON.encode([_COLUMNS, heads]).encode("ascii")
     first = PREAMBLE.pack(LAYOUT_VERSION, len(text)) + text
     kept = [
         KeptAttempt(
@@ -151,7 +154,8 @@ def decoded(text: bytes | bytearray, file: str, plaintext_bytes: int) -> list[Ke
         A newer fitcast wrote a record.
     """
     base = PREAMBLE.size + len(text)
-    return [_kept(head, file, base, plaintext_bytes) for head in json.loads(text)]
+    columns, heads = json.loads(text)
+    return [_kept(head, columns, file, base, plaintext_bytes) for head in heads]
 
 
 def array_of(part: Part, data: bytearray) -> npt.NDArray[Any]:
@@ -184,16 +188,18 @@ def _place(part: Part | None) -> list[Any] | None:
     return None if part is None else [part.offset, part.length, part.words, part.values_bytes]
 
 
-def _kept(head: dict[str, Any], file: str, base: int, plaintext_bytes: int) -> KeptAttempt:
-    record = row_to_record(head["record"])
+def _kept(
+    head: list[Any], columns: list[str], file: str, base: int, plaintext_bytes: int
+) -> KeptAttempt:
+    fit_id, row, told, predictions, model = head
+    record = row_to_record(dict(zip(columns, row, strict=True)))
     if record is None:
         raise NewerLayoutError("a newer fitcast wrote a record in it")
     measured = {
-        name: read(value)
-        for (name, read), value in zip(_READERS.items(), head["measured"], strict=True)
+        name: read(value) for (name, read), value in zip(_READERS.items(), told, strict=True)
     }
     parts: list[Part | None] = []
-    for place in (head["predictions"], head["model"]):
+    for place in (predictions, model):
         if place is None:
             parts.append(None)
             continue
@@ -202,7 +208,7 @@ def _kept(head: dict[str, Any], file: str, base: int, plaintext_bytes: int) -> K
         if not 0 <= _whole(values_bytes) <= _whole(length) <= plaintext_bytes - at:
             raise ValueError("its parts lie elsewhere")
         parts.append(Part(file, at, length, words, values_bytes))
-    return KeptAttempt(_text(head["fit"]), record, Measured(**measured), *parts)
+    return KeptAttempt(_text(fit_id), record, Measured(**measured), *parts)
 
 
 def _text(value: Any) -> str:
