@@ -11,7 +11,8 @@ also ``ValueError``, so code written for scikit-learn catches them.
     │   ├── InvalidDataError        X, y, weights, groups, files
     │   └── InvalidPoolError        pools that contradict themselves
     │       └── FitTooLargeError    a fit that no pool can hold
-    ├── SealError                   a sealed dataset that is damaged, swapped or not ours
+    ├── SealError                   a sealed file that is damaged, swapped or not ours
+    ├── StoreError                  results of a workflow can't be kept or read
     ├── SubmissionError             a workflow that is kept can't be opened or gone on with
     ├── HistoryError                the MLflow store can't be read or written
     │   └── InvalidCursorError      a position to read on from that isn't one of this store
@@ -58,7 +59,11 @@ class FitTooLargeError(InvalidPoolError):
 
 
 class SealError(FitcastError):
-    """A sealed dataset is damaged, incomplete, swapped or encrypted with another key."""
+    """A sealed file is damaged, incomplete, swapped or encrypted with another key."""
+
+
+class StoreError(FitcastError):
+    """Results of a workflow can't be kept where they should be, or not be read there."""
 
 
 class SubmissionError(FitcastError):

@@ -1,1 +1,1 @@
-"""Carries out what was decided: workflows on their way, from submitted to closed."""
+"""What is kept of a workflow on disk: its submission, and the results of its fits, sealed."""

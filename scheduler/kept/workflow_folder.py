@@ -9,9 +9,10 @@ In: its submission and key, who runs it, how it ended. Not in: the results of it
         key                the workflow's key; without it nothing that is sealed can be read
         submission.json    plain data; written last, so a folder with it is whole
         sweep.sealed       jobs, settings and rule of the user's
-        dataset.sealed     unless the backend wants it elsewhere; removed once the workflow has ended
+        dataset.sealed     unless the backend wants it elsewhere; removed at the workflow's end
         results/           what ended fits gave
         passing            nobody will ask for it once its process has ended
+        forecast.json      when it was to be done, as forecast at submission
         opened             how many processes have had it
         end.json           how it ended
 
@@ -25,8 +26,8 @@ import re
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime
+from dataclasses import asdict, dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -39,11 +40,13 @@ from fitcast.trainer.sweep.submission import Submission
 from fitcast.trainer.sweep.submission_file import from_json, to_json
 
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
+_NEW_FILE: Final = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
 _LOCK: Final = "lock"
 _PASSING: Final = "passing"
 _KEY: Final = "key"
 _SUBMISSION: Final = "submission.json"
 _OPENED: Final = "opened"
+_FORECAST: Final = "forecast.json"
 _END: Final = "end.json"
 _SEALED: Final = TypeAdapter(SealedDataset)
 _ESTIMATES: Final = TypeAdapter(list[Estimate])
@@ -58,7 +61,6 @@ class Accepted:
     submission: Submission
     estimates: Mapping[str, Estimate]  # by fit, as forecast at submission
     final_estimate: Estimate | None
-    forecast_s: tuple[float, float, float] | None  # P10, P50, P90 of its end, from submission on
     result_bytes: int  # that each fit may give
     dataset: SealedDataset
     sweep: SealedDataset
@@ -101,7 +103,7 @@ class WorkflowFolder:
     @property
     def results_uri(self) -> str:
         """Where results of its fits are kept."""
-        return str(self.path / "results")
+        return str(self.path)
 
     @property
     def sweep_uri(self) -> str:
@@ -192,7 +194,6 @@ class WorkflowFolder:
                     "fits": fits,
                     "final": None if final is None else asdict(final),
                 },
-                "forecast_s": accepted.forecast_s,
                 "result_bytes": accepted.result_bytes,
                 "dataset": asdict(accepted.dataset),
                 "sweep": asdict(accepted.sweep),
@@ -219,6 +220,19 @@ class WorkflowFolder:
             It can't be written.
         """
         self._write_json(_END, asdict(end) | {"ended_at": end.ended_at.isoformat()})
+
+    def note_forecast(self, forecast_s: tuple[float, float, float]) -> None:
+        """Write down P10, P50 and P90 of its end, in seconds from submission on."""
+        with suppress(OSError):  # not worth failing for
+            (self.path / _FORECAST).write_text(json.dumps(forecast_s), encoding="ascii")
+
+    def forecast_s(self) -> tuple[float, float, float] | None:
+        """Return what :meth:`note_forecast` wrote down, if anything."""
+        try:
+            p10_s, p50_s, p90_s = json.loads((self.path / _FORECAST).read_bytes())
+            return float(p10_s), float(p50_s), float(p90_s)
+        except (OSError, ValueError, TypeError):
+            return None
 
     def note_passing(self) -> None:
         """Write down that nobody will ask for it any more once its process has ended."""
@@ -285,14 +299,12 @@ class WorkflowFolder:
             distinct = _ESTIMATES.validate_python(known["distinct"])
             final = known["final"]
             numbers = zip(submission.fits, known["fits"], strict=True)
-            forecast = told["forecast_s"]
             return Accepted(
                 workflow_id=str(told["workflow_id"]),
                 submitted_at=datetime.fromisoformat(told["submitted_at"]),
                 submission=submission,
                 estimates={fit.fit_id: distinct[number] for fit, number in numbers},
                 final_estimate=None if final is None else _ESTIMATES.validate_python([final])[0],
-                forecast_s=None if forecast is None else tuple(map(float, forecast)),
                 result_bytes=int(told["result_bytes"]),
                 dataset=_SEALED.validate_python(told["dataset"]),
                 sweep=_SEALED.validate_python(told["sweep"]),
@@ -307,8 +319,10 @@ class WorkflowFolder:
         """Return how it ended; None if it didn't, or what ran it had no time to say."""
         told = self._read_json(_END)
         try:
-            return None if told is None else End(
-                **told | {"ended_at": datetime.fromisoformat(told["ended_at"])}
+            return (
+                None
+                if told is None
+                else End(**told | {"ended_at": datetime.fromisoformat(told["ended_at"])})
             )
         except (KeyError, TypeError, ValueError):
             return None
@@ -372,7 +386,9 @@ def folders(root: Path) -> Iterator[WorkflowFolder]:
 def _write(path: Path, data: bytes) -> None:
     """Write a file, whole or not at all, onto the disk itself."""
     beside = path.with_name(f"{path.name}.new")
-    fd = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    fd = os.open(
+        beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600
+    )
     try:
         view = memoryview(data)
         while view:

@@ -17,11 +17,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from fitcast.scheduler.kept.results import KeptAttempt
-
 from fitcast.errors import FitcastError, InternalError
 from fitcast.history.records import Outcome, Record
 from fitcast.scheduler.backends.protocol import Workers
+from fitcast.scheduler.kept.results import KeptAttempt
 from fitcast.scheduler.plan import events
 from fitcast.scheduler.plan.admission import waits_for
 from fitcast.scheduler.plan.decisions import Decisions

@@ -3,9 +3,8 @@
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from fitcast.scheduler.kept.results import KeptAttempt
-
 from fitcast.errors import FitcastError
+from fitcast.scheduler.kept.results import KeptAttempt
 from fitcast.scheduler.plan import events
 from fitcast.scheduler.run.attempts import ProcessEnded, ProcessFailed
 from fitcast.scheduler.run.live_eta import Forecast

@@ -17,7 +17,6 @@ from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
-from fitcast.scheduler.kept.results import KeptAttempt, Part, ResultStore
 
 from fitcast.errors import (
     FitcastError,
@@ -27,6 +26,8 @@ from fitcast.errors import (
 )
 from fitcast.history.records import REFIT_FOLD, Estimate, Outcome, Record
 from fitcast.scheduler.forecast.eta import Eta
+from fitcast.scheduler.kept.results import KeptAttempt, Part, ResultStore
+from fitcast.scheduler.kept.workflow_folder import End, WorkflowFolder
 from fitcast.scheduler.plan.events import CommonWork, Conclude, Start
 from fitcast.scheduler.run.views import FitRow, WorkflowView
 from fitcast.sizing.laws.families import with_threads
@@ -109,6 +110,8 @@ class Run:
         self.sealed: SealedDataset | None = None
         self.key = b""
         self.store: ResultStore | None = None  # where results are kept, once it is accepted
+        self.folder: WorkflowFolder | None = None  # likewise
+        self.first_estimates = dict(estimates)
         self.final_fit: Fit | None = None  # of the best candidate, once it is chosen
         self.common_work: dict[str, CommonWork] = {}  # by fit_id, where there is
         self.result_bytes = RESULT_BYTES  # what each fit may give
@@ -166,6 +169,10 @@ class Run:
         """Whether its result is final."""
         return self.over.is_set()
 
+    def outcomes(self) -> list[Outcome | None]:
+        """Return what became of each fit."""
+        return [row.outcome for row in self.view().rows.values()]
+
     def predicted(self, fit_id: str) -> "KeptPredictions | None":
         """Return what a fit predicted, if it succeeded and its predictions are kept."""
         kept = self._kept.get(fit_id)
@@ -215,8 +222,10 @@ class Run:
 
     def note_waits(self, who: str, notes: tuple[str, ...]) -> None:
         """Note what it waits for, as far as one part of fitcast knows; nothing, if empty."""
-        if self._notes.get(who, ()) != notes:
-            self._change(notes={**self._notes, who: notes})
+        with self._lock:  # from several threads
+            if self._notes.get(who, ()) != notes:
+                self._notes = {**self._notes, who: notes}
+                self._view = None
 
     def note_start(self, fit_id: str, state: str, attempt: int, start: Start) -> None:
         """Note that an attempt was sent to a worker."""
@@ -341,6 +350,18 @@ class Run:
             ),
         )
 
+    def leave(self, end: End | None) -> None:
+        """Take in how it ended in an earlier process; None if that had no time to say."""
+        if end is None or end.state == "interrupted":
+            self.interrupt()
+            return
+        kinds: dict[str, type[FitcastError]] = {
+            kind.__name__: kind for kind in (WorkflowCancelledError, WorkflowFailedError)
+        }
+        error = kinds.get(end.error_type, FitcastError)(end.error) if end.error_type else None
+        self.end(end.state, error)
+        self._change(ended_at=end.ended_at)
+
     def end(self, state: str, error: FitcastError | None = None) -> None:
         """Note the end, once."""
         if not self.over.is_set():
@@ -372,7 +393,8 @@ class KeptPredictions:
     @property
     def shape(self) -> tuple[int, ...]:
         """Of the array, without opening it."""
-        return self.part.shape
+        assert self.part.words is not None
+        return tuple(self.part.words[1])
 
     def load(self) -> npt.NDArray[Any]:
         """Return the array.

@@ -8,11 +8,10 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import Protocol, TypeAlias, assert_never
 
-from fitcast.scheduler.kept.results import Ended, KeptAttempt
-
 from fitcast.errors import FitcastError
 from fitcast.history.records import Record
 from fitcast.scheduler.backends.protocol import Workers
+from fitcast.scheduler.kept.results import Ended, KeptAttempt
 from fitcast.scheduler.plan import events
 from fitcast.scheduler.run.attempts import DaskAttempts
 from fitcast.scheduler.run.executor import Executor

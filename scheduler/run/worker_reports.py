@@ -9,13 +9,13 @@ import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from fitcast.scheduler.kept.results import Ended, KeptAttempt
-
 from fitcast.errors import SealError, WorkerBrokenError
 from fitcast.history.records import Outcome, Record
 from fitcast.scheduler.backends.protocol import WorkerLoss
 from fitcast.scheduler.forecast.sweep_forecast import OVERHEAD_S
+from fitcast.scheduler.kept.results import Ended, KeptAttempt
 from fitcast.scheduler.plan import events
+from fitcast.scheduler.plan.events import AttemptEnded, FitKey
 from fitcast.scheduler.run.attempts import DaskAttempts, Member, ProcessEnded, ProcessFailed
 from fitcast.scheduler.run.runs import Run, library_versions, record_of
 from fitcast.scheduler.run.worker_set import LossExplained, WorkerSet, WorkersSeen
@@ -33,7 +33,7 @@ class Told:
 
     run: Run
     ended: tuple[Ended, ...]
-    events: tuple[events.AttemptEnded, ...]
+    events: tuple[AttemptEnded, ...]
 
     @property
     def to_keep(self) -> tuple[Ended, ...]:
@@ -41,7 +41,7 @@ class Told:
         return tuple(one for one in self.ended if one.measured.outcome in _KEPT)
 
     @property
-    def attempts(self) -> set[tuple[events.FitKey, int]]:
+    def attempts(self) -> set[tuple[FitKey, int]]:
         """The attempts that it is about."""
         return {(event.key, event.attempt) for event in self.events}
 

@@ -7,7 +7,7 @@ In: the steps in which a workflow's folder takes part. Not in: what is in it
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -34,6 +34,7 @@ class Opened:
     accepted: Accepted
     objects: OpenedSweep
     store: ResultStore
+    key: bytes = field(repr=False)
     attempts: tuple[KeptAttempt, ...]
     damaged: tuple[str, ...]  # what can't be used of what was kept
 
@@ -100,7 +101,6 @@ class Keeper:
                     submission=run.submission,
                     estimates=run.first_estimates,
                     final_estimate=run.final_estimate,
-                    forecast_s=None,
                     result_bytes=run.result_bytes,
                     dataset=run.sealed,
                     sweep=sweep,
@@ -179,7 +179,7 @@ class Keeper:
         except BaseException:
             folder.release()
             raise
-        return Opened(folder, accepted, objects, store, tuple(attempts), tuple(damaged))
+        return Opened(folder, accepted, objects, store, key, tuple(attempts), tuple(damaged))
 
     def _check_resumable(self, folder: WorkflowFolder) -> None:
         end = folder.end()

@@ -140,7 +140,7 @@ def lay_out(
         scorer_names=names,
         names_from_fits=names == SINGLE and callable(sweep.scoring),
         refit=sweep.refit if isinstance(sweep.refit, str) else bool(sweep.refit),
-        has_rule=callable(sweep.refit),
+        rule=_rule(sweep.refit),
         return_train_score=bool(sweep.return_train_score),
         error_score=float(sweep.error_score),
         deadline_s=sweep.deadline_s,
@@ -170,6 +170,11 @@ def _nonzeros(shape: Shape) -> int:
     return int(shape.row_nonzeros.sum())
 
 
+def _rule(refit: Any) -> str:
+    """Return what a callable that chooses the best candidate is called."""
+    return str(getattr(refit, "__name__", "a function")) if callable(refit) else ""
+
+
 def _digest(
     sweep: "Sweep",
     dataset: str,
@@ -179,17 +184,21 @@ def _digest(
     attachments: tuple[bytes, ...],
 ) -> str:
     """Return what is equal for sweeps that would do the very same, in this process or another."""
-    rule = sweep.refit
-    if callable(rule):
-        rule = str(getattr(rule, "__qualname__", type(rule).__qualname__))
-    settings = dataset, rule, sweep.error_score, sweep.deadline_s, sweep.memory_bytes, sweep.name
+    settings = (
+        dataset,
+        _rule(sweep.refit) or sweep.refit,
+        sweep.error_score,
+        sweep.deadline_s,
+        sweep.memory_bytes,
+        sweep.name,
+    )
     digest = hashlib.blake2b(repr(settings).encode(), digest_size=16)
     for name, values in sorted(columns.items()):
         digest.update(f"{name}: {fingerprint(values, None)}".encode())
     for split in splits:
         for rows in split:
             digest.update(f"{len(rows)} rows".encode())
-            digest.update(np.ascontiguousarray(rows))
+            digest.update(np.ascontiguousarray(rows).tobytes())
     known: dict[int, bytes] = {}  # by identity: candidates have parts in common
 
     def short(part: object) -> bytes:

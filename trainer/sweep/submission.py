@@ -88,8 +88,8 @@ class Submission:
         Whether a callable may give scores of other names, known once it ran.
     refit : bool or str
         Whether the best candidate is fitted on all rows; the score that decides, if it was named.
-    has_rule : bool
-        Whether the user's own code chooses the best candidate.
+    rule : str
+        What the user's own code that chooses the best candidate is called; empty without one.
     return_train_score : bool
         Whether there are scores on training rows.
     error_score : float
@@ -116,13 +116,18 @@ class Submission:
     scorer_names: tuple[str, ...]
     names_from_fits: bool
     refit: bool | str
-    has_rule: bool
+    rule: str
     return_train_score: bool
     error_score: float
     deadline_s: float | None
     memory_bytes: int | None
     work_names: Mapping[int, list[str]] = field(repr=False)
     is_weighted: bool
+
+    @property
+    def has_rule(self) -> bool:
+        """Whether the user's own code chooses the best candidate."""
+        return bool(self.rule)
 
     def fit(self, candidate: int, fold: int) -> Fit:
         """Return the fit of a candidate on a fold."""

@@ -83,10 +83,10 @@ def _read(told: dict[str, Any]) -> Submission:
     fits: list[Fit] = []
     for index, one in enumerate(told["candidates"]):
         any_fold = _REQUEST.validate_python(one["request"] | folds[0])
-        words = (str(one[name]) for name in ("label", "model", "algorithm"))
-        candidates.append(SubmittedCandidate(index, *words, any_fold.params))
+        label, model, algorithm = (str(one[name]) for name in ("label", "model", "algorithm"))
+        candidates.append(SubmittedCandidate(index, label, model, algorithm, any_fold.params))
         for number, rows in enumerate(folds):
-            request = replace(any_fold, **rows)
+            request = replace(any_fold, **rows)  # type: ignore[arg-type] # they are numbers
             fits.append(Fit(f"c{index:04d}-f{number}", candidates[-1], number, request))
     names = {int(index): [*map(str, each)] for index, each in told["work_names"].items()}
     return Submission(candidates=tuple(candidates), fits=tuple(fits), work_names=names, **own)
