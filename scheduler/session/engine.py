@@ -28,7 +28,6 @@ from fitcast.scheduler.backends.protocol import Backend, Workers
 from fitcast.scheduler.forecast.eta import Eta
 from fitcast.scheduler.forecast.sweep_forecast import SweepForecast, forecast_sweep
 from fitcast.scheduler.kept.results import Ended
-from fitcast.scheduler.kept.workflow_folder import Accepted, WorkflowFolder
 from fitcast.scheduler.plan.pools import Pool, WorkerSize
 from fitcast.scheduler.run.dispatcher import Dispatcher
 from fitcast.scheduler.run.executor import Executor
@@ -155,6 +154,8 @@ class Engine:
             run.opened = opened.folder.note_opened()
             opened.folder.go_on()
             self._let_workers_open(run)
+            run.forecast.set_result(_eta_of(opened))
+            run.note_eta(self.eta(cast))
         except BaseException:
             opened.folder.release()
             raise
@@ -176,7 +177,7 @@ class Engine:
         opened = self._keeper.opened(workflow_id, to_run=False)
         run = self._run_of(opened, None)
         end = opened.folder.end()
-        run.forecast.set_result(_eta_of(opened.folder, opened.accepted))
+        run.forecast.set_result(_eta_of(opened))
         if opened.folder.is_held():
             run.note_state("running")
             return run
@@ -469,8 +470,8 @@ class Engine:
         print(f"fitcast: {trouble}", file=sys.stderr)  # noqa: T201
 
 
-def _eta_of(folder: WorkflowFolder, accepted: Accepted) -> Eta:
+def _eta_of(opened: Opened) -> Eta:
     """Return the ETA given at submission; nothing is known if there was none."""
-    p10_s, p50_s, p90_s = folder.forecast_s() or (math.nan, math.nan, math.nan)
+    p10_s, p50_s, p90_s = opened.folder.forecast_s() or (math.nan, math.nan, math.nan)
     later = timedelta(seconds=0.0 if math.isnan(p50_s) else p50_s)
-    return Eta(p10_s, p50_s, p90_s, accepted.submitted_at + later)
+    return Eta(p10_s, p50_s, p90_s, opened.accepted.submitted_at + later)
