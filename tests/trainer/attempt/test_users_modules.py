@@ -263,7 +263,7 @@ def test_what_is_large_is_sent_once(first_folds):
     prepared = Sweep((WithTable(), {"add": [1, 2]}), X, Y, cv=2, predict_method=None).prepare()
     jobs = [prepared.job(candidate.index) for candidate in prepared.candidates]
     assert len([part for part in prepared.attachments if len(part) > table.nbytes]) == 1
-    assert prepared.dataset_bytes > table.nbytes
+    assert prepared.submission.dataset_bytes > table.nbytes
     assert all(len(pickle.dumps(job)) < 5_000 for job in jobs)
     measured = first_folds(prepared.content, prepared.attachments, jobs)
     assert [one.scores["score"] for one in measured] == [200_000.0, 200_001.0]

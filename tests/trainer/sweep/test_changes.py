@@ -123,7 +123,7 @@ def test_the_work_in_common_is_known_before():
     model = make_pipeline(StandardScaler(), LogisticRegression())
     grid = {"standardscaler__with_std": [True, False], "logisticregression__C": [1, 2]}
     prepared = Sweep((model, grid), X, Y).prepare()
-    names = [prepared.work_names[index] for index in range(4)]
+    names = [prepared.submission.work_names[index] for index in range(4)]
     assert names[0] == names[2] != names[1] == names[3]
 
 
@@ -333,7 +333,7 @@ def test_what_was_changed_is_prepared_anew(change):
     assert sweep.prepare(recheck=True) is again
     np.testing.assert_array_equal(again.content.X, sweep.X)
     if change in (in_x, in_y):
-        assert again.dataset != prepared.dataset
+        assert again.submission.dataset != prepared.submission.dataset
 
 
 class WeightedOffset(Offset):

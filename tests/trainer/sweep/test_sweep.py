@@ -51,7 +51,7 @@ def job(candidates_of, index=0):
 
 def test_fits_are_candidates_times_splits():
     sweep = prepared(cv=3)
-    assert sweep.n_splits == 3
+    assert sweep.submission.n_splits == 3
     assert len(sweep.fits) == 15
     assert [fit.fit_id for fit in sweep.fits][:4] == [
         "c0000-f0",
@@ -62,7 +62,7 @@ def test_fits_are_candidates_times_splits():
     assert len({fit.fit_id for fit in sweep.fits}) == 15
     assert [fit.fold for fit in sweep.fits] == [0, 1, 2] * 5
     assert sweep.name == "xgb+lr+rf"
-    assert sweep.scorer_names == ("score",)
+    assert sweep.submission.scorer_names == ("score",)
     for (train, test), (their_train, their_test) in zip(
         sweep.content.splits, StratifiedKFold(3).split(X, Y), strict=True
     ):
@@ -75,7 +75,7 @@ def test_it_is_prepared_once_and_travels_light():
     assert sweep.prepare() is sweep.prepare()
     copy = pickle.loads(pickle.dumps(sweep))
     assert copy._prepared is None
-    assert copy.prepare().dataset == sweep.prepare().dataset
+    assert copy.prepare().submission.dataset == sweep.prepare().submission.dataset
 
 
 def test_requests():
@@ -228,7 +228,7 @@ def test_jobs():
     assert first.return_train_score
     assert first.fit_params == ()
     assert set(first.scorer._scorers) == {"roc_auc", "accuracy"}
-    assert sweep.scorer_names == ("roc_auc", "accuracy")
+    assert sweep.submission.scorer_names == ("roc_auc", "accuracy")
 
 
 def test_threads_are_set_where_the_grid_does_not():
