@@ -186,7 +186,7 @@ class Engine:
 
     def kept_ids(self) -> list[str]:
         """Return the workflows of earlier processes, oldest first."""
-        return [folder.workflow_id for folder in self._keeper.folders()]
+        return [f.workflow_id for f in self._keeper.folders() if not f.is_passing]
 
     def remove(self, workflow_id: str) -> None:
         """Remove all that is kept of a workflow that nobody runs."""
