@@ -42,12 +42,7 @@ class _Waiting:
     store: ResultStore
     ended: Sequence[Ended]
     then: Then
-
-    @property
-    def size_bytes(self) -> int:
-        measured = [one.measured for one in self.ended]
-        arrays = sum(m.predictions.nbytes for m in measured if m.predictions is not None)
-        return arrays + sum(len(m.model) for m in measured if m.model is not None)
+    size_bytes: int
 
 
 @dataclass(slots=True)
@@ -124,10 +119,11 @@ class Committer:
             Is called once, on the committer's thread: with what is kept once it is on the disk,
             or with the error because of which it isn't and won't be.
         """
+        waiting = _Waiting(store, ended, then, _size_bytes(ended))
         with self._changed:
             if not self._closing:
                 line = self._lines.setdefault(store.workflow_id, _Line())
-                line.waiting.append(_Waiting(store, ended, then))
+                line.waiting.append(waiting)
                 if self._thread is None:
                     self._thread = threading.Thread(
                         target=self._run, name="fitcast-committer", daemon=True
@@ -265,6 +261,12 @@ class Committer:
             self._on_trouble(workflow_id, text)
         except Exception:
             log.exception("what is told of a trouble was refused")
+
+
+def _size_bytes(ended: Sequence[Ended]) -> int:
+    measured = [one.measured for one in ended]
+    arrays = sum(each.predictions.nbytes for each in measured if each.predictions is not None)
+    return arrays + sum(len(each.model) for each in measured if each.model is not None)
 
 
 def _tell(then: Then, what: list[KeptAttempt] | FitcastError) -> None:

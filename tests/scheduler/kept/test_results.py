@@ -271,7 +271,7 @@ class TestOnThisMachine:
     def test_a_folder_that_cannot_be_made(self, tmp_path):
         (tmp_path / "w1").write_bytes(b"in the way")
         store = store_at(tmp_path / "w1")
-        with pytest.raises(StoreError, match="results can't be kept: .*Not a directory"):
+        with pytest.raises(StoreError, match=r"results can't be kept: .*Not a directory"):
             store.commit([ended(0)])
         (tmp_path / "w1").unlink()
         store.commit([ended(0)])
