@@ -3,11 +3,12 @@
 In: what waits of which workflow, putting together what waits (a group commit), trying again while
 the disk is full. Not in: how a commit is made (:mod:`fitcast.scheduler.kept.results`).
 
-While one commit is on its way to the disk the next ones wait, and then go out together: so the
-number of files follows from the speed of the disk, not from the number of fits.
+While one commit is on its way to the disk the next ones wait, and then go out together; commits
+begin some milliseconds apart. So the number of files doesn't follow from the number of fits.
 """
 
 import logging
+import math
 import threading
 import time
 from collections import OrderedDict, deque
@@ -28,6 +29,9 @@ Wait: TypeAlias = Callable[[threading.Condition, float | None], object]
 
 PATIENCE_S: Final = 600.0
 """For how long a commit that fails is tried again, unless told otherwise."""
+
+APART_S: Final = 0.01
+"""How far apart commits begin, unless told otherwise: a file costs more than what is in it."""
 
 _FIRST_PAUSE_S: Final = 1.0
 _LONGEST_PAUSE_S: Final = 30.0
@@ -85,6 +89,9 @@ class Committer:
         that this is over: they are kept, or nothing waits any more. On the committer's thread.
     patience_s
         For how long one commit is tried.
+    apart_s
+        Commits begin at least so far apart, so that tiny fits share files; the first one of a while
+        begins at once.
     clock, wait
         Monotonic seconds, and how they pass: for tests in virtual time.
     """
@@ -94,11 +101,14 @@ class Committer:
         on_trouble: Callable[[str, str], None],
         *,
         patience_s: float = PATIENCE_S,
+        apart_s: float = APART_S,
         clock: Callable[[], float] = time.monotonic,
         wait: Wait = threading.Condition.wait,
     ) -> None:
         self._on_trouble = on_trouble
         self._patience_s = patience_s
+        self._apart_s = apart_s
+        self._free_at_s = -math.inf  # when the next commit may begin
         self._clock = clock
         self._wait = wait
         self._changed = threading.Condition()
@@ -188,7 +198,9 @@ class Committer:
                 for workflow_id, line in list(self._lines.items()):
                     if line.given_up:
                         return workflow_id, line, []
-                    if line.waiting and (line.due_s <= now_s or self._closing):
+                    due_s = max(line.due_s, self._free_at_s)
+                    if line.waiting and (due_s <= now_s or self._closing):
+                        self._free_at_s = now_s + self._apart_s
                         self._lines.move_to_end(workflow_id)  # the others come before its next
                         group = line.group()
                         for _ in group:
@@ -197,7 +209,8 @@ class Committer:
                 if self._closing:
                     return None
                 dues_s = [line.due_s for line in self._lines.values() if line.waiting]
-                self._wait(self._changed, min(dues_s) - now_s if dues_s else None)
+                due_s = max(min(dues_s), self._free_at_s) if dues_s else math.inf
+                self._wait(self._changed, due_s - now_s if dues_s else None)
 
     def _committed(self, workflow_id: str, line: _Line, group: list[_Waiting]) -> None:
         try:

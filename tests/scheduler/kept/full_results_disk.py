@@ -45,7 +45,7 @@ def main(folder: Path) -> dict[str, object]:
 
     time.at_wait[3] = ballast.unlink
     committer = Committer(
-        lambda *trouble: troubles.append(trouble), clock=time.clock, wait=time.wait
+        lambda *trouble: troubles.append(trouble), apart_s=0, clock=time.clock, wait=time.wait
     )
     committer.commit(store, [ended(3)], then)
     assert done.wait(LONGEST_S)

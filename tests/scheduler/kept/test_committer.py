@@ -82,7 +82,9 @@ def troubles():
 
 @pytest.fixture
 def committer(time, troubles):
-    made = Committer(lambda *trouble: troubles.append(trouble), clock=time.clock, wait=time.wait)
+    made = Committer(
+        lambda *trouble: troubles.append(trouble), apart_s=0, clock=time.clock, wait=time.wait
+    )
     yield made
     made.close(LONGEST_S)
 
@@ -128,6 +130,22 @@ def test_what_waits_of_a_workflow_goes_into_one_file(committer, stores, told):
     assert len(stores.files("w")) == 2
     assert len(stores.files("v")) == 1
     assert numbers_of(store.load()[0]) == list(range(51))
+
+
+def test_commits_begin_some_time_apart(stores, told, time):
+    committer = Committer(print, apart_s=0.5, clock=time.clock, wait=time.wait)
+    store = stores.store("w")
+
+    def more():
+        committer.commit(store, [ended(2)], told.then(2))
+
+    time.at_wait[1] = more
+    second = store, [ended(1)], told.then(1)
+    committer.commit(store, [ended(0)], told.then(0, lambda: committer.commit(*second)))
+    told.wait(0, 1, 2)
+    assert time.waits_s == [0.5]  # the first didn't wait; the others did, and went together
+    assert len(stores.files("w")) == 2
+    committer.close(LONGEST_S)
 
 
 def test_large_results_go_into_several_files(committer, stores, told, monkeypatch):
@@ -179,6 +197,7 @@ def test_patience_has_an_end(stores, told, time, troubles):
     committer = Committer(
         lambda *trouble: troubles.append(trouble),
         patience_s=100,
+        apart_s=0,
         clock=time.clock,
         wait=time.wait,
     )
@@ -257,7 +276,7 @@ def test_a_listener_with_a_fault_stops_nothing(stores, told, time):
     def fails(*_):
         raise ZeroDivisionError
 
-    committer = Committer(fails, clock=time.clock, wait=time.wait)
+    committer = Committer(fails, apart_s=0, clock=time.clock, wait=time.wait)
     time.at_wait[1] = lambda: stores.free("w")
     committer.commit(stores.block("w"), [ended(0)], fails)
     committer.commit(stores.store("v"), [ended(1)], told.then("b"))
@@ -284,7 +303,7 @@ def test_closing_commits_what_waits(committer, stores, told):
 
 def test_closing_tries_once_more_what_failed(stores, told, time, troubles):
     committer = Committer(
-        lambda *trouble: troubles.append(trouble), clock=time.clock, wait=time.wait
+        lambda *trouble: troubles.append(trouble), apart_s=0, clock=time.clock, wait=time.wait
     )
     closers = []
 
