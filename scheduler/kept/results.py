@@ -177,7 +177,10 @@ class ResultStore:
 
     def _number(self) -> int:
         if self._next is None:
-            self._names()
+            try:
+                self._names()
+            except StoreError as error:
+                raise StoreError(f"results can't be kept: {error}") from error
         with self._lock:
             number = self._next or 1
             self._next = number + 1
