@@ -95,7 +95,9 @@ class WorkflowFolder:
 
     def __init__(self, root: Path, workflow_id: str) -> None:
         if not _NAME.fullmatch(workflow_id):  # it is to be no way out of the folder
-            raise SubmissionError(f"{workflow_id!r} is no workflow's id")
+            raise SubmissionError(
+                f"there is no workflow {workflow_id!r:.50}: that can be no id of one"
+            )
         self.workflow_id = workflow_id
         self.path = root / workflow_id
         self._lock: int | None = None

@@ -40,7 +40,6 @@ from fitcast.sizing.learning.correction import SweepCorrection
 from fitcast.sizing.learning.model import SizingModel
 from fitcast.trainer.attempt.spec import RESULT_BYTES, Measured
 from fitcast.trainer.machine_speed import machine_speed
-from fitcast.trainer.sealing import verify
 from fitcast.trainer.sweep.layout import PreparedSweep
 
 END_WITHIN_S = 30.0
@@ -129,15 +128,22 @@ class Engine:
         self._run(run, cast)
         return run
 
-    def resume(self, workflow_id: str) -> Run:
+    def resume(self, workflow_id: str, prepared: PreparedSweep | None = None) -> Run:
         """Go on with a workflow of an earlier process: with the fits that have no result yet.
+
+        Parameters
+        ----------
+        workflow_id
+            Which.
+        prepared
+            What it was made of, in case its dataset is gone.
 
         Raises
         ------
         SubmissionError, SealError
             It can't be gone on with.
         """
-        opened = self._keeper.opened(workflow_id, to_run=True)
+        opened = self._keeper.opened(workflow_id, to_run=True, prepared=prepared)
         try:
             accepted = opened.accepted
             cast = forecast_sweep(
@@ -149,7 +155,6 @@ class Engine:
             )
             if any(one.record.fold == REFIT_FOLD for one in opened.attempts):
                 cast = replace(cast, final=None)
-            verify(accepted.dataset.uri, opened.key, dataset_id=accepted.dataset.dataset_id)
             run = self._run_of(opened, cast.correction)
             run.opened = opened.folder.note_opened()
             opened.folder.go_on()

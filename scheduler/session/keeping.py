@@ -7,18 +7,24 @@ In: the steps in which a workflow's folder takes part. Not in: what is in it
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from fitcast.errors import FitcastError, SubmissionError, WorkflowInterruptedError
+from fitcast.errors import (
+    FitcastError,
+    SealError,
+    StoreError,
+    SubmissionError,
+    WorkflowInterruptedError,
+)
 from fitcast.history.records import Outcome
 from fitcast.scheduler.kept.committer import Committer
 from fitcast.scheduler.kept.results import Ended, KeptAttempt, ResultStore
 from fitcast.scheduler.kept.workflow_folder import Accepted, End, WorkflowFolder, folders
 from fitcast.scheduler.run.runs import Run
-from fitcast.trainer.sealing import remove, seal
+from fitcast.trainer.sealing import remove, seal, verify
 from fitcast.trainer.sweep.layout import PreparedSweep
 from fitcast.trainer.sweep.sealed_sweep import OpenedSweep, seal_sweep
 
@@ -155,8 +161,19 @@ class Keeper:
 
     # -- those of earlier processes ----------------------------------------------------------------
 
-    def opened(self, workflow_id: str, *, to_run: bool) -> Opened:
+    def opened(
+        self, workflow_id: str, *, to_run: bool, prepared: PreparedSweep | None = None
+    ) -> Opened:
         """Open a workflow; to run it, this process holds it from then on.
+
+        Parameters
+        ----------
+        workflow_id
+            Which.
+        to_run
+            Whether it is to be gone on with.
+        prepared
+            What it was made of, in case its dataset is gone.
 
         Raises
         ------
@@ -176,6 +193,10 @@ class Keeper:
             store = ResultStore(folder.results_uri, key, workflow_id)
             objects = OpenedSweep(accepted.sweep.uri, key, accepted.sweep.dataset_id)
             attempts, damaged = store.load()
+            if to_run:
+                accepted = _with_dataset(folder, accepted, key, prepared)
+                attempts, altered = _whole(store, attempts)
+                damaged += altered
         except BaseException:
             folder.release()
             raise
@@ -232,3 +253,52 @@ class Keeper:
         for folder in self._passing.values():
             with suppress(FitcastError):
                 folder.remove()
+
+
+def _with_dataset(
+    folder: WorkflowFolder, accepted: Accepted, key: bytes, prepared: PreparedSweep | None
+) -> Accepted:
+    """Make sure that its dataset is there, whole, if need be from what it was made of."""
+    dataset = accepted.dataset
+    if prepared is not None and prepared.submission.digest != accepted.submission.digest:
+        raise SubmissionError(
+            f"this sweep isn't the one of workflow {accepted.workflow_id}: its data, models, "
+            "splits or settings differ. Give the sweep as it was, or submit this one anew"
+        )
+    try:
+        verify(dataset.uri, key, dataset_id=dataset.dataset_id)
+    except SealError as error:
+        if prepared is None:
+            raise SubmissionError(
+                f"the dataset of workflow {accepted.workflow_id} can't be used ({error}). Give the "
+                f"sweep that it was made of, client.resume({accepted.workflow_id!r}, sweep): it is "
+                "gone on with if that is the same"
+            ) from error
+        sealed = seal(
+            prepared.content,
+            dataset.uri,
+            key,
+            workflow_id=accepted.workflow_id,
+            attachments=prepared.attachments,
+        )
+        accepted = replace(accepted, dataset=sealed)
+        folder.accept(accepted)
+    return accepted
+
+
+def _whole(
+    store: ResultStore, attempts: Sequence[KeptAttempt]
+) -> tuple[list[KeptAttempt], list[str]]:
+    """Return the attempts all of which can be read, and what is said of the others."""
+    whole, said = [], []
+    for one in attempts:
+        try:
+            if one.predictions is not None:
+                store.predictions(one.predictions)
+            if one.model is not None:
+                store.model(one.model)
+        except (SealError, StoreError) as error:
+            said.append(f"the result of {one.fit_id} can't be used, it is run again: {error}")
+        else:
+            whole.append(one)
+    return whole, said
