@@ -78,24 +78,31 @@ class ResultStore:
         self._lock = Lock()
         self._next: int | None = None  # number of the next commit; None before the first look
 
-    def load(self) -> tuple[list[KeptAttempt], list[str]]:
+    def load(self, *, tidy: bool = True) -> tuple[list[KeptAttempt], list[str]]:
         """Return all attempts that are kept, in the order of their commits, and what is damaged.
 
         Reads the heads only; predictions and models are verified when they are read.
+
+        Parameters
+        ----------
+        tidy
+            Whether files that a kill left unfinished are removed, and those that can't be used set
+            aside: only by who runs the workflow, as another may be writing them just now.
 
         Returns
         -------
         attempts : list of KeptAttempt
             Each once, even if its commit was repeated.
         messages : list of str
-            One for each file that can't be used; it was set aside.
+            One for each file that can't be used.
 
         Raises
         ------
         StoreError
             The folder, or the disk, can't be read at all; nothing was changed.
         """
-        self._place.remove_unfinished()
+        if tidy:
+            self._place.remove_unfinished()
         found: dict[str, KeptAttempt] = {}
         messages = []
         for name in self._names():
@@ -106,7 +113,7 @@ class ResultStore:
                 told = str(error)
                 if not isinstance(error, SealError):
                     told = str(_RESULTS.damaged(self._at(name), told))
-                messages.append(f"{told}. {self._set_aside(name)}")
+                messages.append(f"{told}. {self._set_aside(name)}" if tidy else told)
                 log.warning("%s", messages[-1])
         return list(found.values()), messages
 

@@ -192,7 +192,7 @@ class Keeper:
             key = folder.key()
             store = ResultStore(folder.results_uri, key, workflow_id)
             objects = OpenedSweep(accepted.sweep.uri, key, accepted.sweep.dataset_id)
-            attempts, damaged = store.load()
+            attempts, damaged = store.load(tidy=to_run)
             if to_run:
                 accepted = _with_dataset(folder, accepted, key, prepared)
                 attempts, altered = _whole(store, attempts)
