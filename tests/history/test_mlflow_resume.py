@@ -1,6 +1,9 @@
 """A workflow that several processes went on with looks in MLflow like one that ran undisturbed."""
 
 import shutil
+import signal
+import subprocess
+import sys
 from collections import Counter
 from dataclasses import replace
 from datetime import timedelta
@@ -12,6 +15,7 @@ from mlflow.tracking import MlflowClient
 
 from fitcast.history.mlflow_store import MlflowHistory
 from fitcast.history.records import REFIT_FOLD, Outcome
+from fitcast.history.writer import HistoryWriter
 from tests.history import examples
 
 OF_SAVING = {"fitcast.sent", "fitcast.saves", "fitcast.saved_at"}
@@ -131,8 +135,8 @@ class KilledError(BaseException):
 class Killing:
     """An MLflow client whose process is killed after one of its calls that change something."""
 
-    def __init__(self, client, at=None):
-        self._client, self._at, self.calls = client, at, 0
+    def __init__(self, client, at=None, kill=None):
+        self._client, self._at, self._kill, self.calls = client, at, kill, 0
 
     def __getattr__(self, name):
         call = getattr(self._client, name)
@@ -143,6 +147,8 @@ class Killing:
             self.calls += 1
             made = call(*args, **kwargs)
             if self.calls == self._at:
+                if self._kill is not None:
+                    self._kill()
                 raise KilledError
             return made
 
@@ -237,3 +243,60 @@ def test_what_a_clock_that_went_back_says_is_shown_all_the_same(new_store):
     (parent,) = client.search_runs(["1"], "tags.`fitcast.kind` = 'workflow'")
     assert parent.data.tags["fitcast.outcome"] == "succeeded"
     assert parent.data.metrics["best_score"] == pytest.approx(0.91)
+
+
+PROCESS = """
+import os, signal, sys
+from pathlib import Path
+sys.path.insert(0, {root!r})
+from fitcast.history.mlflow_store import MlflowHistory
+from fitcast.history.writer import HistoryWriter
+from tests.history.test_mlflow_resume import Killing, whole_workflow, with_client
+folder, at, upto = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
+store = MlflowHistory(f"sqlite:///{{folder}}/mlflow.db", artifact_dir=folder / "files")
+with_client(store, lambda c: Killing(c, at, lambda: os.kill(os.getpid(), signal.SIGKILL)))
+writer = HistoryWriter(store, folder / "outbox", on_trouble=print, save_every_s=0.0)
+whole = whole_workflow()
+writer.start_workflow(whole.run)
+for record in whole.records[:upto]:
+    writer.add(record, whole.logs.get(record.record_id))
+writer.flush(120)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.parametrize("plain_client", [False, True], ids=["", "a plain client in between"])
+def test_processes_that_are_killed(new_store, tmp_path, plain_client):
+    """Each is killed in the middle of its saves; then one comes to the end."""
+    whole = whole_workflow()
+    undisturbed = new_store("undisturbed")
+    undisturbed.save(whole)
+    new_store()
+    folder = tmp_path / "resumed"
+    code = PROCESS.format(root=str(Path(__file__).parents[2]))
+
+    def opened():
+        return HistoryWriter(new_store(), folder / "outbox", on_trouble=print, save_every_s=0.0)
+
+    for at, upto in ((1, 2), (3, 5), (99, 7)):
+        command = [sys.executable, "-c", code, str(folder), str(at), str(upto)]
+        assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
+        if plain_client:
+            writer = opened()
+            assert writer.flush(120)
+            writer.close(120)
+    writer = opened()
+    writer.start_workflow(whole.run)
+    for record in whole.records:
+        writer.add(record, whole.logs.get(record.record_id))
+    end = whole.end
+    writer.finish_workflow(
+        "w1", state=end.state, summary_metrics=end.summary_metrics, ended_at=end.ended_at
+    )
+    assert writer.flush(120)
+    writer.close(120)
+    assert list((folder / "outbox").iterdir()) == []
+    assert looks(new_store()) == looks(undisturbed)
+    assert Counter(r.record_id for r in new_store().read()[0]) == Counter(
+        r.record_id for r in whole.records
+    )

@@ -6,15 +6,17 @@ from datetime import timedelta
 from pathlib import Path
 
 import hypothesis.strategies as st
+import pytest
 from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
 from fitcast.errors import HistoryError
+from fitcast.history.outbox import read_workflow
 from fitcast.history.records import Outcome
 from fitcast.history.store import MemoryHistory
 from fitcast.history.writer import HistoryWriter
 from tests.history import examples
-from tests.polling import LONGEST_S
+from tests.polling import LONGEST_S, wait_for
 
 MOST_PROCESSES = 4
 
@@ -51,6 +53,160 @@ class Connection:
 
     def url(self, workflow_id):
         return self._shared.url(workflow_id)
+
+
+class Together:
+    """Processes with one outbox and one store."""
+
+    def __init__(self, outbox):
+        self.shared = MemoryHistory()
+        self.network = {"up": True}
+        self.outbox = outbox
+        self.all = []
+
+    def start(self):
+        connection = Connection(self.shared, self.network)
+        writer = HistoryWriter(
+            connection, self.outbox, on_trouble=[].append, save_every_s=0.0, clock=lambda: 0.0
+        )
+        self.all.append((writer, connection))
+        return writer, connection
+
+    def stop(self, writer, connection, through="nothing"):
+        """Kill a process."""
+        connection.killed = through
+        connection.may_go_on.set()
+        writer.close(LONGEST_S)
+        self.all.remove((writer, connection))
+
+    def close(self):
+        for writer, connection in self.all:
+            connection.may_go_on.set()
+            writer.close(LONGEST_S)
+
+    def stored_ids(self):
+        return {r.record_id for r in self.shared.workflow("w1").records}
+
+
+@pytest.fixture
+def together(tmp_path):
+    together = Together(tmp_path / "outbox")
+    yield together
+    together.close()
+
+
+FIRST, SECOND, THIRD = (examples.record(fold=n) for n in range(3))
+
+
+def finish(writer, state="succeeded"):
+    end = examples.end(state)
+    writer.finish_workflow("w1", state=state, summary_metrics={}, ended_at=end.ended_at)
+
+
+def left_files(together):
+    return sorted(together.outbox.glob("*/*.jsonl"))
+
+
+def ids(*records):
+    return {r.record_id for r in records}
+
+
+@pytest.mark.parametrize("resumed_first", [False, True])
+def test_who_took_over_leaves_a_workflow_to_who_resumes_it(together, resumed_first):
+    together.network["up"] = False
+    killed, (resuming, _) = together.start(), together.start()
+    killed[0].start_workflow(examples.run())
+    killed[0].add(FIRST)
+    together.stop(*killed)
+    if resumed_first:
+        resuming.start_workflow(examples.run())
+    plain, _ = together.start()
+    plain.flush(LONGEST_S)  # it has taken over what there is to take
+    if not resumed_first:
+        resuming.start_workflow(examples.run())
+    resuming.add(SECOND)
+    together.network["up"] = True
+    assert resuming.flush(LONGEST_S)
+    assert plain.flush(LONGEST_S)
+    assert together.shared.workflow("w1").end is None
+    assert together.stored_ids() == ids(FIRST, SECOND)
+    finish(resuming)
+    assert resuming.flush(LONGEST_S)
+    assert together.shared.workflow("w1").end.state == "succeeded"
+    assert left_files(together) == []
+
+
+def test_who_closed_a_workflow_leaves_it_to_who_resumes_it(together):
+    together.network["up"] = False
+    (closing, _), (resuming, _) = together.start(), together.start()
+    closing.start_workflow(examples.run())
+    closing.add(FIRST)
+    finish(closing, "interrupted")
+    assert not closing.flush(LONGEST_S)
+    resuming.start_workflow(examples.run())
+    together.network["up"] = True
+    assert resuming.flush(LONGEST_S)
+    assert closing.flush(LONGEST_S)
+    assert together.shared.workflow("w1").end is None
+    assert together.stored_ids() == ids(FIRST)
+
+
+def test_who_resumes_waits_for_a_save_under_way_and_then_goes_on(together):
+    (closing, connection), (resuming, _) = together.start(), together.start()
+    assert closing.flush(LONGEST_S)
+    connection.may_go_on.clear()
+    closing.start_workflow(examples.run())
+    closing.add(FIRST)
+    finish(closing, "interrupted")
+    assert wait_for(lambda: any(together.outbox.glob(".sending-*")))
+    resuming.start_workflow(examples.run())
+    resuming.add(SECOND)
+    assert together.shared.workflow("w1") is None
+    connection.may_go_on.set()
+    assert closing.flush(LONGEST_S)
+    assert resuming.flush(LONGEST_S)
+    assert together.shared.workflow("w1").end is None
+    assert together.stored_ids() == ids(FIRST, SECOND)
+
+
+def test_what_is_left_later_waits_for_the_end_of_who_resumed(together):
+    together.network["up"] = False
+    slow, (resuming, _) = together.start(), together.start()
+    slow[0].start_workflow(examples.run())
+    resuming.start_workflow(examples.run())
+    slow[0].add(THIRD)  # it didn't know yet that it is gone
+    together.stop(*slow)
+    together.network["up"] = True
+    resuming.add(FIRST)
+    assert resuming.flush(LONGEST_S)
+    plain, _ = together.start()
+    assert plain.flush(LONGEST_S)
+    assert together.shared.workflow("w1").end is None
+    finish(resuming)
+    assert resuming.flush(LONGEST_S)
+    last, _ = together.start()
+    assert last.flush(LONGEST_S)
+    assert together.shared.workflow("w1").end == examples.end()
+    assert together.stored_ids() == ids(FIRST, THIRD)
+    assert left_files(together) == []
+
+
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_a_workflow_that_goes_on_has_no_end_in_the_outbox(together, elsewhere):
+    together.network["up"] = False
+    first, second = together.start(), together.start()
+    first[0].start_workflow(examples.run())
+    first[0].add(FIRST)
+    finish(first[0], "interrupted")
+    again = second if elsewhere else first
+    again[0].start_workflow(examples.run())
+    again[0].add(SECOND)
+    again[0].add(FIRST)  # given again, it isn't written again
+    (left,) = left_files(together)
+    assert left.read_text().count('"record_id"') == 2
+    found = read_workflow(left)
+    assert found.end is None
+    assert ids(*found.records) == ids(FIRST, SECOND)
 
 
 class Sharing(RuleBasedStateMachine):
@@ -130,11 +286,21 @@ class Sharing(RuleBasedStateMachine):
     def kill(self, number, through):
         writer, connection = process = self.some(number)
         connection.killed = through
-        connection.may_go_on.set()
+        for _, other in self.processes:  # closing waits for who sends the same workflow
+            other.may_go_on.set()
         writer.close(LONGEST_S)
         self.processes.remove(process)
         if self.running is process:
             self.running = None
+
+    @rule(number=st.integers(0, MOST_PROCESSES))
+    @precondition(lambda self: self.running is not None and len(self.processes) > 1)
+    def another_client_takes_over_from_one_that_is_killed(self, number):
+        self.network["up"] = False
+        self.kill(self.processes.index(self.running), "nothing")
+        self.start_up()
+        self.processes[-1][0].flush(LONGEST_S)  # it has taken over what there is to take
+        self.resume(number)
 
     @rule(number=st.integers(0, MOST_PROCESSES))
     @precondition(lambda self: self.processes)
@@ -152,16 +318,19 @@ class Sharing(RuleBasedStateMachine):
 
     @rule()
     def send_what_there_is(self):
-        if self.network["up"] and all(c.may_go_on.is_set() for _, c in self.processes):
-            for writer, _ in self.processes:
-                assert writer.flush(LONGEST_S)
-            if self.running is not None:
-                assert self.running[0].flush(LONGEST_S)
-                # whatever others found, it runs
-                stored = self.shared.workflow("w1")
-                assert stored is not None
-                assert stored.end is None
-                assert {r.record_id for r in stored.records} == {r.record_id for r in self.added}
+        self.network["up"] = True
+        for _, connection in self.processes:
+            connection.may_go_on.set()
+        if self.running is not None:
+            assert self.running[0].flush(LONGEST_S)
+        for writer, _ in self.processes:
+            assert writer.flush(LONGEST_S)
+        if self.running is not None:
+            assert self.running[0].flush(LONGEST_S)
+            stored = self.shared.workflow("w1")  # whatever others found, it runs
+            assert stored is not None
+            assert stored.end is None
+            assert {r.record_id for r in stored.records} == {r.record_id for r in self.added}
 
     @rule()
     def somebody_reads(self):
@@ -191,5 +360,5 @@ class Sharing(RuleBasedStateMachine):
         self.home.cleanup()
 
 
-Sharing.TestCase.settings = settings(max_examples=60, stateful_step_count=25, deadline=None)
+Sharing.TestCase.settings = settings(max_examples=30, stateful_step_count=20, deadline=None)
 TestSharing = Sharing.TestCase
