@@ -189,6 +189,17 @@ def read_parquet(where: Path | BinaryIO) -> list[Record]:
     return table_to_records(pq.read_table(where, partitioning=None))
 
 
+def read_parquet_rows(
+    where: Path | BinaryIO, parts: Iterable[tuple[int, int | None]]
+) -> list[list[Record]]:
+    """Read the records of some rows of one Parquet file, for each part from a row up to another."""
+    table = pq.read_table(where, partitioning=None)
+    return [
+        table_to_records(table.slice(start, None if stop is None else stop - start))
+        for start, stop in parts
+    ]
+
+
 def to_utc(time: datetime) -> datetime:
     """Return a time in UTC; one without a zone is taken to be UTC already."""
     return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
