@@ -181,7 +181,7 @@ def _measured(
             prepared.content,
             uri,
             key,
-            workflow_id=prepared.name,
+            workflow_id=prepared.submission.name,
             attachments=prepared.attachments,
         ).dataset_id
         runner.open_dataset(dataset_id, uri, key_file)
@@ -273,11 +273,11 @@ def _quietest(
         before_s = _busy_s()
         measured = runner.run_one(
             AttemptSpec(
-                workflow_id=prepared.name,
+                workflow_id=prepared.submission.name,
                 fit_id=one.fit.fit_id,
                 attempt=1,
                 dataset_id=dataset_id,
-                job=prepared.job(one.fit.candidate),
+                job=prepared.job(one.fit.candidate.index),
                 fold=one.fit.fold,
                 threads=one.request.threads,
                 memory_limit_bytes=LIMIT_BYTES,
@@ -328,7 +328,7 @@ def _record(
         one.record_id,
         one.request,
         measured,
-        workflow=prepared.name,
+        workflow=prepared.submission.name,
         dataset=plan.name,
         candidate=one.fit.candidate.label,
         candidate_index=one.fit.candidate.index,

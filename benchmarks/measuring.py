@@ -49,7 +49,7 @@ def measure(
             prepared.content,
             uri,
             key,
-            workflow_id=prepared.name,
+            workflow_id=prepared.submission.name,
             attachments=prepared.attachments,
         )
         runner.open_dataset(sealed.dataset_id, uri, key_file)
@@ -70,11 +70,11 @@ def _run(
 ) -> Record:
     measured = runner.run_one(
         AttemptSpec(
-            workflow_id=prepared.name,
+            workflow_id=prepared.submission.name,
             fit_id=fit.fit_id,
             attempt=1,
             dataset_id=dataset_id,
-            job=prepared.job(fit.candidate),
+            job=prepared.job(fit.candidate.index),
             fold=fit.fold,
             threads=1,
             memory_limit_bytes=LIMIT_BYTES,
@@ -82,11 +82,11 @@ def _run(
         )
     )
     return attempt_record(
-        f"{prepared.name}-{fit.fit_id}",
+        f"{prepared.submission.name}-{fit.fit_id}",
         fit.request,
         measured,
-        workflow=prepared.name,
-        dataset=prepared.dataset,
+        workflow=prepared.submission.name,
+        dataset=prepared.submission.dataset,
         candidate=fit.candidate.label,
         candidate_index=fit.candidate.index,
         fold=fit.fold,

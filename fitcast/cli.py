@@ -194,7 +194,9 @@ def _newest_workflows(records: "Sequence[Record]", limit: int) -> list[dict[str,
     """Return a row per workflow, the newest last."""
     by_workflow: dict[str, list[Record]] = {}
     for record in records:
-        by_workflow.setdefault(record.workflow_id, []).append(record)
+        own = by_workflow.pop(record.workflow_id, [])  # one that was resumed is newer than it was
+        own.append(record)
+        by_workflow[record.workflow_id] = own
     return [
         {
             "workflow_id": workflow_id,

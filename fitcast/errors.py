@@ -11,7 +11,9 @@ also ``ValueError``, so code written for scikit-learn catches them.
     │   ├── InvalidDataError        X, y, weights, groups, files
     │   └── InvalidPoolError        pools that contradict themselves
     │       └── FitTooLargeError    a fit that no pool can hold
-    ├── SealError                   a sealed dataset that is damaged, swapped or not ours
+    ├── SealError                   a sealed file that is damaged, swapped or not ours
+    ├── StoreError                  results of a workflow can't be kept or read
+    ├── SubmissionError             a workflow that is kept can't be opened or gone on with
     ├── HistoryError                the MLflow store can't be read or written
     │   └── InvalidCursorError      a position to read on from that isn't one of this store
     ├── ModelError                  a stored sizing model can't be used
@@ -26,6 +28,7 @@ also ``ValueError``, so code written for scikit-learn catches them.
     ├── InternalError               a fault of fitcast itself
     └── WorkflowError
         ├── WorkflowCancelledError
+        │   └── WorkflowInterruptedError  what ran it ended first; it can be resumed
         ├── WorkflowFailedError     no fit succeeded
         └── WaitTimeoutError (TimeoutError)
 """
@@ -56,7 +59,15 @@ class FitTooLargeError(InvalidPoolError):
 
 
 class SealError(FitcastError):
-    """A sealed dataset is damaged, incomplete, swapped or encrypted with another key."""
+    """A sealed file is damaged, incomplete, swapped or encrypted with another key."""
+
+
+class StoreError(FitcastError):
+    """Results of a workflow can't be kept where they should be, or not be read there."""
+
+
+class SubmissionError(FitcastError):
+    """A stored submission is damaged, of a newer fitcast, gone, or in use elsewhere."""
 
 
 class HistoryError(FitcastError):
@@ -113,6 +124,10 @@ class WorkflowError(FitcastError):
 
 class WorkflowCancelledError(WorkflowError):
     """The workflow was cancelled before it had a result."""
+
+
+class WorkflowInterruptedError(WorkflowCancelledError):
+    """What ran the workflow ended before it was done; ``client.resume`` goes on with it."""
 
 
 class WorkflowFailedError(WorkflowError):

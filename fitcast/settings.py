@@ -47,6 +47,9 @@ class Settings(BaseSettings):
         Without, types of errors and places in code stay.
     result_bytes : int
         Bytes that predictions and model of one fit may take (``FITCAST_RESULT_BYTES``); 1 GiB.
+    keep_days : float
+        Days for which what is kept of a workflow stays once nobody runs it
+        (``FITCAST_KEEP_DAYS``); 30.
     store_wait_s : float
         Seconds that a slow or locked store of the history is waited for
         (``FITCAST_STORE_WAIT_S``), each time; 30. Records wait in the outbox beyond that.
@@ -76,6 +79,7 @@ class Settings(BaseSettings):
     check_plan: bool = False
     keep_messages: bool = True
     result_bytes: int = Field(default=2**30, ge=2**16)
+    keep_days: float = Field(default=30.0, ge=0, allow_inf_nan=False)
     store_wait_s: float = Field(default=30.0, gt=0, le=86_400, allow_inf_nan=False)
 
     def __init__(self, **values: Any) -> None:

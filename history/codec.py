@@ -11,7 +11,7 @@ import json
 import logging
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import MISSING, Field, fields
+from dataclasses import MISSING, fields
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -189,6 +189,17 @@ def read_parquet(where: Path | BinaryIO) -> list[Record]:
     return table_to_records(pq.read_table(where, partitioning=None))
 
 
+def read_parquet_rows(
+    where: Path | BinaryIO, parts: Iterable[tuple[int, int | None]]
+) -> list[list[Record]]:
+    """Read the records of some rows of one Parquet file, for each part from a row up to another."""
+    table = pq.read_table(where, partitioning=None)
+    return [
+        table_to_records(table.slice(start, None if stop is None else stop - start))
+        for start, stop in parts
+    ]
+
+
 def to_utc(time: datetime) -> datetime:
     """Return a time in UTC; one without a zone is taken to be UTC already."""
     return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
@@ -270,28 +281,42 @@ def _record_of(row: Mapping[str, Any]) -> Record:
 def _values(kind: type, row: Mapping[str, Any], prefix: str) -> dict[str, Any]:
     """Return what the row says about the fields of one dataclass; absent ones are left out."""
     values: dict[str, Any] = {}
-    for item in _FIELDS[kind]:
-        column = prefix + item.name
-        if column not in _KINDS or column not in row:
-            continue
-        value = row[column]
-        if value is None and item.default is not MISSING:
-            continue
-        values[item.name] = _value(column, value)
+    for name, column, has_default, read in _readers(kind, prefix):
+        value = row.get(column, _ABSENT)
+        if value is None:
+            if not has_default:
+                values[name] = None
+        elif value is not _ABSENT:
+            values[name] = value if read is None else read(value)
     return values
 
 
-def _value(column: str, value: Any) -> Any:
-    if value is None:
-        return None
+@cache
+def _readers(
+    kind: type, prefix: str
+) -> tuple[tuple[str, str, bool, Callable[[Any], Any] | None], ...]:
+    """Return field, column, whether it has a default and how it is read, of a dataclass."""
+    return tuple(
+        (item.name, prefix + item.name, item.default is not MISSING, _reader_of(prefix + item.name))
+        for item in fields(kind)
+        if prefix + item.name in _KINDS
+    )
+
+
+def _reader_of(column: str) -> Callable[[Any], Any] | None:
+    """Return what turns a stored value of a column into one of a record; None for itself."""
     if column in _JSON_FIELDS:
-        loaded = json.loads(value)
-        return tuple(loaded) if isinstance(loaded, list) else loaded
-    if _KINDS[column] == _TIME:
-        return to_utc(datetime.fromisoformat(value) if isinstance(value, str) else value)
-    return value
+        return _from_json
+    return _from_time if _KINDS[column] == _TIME else None
 
 
-_FIELDS: Final[dict[type, tuple[Field[Any], ...]]] = {
-    kind: fields(kind) for kind in (Record, Request, Estimate)
-}
+def _from_json(text: Any) -> Any:
+    loaded = json.loads(text)
+    return tuple(loaded) if isinstance(loaded, list) else loaded
+
+
+def _from_time(value: Any) -> datetime:
+    return to_utc(datetime.fromisoformat(value) if isinstance(value, str) else value)
+
+
+_ABSENT: Final = object()

@@ -5,18 +5,19 @@ In here: searches by an MLflow client that is given. Not in here: what imports M
 """
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import pyarrow as pa
 
 from fitcast.history import presentation as shown
-from fitcast.history.codec import read_parquet
+from fitcast.history.codec import read_parquet_rows
 from fitcast.history.cursors import Cursor
 from fitcast.history.mlflow_edges import local_folder
 from fitcast.history.records import Record
+from fitcast.history.saves import Save, parse_saves
 from fitcast.history.temporary_files import temporary_folder
 
 log = logging.getLogger(__name__)
@@ -29,17 +30,37 @@ _DOWNLOADS: Final = 8
 _OF_WORKFLOWS: Final = f"tags.`{shown.KIND_TAG}` = 'workflow'"
 
 
+class Saved(NamedTuple):
+    """The rows of a workflow's file that came with one of its saves."""
+
+    run: Any
+    start: int
+    stop: int | None
+
+
 def saved_since(
     client: Any, experiment_id: str, position: Cursor, limit: int | None
-) -> dict[tuple[str, int], Any]:
-    """Return the workflows' runs saved since a cursor by (run, time), in the order of saving."""
-    found: dict[tuple[str, int], Any] = {}
+) -> dict[tuple[str, int], Saved]:
+    """Return the saves of workflows since a cursor by (run, time), in their order.
+
+    A workflow that was resumed has several, each with the rows that came with it: so whoever reads
+    on from anywhere gets each record once.
+    """
+    found: dict[tuple[str, int], Saved] = {}
     for run in _candidates(client, experiment_id, position.read_from_ms):
-        at = shown.saved_at_ms(run.data.tags, run.data.metrics)
-        if at is not None and at >= position.read_from_ms:
-            found[run.info.run_id, at] = run
+        for save in saves_of(run):
+            if save.at_ms >= position.read_from_ms:
+                found[run.info.run_id, save.at_ms] = Saved(run, save.start, save.stop)
     new = sorted((at, run_id) for run_id, at in found if not position.knows((run_id, at)))
     return {(run_id, at): found[run_id, at] for at, run_id in new[:limit]}
+
+
+def saves_of(run: Any) -> list[Save]:
+    """Return the saves of a workflow's run: none if it never ended."""
+    at = shown.saved_at_ms(run.data.tags, run.data.metrics)
+    if at is None:
+        return []
+    return parse_saves(run.data.tags.get(shown.SAVES_TAG, ""), at) or [Save(at, 0, None)]
 
 
 def _candidates(client: Any, experiment_id: str, from_ms: int) -> Iterator[Any]:
@@ -79,23 +100,36 @@ def pages(
             return
 
 
-def records_of(client: Any, run: Any) -> list[Record]:
-    """Return the records in the file of a parent run; none, and a warning, if it is bad."""
+def records_of(
+    client: Any, run: Any, parts: Sequence[tuple[int, int | None]] = ((0, None),)
+) -> list[list[Record]]:
+    """Return the records of parts of a parent run's file; none, and a warning, if it is bad."""
     relative = f"{RECORDS_FOLDER}/{RECORDS_FILE}"
     try:
         if folder := local_folder(run):
-            return read_parquet(folder / relative)
+            return read_parquet_rows(folder / relative, parts)
         with temporary_folder() as temporary:
             path = client.download_artifacts(run.info.run_id, relative, str(temporary))
-            return read_parquet(Path(path))
+            return read_parquet_rows(Path(path), parts)
     except (pa.ArrowException, FileNotFoundError) as error:
         log.warning("Records of MLflow run %s can't be read: %s", run.info.run_id, error)
-        return []
+        return [[] for _ in parts]
 
 
-def all_records(client: Any, runs: list[Any]) -> list[Record]:
-    """Return the records of parent runs, in their order."""
+def all_records(client: Any, saves: Mapping[tuple[str, int], Saved]) -> list[Record]:
+    """Return the records of saves, in their order; each file is read once."""
+    runs = {run_id: saved.run for (run_id, _), saved in saves.items()}
+    parts: dict[str, dict[tuple[str, int], tuple[int, int | None]]] = {i: {} for i in runs}
+    for key, saved in saves.items():
+        parts[key[0]][key] = (saved.start, saved.stop)
+
+    def read(run_id: str) -> list[list[Record]]:
+        return records_of(client, runs[run_id], list(parts[run_id].values()))
+
+    found: dict[tuple[str, int], list[Record]] = {}
     with ThreadPoolExecutor(_DOWNLOADS, thread_name_prefix="fitcast-history") as pool:
         # Local files are read faster without threads, which would fight for the interpreter
-        apply = map if all(local_folder(r) for r in runs) else pool.map
-        return [r for found in apply(lambda run: records_of(client, run), runs) for r in found]
+        apply = map if all(local_folder(run) for run in runs.values()) else pool.map
+        for run_id, read_now in zip(runs, apply(read, runs), strict=True):
+            found |= dict(zip(parts[run_id], read_now, strict=True))
+    return [record for key in saves for record in found[key]]

@@ -151,7 +151,9 @@ class MlflowHistory:
             workflow_id = workflow.run.workflow_id
             # Taken out until all went well: after an error MLflow is asked what it really has
             writer = RunWriter(self._client, self._experiment_id)
-            runs = self._runs.pop(workflow_id, None) or writer.open(workflow)
+            runs = self._runs.pop(workflow_id, None)
+            if runs is None or runs.of is not workflow.run:  # begun anew: others may have gone on
+                runs = writer.open(workflow)
             writer.save(runs, workflow)
             self._parents[workflow_id] = runs.parent
             if workflow.end is None:
@@ -168,7 +170,7 @@ class MlflowHistory:
         overlap_ms = LOCAL_OVERLAP_MS if local else OVERLAP_MS
         position = Cursor.parse(cursor, self.experiment, overlap_ms)
         new = saved_since(self._client, self._experiment_id, position, limit)
-        return all_records(self._client, list(new.values())), position.after(new).text()
+        return all_records(self._client, new), position.after(new).text()
 
     def _search(self, condition: str) -> Iterator[Any]:
         return pages(self._client, self._experiment_id, condition)

@@ -1,14 +1,20 @@
 """The durable outbox: what isn't stored yet, on this machine's disk, in order.
 
 In here: files of JSON lines, one per workflow, in a folder per process that is locked while the
-process lives. Not in here: when and where they are sent (:mod:`fitcast.history.writer`).
+process lives. Not in here: when and where they are sent (:mod:`fitcast.history.writer`), the locks
+(:mod:`fitcast.history.outbox_locks`).
 
 A line is with the operating system before ``append`` returns, so a crash of the process loses
 nothing. A line torn by a power cut is left out on reading.
+
+A workflow belongs to the process that has its file. Whoever resumes one claims its files wherever
+they lie: from a process that is gone, from one that took them over, from one that lives and has
+ended it. The lines are in the claimant's file, and on the disk, before the others are removed; so a
+kill in between leaves them twice, which counts once. Who had the file finds it gone and leaves the
+workflow alone. While one process sends a workflow's history, no other does.
 """
 
 import contextlib
-import fcntl
 import json
 import logging
 import os
@@ -19,11 +25,13 @@ import stat
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
 from fitcast.history.codec import record_to_json, row_to_record, to_utc
+from fitcast.history.outbox_locks import NEW, is_ours, locked, moving, sending
 from fitcast.history.records import Record
 from fitcast.history.store import AttemptLog, WorkflowEnd, WorkflowHistory, WorkflowRun
 
@@ -31,7 +39,6 @@ log = logging.getLogger(__name__)
 
 _LOCK: Final = "owner.lock"
 _LINES: Final = ".jsonl"
-_NEW: Final = ".new-"  # folders that aren't locked yet; other processes leave them alone
 _UNFINISHED_S: Final = 3600.0  # they get their names within microseconds
 
 
@@ -84,6 +91,7 @@ def read_workflow(path: Path) -> WorkflowHistory | None:
             kind = item.pop("kind")
             if kind == "run":
                 run = WorkflowRun(**item | {"started_at": _time(item["started_at"])})
+                end = None  # it was resumed
             elif kind == "end":
                 end = WorkflowEnd(**item | {"ended_at": _time(item["ended_at"])})
             elif kind == "record" and (record := row_to_record(item["record"])) is not None:
@@ -145,7 +153,9 @@ class OutboxFile:
             return
         data = b"".join(self._waiting)
         # Opened each time: a few microseconds, and no open file per workflow
-        descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        # One that is gone isn't begun anew with its middle
+        make = 0 if self._size else os.O_CREAT
+        descriptor = os.open(self.path, os.O_WRONLY | make | os.O_APPEND, 0o600)
         try:
             rest = memoryview(data)
             while rest:
@@ -181,35 +191,83 @@ class Outbox:
         return OutboxFile(self._own_folder() / _file_name(workflow_id))
 
     def left_behind(self) -> Iterator[tuple[OutboxFile, WorkflowHistory]]:
-        """Take over, one by one, the workflows of processes that are no longer alive."""
+        """Take over, one by one, the workflows of processes that are no longer alive.
+
+        Not those that a living process has resumed.
+        """
         if not self.folder.is_dir():
             return
         self._remove_unfinished()
-        for owner in sorted(self.folder.iterdir()):
-            if not owner.is_dir() or owner.name.startswith(_NEW) or owner in self._locks:
-                continue
-            if not self._take(owner):
-                continue
-            files = sorted(owner.glob("*" + _LINES))
-            for path in files:
+        with moving(self.folder):
+            taken = [o for o in self._owners() if o not in self._locks and self._take(o)]
+            living = [o for o in self._owners() if o not in self._locks]
+            paths = [p for owner in taken for p in sorted(owner.glob("*" + _LINES))]
+            paths = [p for p in paths if not any((o / p.name).exists() for o in living)]
+        for path in paths:
+            try:
                 workflow = read_workflow(path)
-                if workflow is None:
-                    # Not deleted: a newer version, or a person, may still read it
-                    log.warning("The outbox file %s can't be read; it is left there", path)
-                else:
-                    yield OutboxFile(path), workflow
+            except FileNotFoundError:
+                continue  # claimed meanwhile
+            if workflow is None:
+                # Not deleted: a newer version, or a person, may still read it
+                log.warning("The outbox file %s can't be read; it is left there", path)
+            else:
+                yield OutboxFile(path), workflow
+        handled = {path.parent for path in paths}
+        for owner in taken:
             self._drop_if_empty(owner)
+            if owner not in handled:
+                self._release(owner)  # what is in it is for whoever has resumed it
+
+    def claim(self, file: OutboxFile, workflow_id: str) -> list[WorkflowHistory]:
+        """Move all that other processes have of a workflow to the end of a file of this one.
+
+        Raises
+        ------
+        OSError
+            Something of it is left where it is: it couldn't be read, or there is no room.
+        """
+        found = []
+        with moving(self.folder):
+            for owner in self._owners():
+                path = owner / _file_name(workflow_id)
+                if path == file.path or not path.exists():
+                    continue
+                workflow = read_workflow(path)
+                if workflow is None or workflow.run.workflow_id != workflow_id:
+                    continue
+                file.append(path.read_bytes().rstrip(b"\n") + b"\n")
+                file.sync()
+                path.unlink()
+                found.append(workflow)
+        return found
+
+    def is_elsewhere(self, file: OutboxFile) -> bool:
+        """Return whether a workflow's file was claimed by another process."""
+        if file.path.exists():
+            return False
+        return any((owner / file.path.name).exists() for owner in self._owners())
+
+    def sending(self, workflow_id: str) -> AbstractContextManager[bool]:
+        """Give whether this process alone may send a workflow's history now."""
+        return sending(self.folder, _file_name(workflow_id))
+
+    def _owners(self) -> list[Path]:
+        """Return the folders of processes, living or not."""
+        if not self.folder.is_dir():
+            return []
+        return [o for o in sorted(self.folder.iterdir()) if o.is_dir() and not is_ours(o.name)]
 
     def _remove_unfinished(self) -> None:
         """Remove the folders whose makers were killed before they had their names."""
-        for owner in self.folder.glob(_NEW + "*"):
+        for owner in self.folder.glob(NEW + "*"):
             with contextlib.suppress(OSError):  # in use, another user's, or gone meanwhile
                 found = owner.lstat()
                 if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
                     continue
                 if time.time() - found.st_mtime < _UNFINISHED_S:
                     continue
-                descriptor = _locked(owner / _LOCK)
+                descriptor = locked(owner / _LOCK)
                 if descriptor is not None:
                     try:
                         (owner / _LOCK).unlink()
@@ -238,9 +296,9 @@ class Outbox:
                 if self._own is not None:
                     self._release(self._own)
                 name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
-                fresh = self.folder / (_NEW + name)
+                fresh = self.folder / (NEW + name)
                 fresh.mkdir(parents=True, mode=0o700)
-                descriptor = _locked(fresh / _LOCK)
+                descriptor = locked(fresh / _LOCK)
                 if descriptor is None:
                     raise OSError(f"{fresh} was locked by another process at once")
                 self._own = fresh.rename(self.folder / name)
@@ -249,7 +307,7 @@ class Outbox:
 
     def _take(self, owner: Path) -> bool:
         try:
-            descriptor = _locked(owner / _LOCK)
+            descriptor = locked(owner / _LOCK)
         except OSError:
             return False  # gone meanwhile, or another user's
         if descriptor is None:
@@ -267,17 +325,6 @@ class Outbox:
         descriptor = self._locks.pop(owner, None)
         if descriptor is not None:
             os.close(descriptor)
-
-
-def _locked(path: Path) -> int | None:
-    """Return a descriptor that holds the lock of a file; None if someone else holds it."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(descriptor)
-        return None
-    return descriptor
 
 
 def _line(kind: str, **content: Any) -> bytes:

@@ -28,15 +28,43 @@ class Pending:
     changes: int = 1
     saved_changes: int = 0
     due_at: float = 0.0  # monotonic; a running workflow isn't saved earlier
+    claimed: bool = True  # nothing of it is left with other processes
+    _ids: set[str] = field(init=False)
 
-    def take(self, record: Record, log: AttemptLog | None) -> AttemptLog | None:
-        """Add a record; return what of its log is kept."""
+    def __post_init__(self) -> None:
+        self._ids = {record.record_id for record in self.records}
+
+    def take(self, record: Record, log: AttemptLog | None) -> bytes:
+        """Add a record and what of its log is worth keeping; return the line for the outbox.
+
+        One that is here already, as a resumed workflow's come again, adds nothing but a log that
+        was missing; if it has none the line is empty.
+        """
+        record_id = record.record_id
+        if record_id in self._ids and (log is None or record_id in self.logs):
+            return b""
         kept = _worth_keeping(record, log, self.log_characters)
-        self.records.append(record)
+        if record_id not in self._ids:
+            self._ids.add(record_id)
+            self.records.append(record)
+        elif kept is None:
+            return b""
         if kept is not None:
-            self.logs[record.record_id] = kept
+            self.logs[record_id] = kept
             self.log_characters += len(kept.stdout) + len(kept.stderr) + len(kept.traceback)
-        return kept
+        self.changes += 1
+        return record_line(record, kept)
+
+    def join(self, workflow: WorkflowHistory) -> bytes:
+        """Add what another process had of the workflow; return the lines for the outbox."""
+        lines = [self.take(r, workflow.logs.get(r.record_id)) for r in workflow.records]
+        return b"".join(lines)
+
+    def resume(self, run: WorkflowRun) -> None:
+        """Let it go on, as of now."""
+        self.run = run
+        self.end = None
+        self.changes += 1
 
     def write_whole(self, file: OutboxFile) -> None:
         """Begin the outbox file of the workflow with all that there is of it."""

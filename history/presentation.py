@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 
 from fitcast.history.codec import to_utc
 from fitcast.history.records import REFIT_FOLD, Outcome, ParamValue, Record
-from fitcast.history.store import AttemptLog, WorkflowEnd, WorkflowRun
+from fitcast.history.store import INTERRUPTED, AttemptLog, WorkflowEnd, WorkflowRun
 
 MAX_NAME: Final = 250  # characters of a key or a run's name
 MAX_PARAM: Final = 6000  # characters of a param's value
@@ -38,6 +38,15 @@ NOTE_TAG: Final = "mlflow.note.content"
 SAVED_AT_TAG: Final = "fitcast.saved_at"
 # What stood in its place before, in milliseconds; read still.
 SAVED_AT_METRIC: Final = "system/fitcast_saved_at_ms"
+
+# The log of those saves: which rows of the records' file came with which of them
+SAVES_TAG: Final = "fitcast.saves"
+# Of a candidate: marks of the attempts that its run shows, written in one call with them. Whoever
+# resumes the workflow knows by it, from the one search for its runs, what isn't there yet.
+SENT_TAG: Final = "fitcast.sent"
+
+RUNNING: Final = "running"
+"""State and outcome of a workflow that ended and was resumed."""
 
 OUTCOMES: Final = {"FINISHED": "succeeded", "FAILED": "failed", "KILLED": "cancelled"}
 """What a candidate's outcome is called, by the status of its run."""
@@ -264,7 +273,7 @@ def workflow_status(end: WorkflowEnd) -> str:
     """Return the status of a workflow's parent run."""
     if end.state == "failed":
         return "FAILED"
-    return "KILLED" if end.state in {"cancelled", "interrupted"} else "FINISHED"
+    return "KILLED" if end.state in {"cancelled", INTERRUPTED} else "FINISHED"
 
 
 def attempt_file(record: Record) -> str:

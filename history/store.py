@@ -9,7 +9,7 @@ import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Final, Protocol, runtime_checkable
 
 from fitcast.errors import InvalidCursorError
 from fitcast.history.models import ModelRegistry
@@ -69,7 +69,8 @@ class WorkflowEnd:
     Attributes
     ----------
     state : str
-        succeeded, failed, cancelled or interrupted (its process went away).
+        succeeded, failed, cancelled or interrupted (its process went away, or its client was
+        closed: it can be resumed).
     ended_at : datetime
         UTC.
     summary_metrics : mapping
@@ -135,7 +136,9 @@ class HistoryStore(Protocol):
     def save(self, workflow: WorkflowHistory) -> str | None:
         """Save a workflow, running or ended, and return its address (None if it has none).
 
-        Saving again adds only what is new, so a save that failed half way is simply repeated.
+        Saving again adds only what is new, so a save that failed half way is simply repeated. An
+        ended workflow that is saved without an end was resumed: it runs again, in the same place.
+        What is new goes by ``record_id``: an attempt has the same one in every process.
 
         Raises
         ------
@@ -151,14 +154,14 @@ class HistoryStore(Protocol):
         cursor
             What an earlier call returned; None for everything.
         limit
-            Read at most so many workflows; None for all. There is no more to read when the
-            cursor comes back unchanged.
+            Read at most so many saves of workflows; None for all. There is no more to read when
+            the cursor comes back unchanged.
 
         Returns
         -------
         records, cursor
-            In the order they were saved. A workflow that was resumed after its end comes again
-            with all its records: ``record_id`` tells.
+            In the order they were saved. Of a workflow that was interrupted, resumed and ended
+            again, those that are new since. A store may give some again: ``record_id`` tells.
 
         Raises
         ------
@@ -202,6 +205,23 @@ class KeepsModels(Protocol):
         """
 
 
+INTERRUPTED: Final = "interrupted"
+"""The state of a workflow that can be resumed: its process went away, or its client was closed."""
+
+
+def standing_end(before: WorkflowEnd | None, now: WorkflowEnd) -> WorkflowEnd:
+    """Return which end of a workflow stands: the one that is stored, or the one to be saved.
+
+    Who finds the records of a process that is gone says that the workflow was interrupted, as of
+    its last record. If it was resumed meanwhile and came to its end, it did end so: whoever resumes
+    a workflow saves first that it runs again.
+    """
+    if before is None or now.state != INTERRUPTED:
+        return now
+    final = before.state != INTERRUPTED
+    return before if final or before.ended_at >= now.ended_at else now
+
+
 def unique_records(records: Iterable[Record]) -> tuple[Record, ...]:
     """Return the records without repetitions; of equal ids the last one stays."""
     return tuple({record.record_id: record for record in records}.values())
@@ -229,8 +249,9 @@ class MemoryHistory:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._workflows: dict[str, WorkflowHistory] = {}
-        self._ended: dict[str, int] = {}  # workflow_id → number of the save that ended it
-        self._saves = 0
+        # Saves of ended workflows, each with the records that came with it
+        self._saves: list[tuple[Record, ...]] = []
+        self._given: dict[str, set[str]] = {}  # ids of the records in them, by workflow
 
     @property
     def source(self) -> str | None:
@@ -253,15 +274,17 @@ class MemoryHistory:
             if before is not None:
                 workflow = replace(
                     workflow,
+                    run=before.run,
                     records=unique_records(before.records + workflow.records),
                     logs={**before.logs, **workflow.logs},
-                    end=workflow.end or before.end,
+                    end=workflow.end and standing_end(before.end, workflow.end),
                 )
             self._workflows[workflow_id] = workflow
             if workflow.end is not None:
-                self._saves += 1
-                self._ended.pop(workflow_id, None)
-                self._ended[workflow_id] = self._saves
+                given = self._given.setdefault(workflow_id, set())
+                new = tuple(r for r in workflow.records if r.record_id not in given)
+                given.update(r.record_id for r in new)
+                self._saves.append(new)
         return self._url(workflow_id)
 
     def read(self, cursor: str | None = None, limit: int | None = None) -> tuple[list[Record], str]:
@@ -273,9 +296,9 @@ class MemoryHistory:
                 f"{cursor!r} is no cursor of this history; pass None to read everything"
             ) from error
         with self._lock:
-            new = [(n, i) for i, n in self._ended.items() if n > seen][:limit]
-            records = [r for _, i in new for r in self._workflows[i].records]
-        return records, str(new[-1][0] if new else seen)
+            until = len(self._saves) if limit is None else min(len(self._saves), seen + limit)
+            records = [r for new in self._saves[seen:until] for r in new]
+        return records, str(max(seen, until))
 
     def url(self, workflow_id: str) -> str | None:
         """Return where a workflow can be looked at; see :meth:`HistoryStore.url`."""

@@ -8,15 +8,17 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Final
 
 from fitcast.errors import HistoryError
-from fitcast.history.outbox import Outbox, end_line, record_line
+from fitcast.history.outbox import Outbox, end_line, run_line
 from fitcast.history.pending import Pending
 from fitcast.history.records import Record
 from fitcast.history.store import (
+    INTERRUPTED,
     AttemptLog,
     HistoryStore,
     WorkflowEnd,
@@ -28,6 +30,7 @@ log = logging.getLogger(__name__)
 _FIRST_RETRY_S: Final = 5.0
 _LAST_RETRY_S: Final = 120.0
 _SYNC_EVERY_S: Final = 1.0
+_OTHERS_S: Final = 0.05  # between looks whether another process has sent a workflow
 _SHARE: Final = 50  # saving a running workflow takes at most a fiftieth of a core from its fits
 
 
@@ -87,19 +90,29 @@ class HistoryWriter:
     # -- for the scheduler -----------------------------------------------------------------
 
     def start_workflow(self, run: WorkflowRun) -> None:
-        """Begin a workflow; starting one again goes on with it."""
+        """Begin a workflow, or go on with one that this or another process began.
+
+        What others left of it in the outbox is taken over: only one process at a time may have
+        started a workflow and not yet finished it.
+        """
         with self._changed:
             self._done.pop(run.workflow_id, None)
-            known = self._entries.get(run.workflow_id)
-            if known is None:
-                self._begin(run)
-            elif known.end is not None:
-                known.end = None  # an earlier process left it behind; here it goes on
-                known.changes += 1
+            entry = self._entries.get(run.workflow_id)
+            if entry is None:
+                entry = self._begin(run)
+            else:
+                entry.resume(run)
+            if self._outbox is not None:
+                entry.claimed = False
+                self._claim(entry)
+            self._to_disk(entry, run_line(run))
             self._changed.notify_all()
 
     def add(self, record: Record, log: AttemptLog | None = None) -> None:
         """Take one record and what its attempt wrote.
+
+        Those of a resumed workflow may be given again: an attempt that is known, by its
+        ``record_id``, isn't taken twice. So the id has to be the same in every process.
 
         Raises
         ------
@@ -108,11 +121,13 @@ class HistoryWriter:
         """
         with self._changed:
             entry = self._entry(record.workflow_id)
-            kept = entry.take(record, log)
-            if entry.changes == entry.saved_changes:
+            before = entry.changes
+            line = entry.take(record, log)
+            if not line:
+                return
+            if before == entry.saved_changes:
                 self._changed.notify_all()  # else the thread knows already that there is work
-            entry.changes += 1
-            self._to_disk(entry, record_line(record, kept))
+            self._to_disk(entry, line)
 
     def finish_workflow(
         self,
@@ -219,10 +234,22 @@ class HistoryWriter:
         if self._outbox is None:
             return
         try:
-            if entry.file is None:
-                entry.write_whole(self._outbox.open_file(entry.run.workflow_id))
-            else:
-                entry.file.append(line)
+            if entry.file is not None:
+                with suppress(FileNotFoundError):  # somebody has removed it: begun anew
+                    entry.file.append(line)
+                    return
+            entry.write_whole(self._outbox.open_file(entry.run.workflow_id))
+        except OSError as error:
+            self._disk_is_in_trouble(error)
+
+    def _claim(self, entry: Pending) -> None:
+        """Take over what other processes have of a workflow that goes on here."""
+        if entry.file is None or self._outbox is None:
+            return
+        try:
+            for workflow in self._outbox.claim(entry.file, entry.run.workflow_id):
+                entry.join(workflow)  # its lines are there already
+            entry.claimed = True
         except OSError as error:
             self._disk_is_in_trouble(error)
 
@@ -279,22 +306,15 @@ class HistoryWriter:
             if end is None:
                 times = [r.ended_at for r in workflow.records]
                 end = WorkflowEnd(
-                    state="interrupted", ended_at=max(times, default=workflow.run.started_at)
+                    state=INTERRUPTED, ended_at=max(times, default=workflow.run.started_at)
                 )
             with self._changed:
                 key = workflow.run.workflow_id
                 if key in self._entries:
-                    # Resumed here already, under its own file: what was left joins it
+                    # Resumed here already, or left by two: what was left joins it
                     mine = self._entries[key]
-                    known = {r.record_id for r in mine.records}
-                    for record in workflow.records:
-                        if record.record_id not in known:
-                            attempt_log = workflow.logs.get(record.record_id)
-                            mine.records.append(record)
-                            if attempt_log is not None:
-                                mine.logs[record.record_id] = attempt_log
-                            mine.changes += 1
-                            self._to_disk(mine, record_line(record, attempt_log))
+                    if lines := mine.join(workflow):
+                        self._to_disk(mine, lines)
                     file.remove()
                     continue
                 self._entries[key] = Pending(
@@ -318,6 +338,35 @@ class HistoryWriter:
 
     def _save(self, entry: Pending) -> bool:
         """Save one workflow; return whether it makes sense to go on with the next."""
+        if self._outbox is None:
+            return self._send(entry)
+        with self._outbox.sending(entry.run.workflow_id) as alone:
+            if not alone:  # the process that it was claimed from is still at it
+                time.sleep(_OTHERS_S)
+                return True
+            with self._changed:
+                if not entry.claimed:
+                    self._claim(entry)
+                if self._is_resumed_elsewhere(entry):
+                    self._leave(entry)
+                    return True
+            return self._send(entry)
+
+    def _is_resumed_elsewhere(self, entry: Pending) -> bool:
+        if self._outbox is None or entry.file is None or entry.end is None:
+            return False
+        return self._outbox.is_elsewhere(entry.file)
+
+    def _leave(self, entry: Pending) -> None:
+        """Do nothing more for a workflow, which another process goes on with."""
+        key = entry.run.workflow_id
+        entry.saved_changes = entry.changes
+        if entry.end is not None:
+            self._done[key] = (entry.run, entry.end)
+        self._entries.pop(key, None)
+        self._changed.notify_all()
+
+    def _send(self, entry: Pending) -> bool:
         with self._changed:
             changes, workflow = entry.changes, entry.history()
         begun = self._clock()
@@ -382,7 +431,8 @@ class HistoryWriter:
                         entry.write_whole(self._outbox.open_file(entry.run.workflow_id))
                     file = entry.file
                 if file is not None:
-                    file.sync()
+                    with suppress(FileNotFoundError):  # gone, as when it is sent or claimed
+                        file.sync()
         except OSError as error:
             with self._changed:
                 self._disk_is_in_trouble(error)

@@ -18,6 +18,6 @@ def leases_of(pid: int) -> set[Path]:
     return found
 
 
-def sealed_files(below: Path) -> list[Path]:
-    """Return the sealed datasets that lie below a folder of leases, or in one."""
-    return [file for file in below.rglob("*") if file.is_file() and file.name != MARKER]
+def sealed_datasets(home: Path) -> list[Path]:
+    """Return the sealed datasets below a home."""
+    return list(home.glob("workflows/*/dataset.sealed"))

@@ -173,6 +173,17 @@ def map_attachment(fd: int, number: int) -> memoryview:
     return attachments[number]
 
 
+def map_attachments(fd: int) -> list[memoryview]:
+    """Map a block and return all that was attached to its object, without rebuilding that.
+
+    Raises
+    ------
+    SealError
+        The block doesn't hold a whole object.
+    """
+    return _mapped(fd)[2]
+
+
 def _mapped(fd: int) -> tuple[memoryview, list[memoryview], list[memoryview]]:
     """Map a block; return its pickle, the buffers for it, and the attachments."""
     size = os.fstat(fd).st_size

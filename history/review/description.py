@@ -22,7 +22,7 @@ from fitcast.history.review.summary import (
     wasted_gb_hours,
 )
 from fitcast.history.review.words import factor, marked, number, share, size, span
-from fitcast.history.store import WorkflowEnd, WorkflowRun
+from fitcast.history.store import INTERRUPTED, WorkflowEnd, WorkflowRun
 
 _MOST_ROWS: Final = 8
 _LOST: Final = frozenset({Outcome.WORKER_LOST, Outcome.PREEMPTED})
@@ -33,6 +33,7 @@ def workflow_note(run: WorkflowRun, records: Sequence[Record], end: WorkflowEnd)
     summary = summarise(records, str(run.params.get("refit", "")))
     parts = [
         _headline(summary, end),
+        _resumable(run, end),
         _asked(run, summary),
         _forecast(summary, end),
         _costs(summary),
@@ -70,14 +71,24 @@ def candidate_note(records: Sequence[Record]) -> str:
 
 def _headline(summary: Summary, end: WorkflowEnd) -> str:
     best = summary.best_candidate
+    ended = f"was {end.state}" if end.state in {INTERRUPTED, "cancelled"} else end.state
     took = span(end.summary_metrics.get("makespan_s/measured", float("nan")))
     if best is None:
-        return f"The workflow {end.state} after {took}; no candidate is the best."
+        return f"The workflow {ended} after {took}; no candidate is the best."
     score = mean(best.scores(summary.score))
     beside = f": {marked(summary.score)} {number(score)}" if best.scores(summary.score) else ""
     return (
         f"{marked(best.label)} is the best of {len(summary.candidates)} candidates{beside}. "
-        f"The workflow {end.state} after {took}."
+        f"The workflow {ended} after {took}."
+    )
+
+
+def _resumable(run: WorkflowRun, end: WorkflowEnd) -> str:
+    if end.state != INTERRUPTED:
+        return ""
+    return (
+        "It can be resumed with "
+        f"`fitcast resume {run.workflow_id}`: only what isn't done yet runs again."
     )
 
 

@@ -15,8 +15,7 @@ from fitcast.sizing.laws.features import describe
 from fitcast.sizing.laws.prior import bins_share, steps_share
 from fitcast.trainer.attempt.spec import Measured
 from fitcast.trainer.reuse import BINS
-from fitcast.trainer.sweep.jobs import WEIGHTS
-from fitcast.trainer.sweep.prepared import PreparedSweep
+from fitcast.trainer.sweep.submission import Submission
 
 ENOUGH_SEEN = 3
 """So many fits that shared work say how much it is."""
@@ -24,24 +23,22 @@ ENOUGH_SEEN = 3
 _FOLD = " fold "
 
 
-def common_work(
-    prepared: PreparedSweep, estimates: Mapping[str, Estimate]
-) -> dict[str, CommonWork]:
+def common_work(submission: Submission, estimates: Mapping[str, Estimate]) -> dict[str, CommonWork]:
     """Return the work that fits have in common with others, by fit_id, where there is any.
 
     Pipelines whose first steps are equal share them on the same rows, boostings that bin rows
     equally the bins: of each fit the longest such beginning counts.
     """
-    if WEIGHTS in prepared.content.columns:
+    if submission.is_weighted:
         return {}  # steps and bins may be made with weights, and aren't shared
-    chains = prepared.work_names
+    chains = submission.work_names
     counted = Counter(name for chain in chains.values() for name in chain)
     found: dict[str, CommonWork] = {}
     shares: dict[int, float] = {}
-    for fit in prepared.fits:
+    for fit in submission.fits:
         index = fit.candidate.index
         common = [name for name in chains.get(index, ()) if counted[name] > 1]
-        if not common:
+        if not common or fit.fit_id not in estimates:
             continue
         if index not in shares:
             runtime_s = estimates[fit.fit_id].runtime_s_p50

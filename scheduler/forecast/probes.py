@@ -32,13 +32,13 @@ def probe_sweeps(prepared: PreparedSweep, estimates: Mapping[str, Estimate]) -> 
     for probe in probes:
         fit = by_id[probe.fit_id]
         small = Sweep(
-            {fit.candidate.label: fit.candidate.configured()},
+            {fit.candidate.label: prepared.candidates[fit.candidate.index].configured()},
             prepared.content.X,
             prepared.content.y,
             cv=[_sampled(prepared, fit.fold, probe.rows_train)],
             scoring=prepared.sweep.scoring,
             refit=False,
-            name=f"{prepared.name}, probed",
+            name=f"{prepared.submission.name}, probed",
             sample_weight=prepared.content.columns.get(WEIGHTS),
             fit_params=prepared.sweep.fit_params,
             score_params=prepared.sweep.score_params,

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from fitcast.errors import FitTooLargeError
-from fitcast.history.records import Estimate
+from fitcast.history.records import Estimate, Record
 from fitcast.scheduler.forecast.common_work import common_work
 from fitcast.scheduler.forecast.draws import Groups
 from fitcast.scheduler.forecast.eta import Eta, forecast, plan_for, span
@@ -36,7 +36,7 @@ from fitcast.sizing.laws.prior import process_start_s
 from fitcast.sizing.learning.correction import SweepCorrection
 from fitcast.sizing.learning.model import SizingModel
 from fitcast.sizing.risk import risk_of
-from fitcast.trainer.sweep.prepared import Fit, PreparedSweep, Sweep
+from fitcast.trainer.sweep.submission import Fit, Submission
 
 REFITS_FORECAST = 100
 """Of how many candidates the refit is forecast; of more, evenly spaced ones in grid order."""
@@ -187,7 +187,7 @@ class SweepEstimate:
             self._ready_in_s,
             len(self.fits),
             self.sequential_s,
-            max(cast.least_bytes(fit) for fit in cast.prepared.fits),
+            max(cast.least_bytes(fit) for fit in cast.submission.fits),
         )
         return curve(asked, cast.quick_eta)
 
@@ -227,33 +227,37 @@ class Placed(NamedTuple):
 class SweepForecast:
     """A sweep's forecasts, as submission and estimate both need them."""
 
-    prepared: PreparedSweep
+    submission: Submission
     correction: SweepCorrection
     estimates: dict[str, Estimate]  # by fit
     final: Estimate | None  # what the refit is expected to cost
     process_start_s: float  # that a fit is spared in the process of another
+    done: frozenset[str] = frozenset()  # fits whose results are kept already
+    attempts: Mapping[str, int] = field(default_factory=dict)  # made already, by fit
 
     def least_bytes(self, fit: Fit) -> int:
         """Return what a worker must have at least for a fit, the dataset included."""
-        bound = self.prepared.sweep.memory_bytes
-        return self.prepared.dataset_bytes + (
+        bound = self.submission.memory_bytes
+        return self.submission.dataset_bytes + (
             bound or self.estimates[fit.fit_id].peak_memory_bytes_p50
         )
 
-    def submission(self, workflow_id: str, *, own_workers: bool = False) -> Submitted:
-        """Return what the plan is told of the sweep."""
-        prepared = self.prepared
+    def submitted(self, workflow_id: str, *, own_workers: bool = False) -> Submitted:
+        """Return what the plan is told of the sweep: of the fits that are still to be run."""
+        submission = self.submission
+        left = [fit for fit in submission.fits if fit.fit_id not in self.done]
         return Submitted(
             workflow_id=workflow_id,
-            estimates=self.estimates,
-            dataset_bytes=prepared.dataset_bytes,
-            folds={fit.fit_id: fit.fold for fit in prepared.fits},
-            candidates={fit.fit_id: fit.candidate.index for fit in prepared.fits},
-            common_work=common_work(prepared, self.estimates),
+            estimates={fit.fit_id: self.estimates[fit.fit_id] for fit in left},
+            dataset_bytes=submission.dataset_bytes,
+            folds={fit.fit_id: fit.fold for fit in left},
+            candidates={fit.fit_id: fit.candidate.index for fit in left},
+            common_work=common_work(submission, self.estimates),
+            attempts=self.attempts,
             process_start_s=self.process_start_s,
-            memory_bytes=prepared.sweep.memory_bytes,
-            deadline_s=prepared.sweep.deadline_s,
-            final=bool(prepared.refit),
+            memory_bytes=submission.memory_bytes,
+            deadline_s=submission.deadline_s,
+            final=self.final is not None,
             own_workers=own_workers,
         )
 
@@ -261,7 +265,7 @@ class SweepForecast:
         self, workers: Sequence[WorkerSize], ready_in_s: float = 0.0
     ) -> tuple[Eta, dict[str, Placed]]:
         """Return the ETA on idle workers, and where the median plan puts each fit."""
-        submitted = self.submission(_THIS)
+        submitted = self.submitted(_THIS)
         plan = plan_for(workers, replace(submitted, final=False))
         median = SimulatedBackend(plan, lambda key, threads: plan.state.fit(key).runtime_s(threads))
         median.carry_out(plan.place(0.0))
@@ -278,14 +282,15 @@ class SweepForecast:
         Of very many fits every second, third … is played, on as much fewer workers, and what the
         others add is told by the bounds: all work on all cores, or the longest fit.
         """
-        submitted = self.submission(_THIS)
-        step = len(self.estimates) // MANY_FITS
+        submitted = self.submitted(_THIS)
+        every = submitted.estimates
+        step = len(every) // MANY_FITS
         if step < 2:
             return self._eta(workers, submitted, QUICK_PLAYS)
         fewer = [group[0] for group in _in_groups(workers, step)]
-        some = dict(list(self.estimates.items())[::step])
+        some = dict(list(every.items())[::step])
         eta = self._eta(fewer, replace(submitted, estimates=some), QUICK_PLAYS)
-        ratio = self._bound_s(workers, self.estimates) / self._bound_s(fewer, some)
+        ratio = self._bound_s(workers, every) / self._bound_s(fewer, some)
         longer_s = (ratio - 1.0) * eta.p50_s
         finish_at = eta.later(longer_s).finish_at
         return Eta(ratio * eta.p10_s, ratio * eta.p50_s, ratio * eta.p90_s, finish_at)
@@ -293,14 +298,15 @@ class SweepForecast:
     def _bound_s(self, workers: Sequence[WorkerSize], estimates: Mapping[str, Estimate]) -> float:
         runtimes = [one.runtime_s_p50 + OVERHEAD_S for one in estimates.values()]
         final_s = 0.0 if self.final is None else self.final.runtime_s_p50
-        return max(sum(runtimes) / sum(w.cpus for w in workers), max(runtimes)) + final_s
+        longest_s = max(runtimes, default=0.0)
+        return max(sum(runtimes) / sum(w.cpus for w in workers), longest_s) + final_s
 
     def _eta(
         self, workers: Sequence[WorkerSize], submitted: Submitted, plays: int | None = None
     ) -> Eta:
         etas = forecast(
             plan_for(workers, submitted),
-            groups_of(_THIS, self.prepared.fits),
+            groups_of(_THIS, self.submission.fits),
             finals={} if self.final is None else {_THIS: self.final},
             overhead_s=OVERHEAD_S,
             plays=plays,
@@ -311,14 +317,12 @@ class SweepForecast:
         """Return what a user is told who only asks."""
         workers = planned_workers(pools)
         eta, placed = self.plan(workers, ready_in_s)
-        most = max(worker.memory_bytes for worker in workers) - self.prepared.dataset_bytes
+        most = max(worker.memory_bytes for worker in workers) - self.submission.dataset_bytes
         rows = []
-        for fit in self.prepared.fits:
+        for fit in self.submission.fits:
             threads, pool, _ = placed.get(fit.fit_id, Placed(1, workers[0].pool, 0))
             one = self.estimates[fit.fit_id]
-            risk = risk_of(
-                one, memory_bytes=max(0, most), deadline_s=self.prepared.sweep.deadline_s
-            )
+            risk = risk_of(one, memory_bytes=max(0, most), deadline_s=self.submission.deadline_s)
             rows.append(
                 {
                     "fit_id": fit.fit_id,
@@ -366,33 +370,54 @@ def _in_groups(workers: Sequence[WorkerSize], size: int) -> list[list[WorkerSize
 
 
 def forecast_sweep(
-    model: SizingModel, sweep: Sweep, workers: Sequence[WorkerSize]
+    model: SizingModel,
+    submission: Submission,
+    workers: Sequence[WorkerSize],
+    seen: Sequence[tuple[str, Record]] = (),
+    done: frozenset[str] = frozenset(),
 ) -> SweepForecast:
-    """Check a sweep and forecast its fits.
+    """Forecast the fits of a sweep that was found good.
+
+    Parameters
+    ----------
+    model
+        What forecasts.
+    submission
+        The sweep.
+    workers
+        Those that it may have.
+    seen
+        Fits of it and what attempts at them cost already; that corrects the forecasts of the rest.
+    done
+        Fits whose results are kept already, so that they aren't run again.
 
     Raises
     ------
-    InvalidInputError
-        The sweep can't be run as it is; `FitTooLargeError` if no worker could hold a fit.
+    FitTooLargeError
+        No worker could hold a fit.
     """
-    prepared = sweep.prepare()
     correction = SweepCorrection(
         model,
-        {fit.fit_id: fit.request for fit in prepared.fits},
-        dataset=prepared.dataset,
-        candidates={fit.fit_id: fit.candidate.index for fit in prepared.fits},
+        {fit.fit_id: fit.request for fit in submission.fits},
+        dataset=submission.dataset,
+        candidates={fit.fit_id: fit.candidate.index for fit in submission.fits},
     )
+    for fit_id, record in seen:
+        correction.observe(fit_id, record)
     estimates = correction.estimates()
     most = max(worker.memory_bytes for worker in workers)
-    final = _final_estimate(model, prepared)
+    final = _final_estimate(model, submission)
     start_s = process_start_s(model.machine_speed)
-    cast = SweepForecast(prepared, correction, estimates, final, start_s)
-    for fit in prepared.fits:
-        if (least := cast.least_bytes(fit)) > most:
-            need = least - prepared.dataset_bytes
+    attempts: dict[str, int] = {}
+    for fit_id, record in seen:
+        attempts[fit_id] = max(record.attempt, attempts.get(fit_id, 0))
+    cast = SweepForecast(submission, correction, estimates, final, start_s, done, attempts)
+    for fit in submission.fits:
+        if fit.fit_id not in done and (least := cast.least_bytes(fit)) > most:
+            need = least - submission.dataset_bytes
             raise FitTooLargeError(
                 f"{fit.candidate.label!r} needs about {need / 2**30:.2f} GiB beside a dataset "
-                f"of {prepared.dataset_bytes / 2**30:.2f} GiB; the largest worker has "
+                f"of {submission.dataset_bytes / 2**30:.2f} GiB; the largest worker has "
                 f"{most / 2**30:.2f} GiB. Give a larger pool, or a smaller dataset or model."
             )
     return cast
@@ -407,11 +432,11 @@ def groups_of(workflow_id: str, fits: Sequence[Fit]) -> Groups:
     )
 
 
-def _final_estimate(model: SizingModel, prepared: PreparedSweep) -> Estimate | None:
+def _final_estimate(model: SizingModel, submission: Submission) -> Estimate | None:
     """Return what the refit will cost: the median over the candidates, who might all win."""
-    if not prepared.refit:
+    if not (submission.refit or submission.has_rule):
         return None
-    step = max(1, len(prepared.candidates) // REFITS_FORECAST)
-    requests = [prepared.refit_fit(one).request for one in prepared.candidates[::step]]
-    estimates = model.estimate(requests, dataset=prepared.dataset)
+    step = max(1, len(submission.candidates) // REFITS_FORECAST)
+    requests = [submission.refit_fit(one.index).request for one in submission.candidates[::step]]
+    estimates = model.estimate(requests, dataset=submission.dataset)
     return sorted(estimates, key=lambda estimate: estimate.runtime_s_p50)[len(estimates) // 2]

@@ -32,6 +32,7 @@ from fitcast.scheduler.plan.events import (
     ExplainLoss,
     FinalChosen,
     FitKey,
+    Kill,
     OfWorkflow,
     OpenWorkers,
     Recorded,
@@ -281,7 +282,7 @@ class Decisions:
         if workflow is None or fit is None:
             return []
         if fit.attempt != event.attempt or fit.running_on is None:
-            return []  # a late report of an attempt that was given up
+            return self._late(workflow, fit, event)
         follows = fit.follows is not None
         self.state.vacate(workflow, fit)
         if fit.outcome is not None:
@@ -301,6 +302,17 @@ class Decisions:
                 return self._again(workflow, fit)
             case outcome:
                 return [self._settle(workflow, fit, outcome)]
+
+    def _late(self, workflow: WorkflowState, fit: FitState, event: AttemptEnded) -> list[Action]:
+        """Take in what became of an attempt whose worker was lost while its result was kept."""
+        if event.outcome is not Outcome.SUCCEEDED or fit.outcome is not None:
+            return []  # it was given up
+        actions: list[Action] = []
+        if fit.fit_id in workflow.waiting:
+            workflow.waiting.remove(fit)
+        elif fit.running_on and fit.follows is None and not self.state.is_lost(fit):
+            actions.append(Kill(fit.key, fit.attempt, fit.running_on))
+        return [*actions, self._settle(workflow, fit, event.outcome)]
 
     def _would_end(self, workflow: WorkflowState, fit: FitState, event: AttemptEnded) -> bool:
         """Tell whether an attempt that went wrong is the fit's last by what else holds."""

@@ -92,6 +92,7 @@ class Submitted:
     folds: Mapping[str, int] = field(default_factory=dict)  # of fits that share a fold's rows
     candidates: Mapping[str, int] = field(default_factory=dict)  # whose folds err together
     common_work: Mapping[str, CommonWork] = field(default_factory=dict)
+    attempts: Mapping[str, int] = field(default_factory=dict)  # that an earlier process made
     process_start_s: float = 0.0  # that a fit is spared in the process of another
     memory_bytes: int | None = None  # the user's own bound for a fit, instead of the forecast
     deadline_s: float | None = None  # the user's own cap on an attempt

@@ -53,6 +53,7 @@ def begin(state: PlanState, event: Submitted) -> list[Action]:
             candidate=event.candidates.get(fit_id),
             common_work=event.common_work.get(fit_id),
             process_start_s=event.process_start_s,
+            attempt=event.attempts.get(fit_id, 0),
         )
         for order, (fit_id, estimate) in enumerate(event.estimates.items())
     }

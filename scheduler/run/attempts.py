@@ -22,7 +22,7 @@ from fitcast.scheduler.plan.events import FitKey
 from fitcast.scheduler.run.runs import Run
 from fitcast.trainer.attempt.spec import AttemptSpec, Measured
 from fitcast.trainer.naming import error_name
-from fitcast.trainer.sweep.prepared import Fit
+from fitcast.trainer.sweep.submission import Fit
 
 log = logging.getLogger(__name__)
 
@@ -195,7 +195,7 @@ def _spec(run: Run, start: events.Start, member: Member) -> AttemptSpec:
         fit_id=member.key.fit_id,
         attempt=member.attempt,
         dataset_id=run.sealed.dataset_id,
-        job=run.prepared.job(member.fit.candidate),
+        job=run.jobs[member.fit.candidate.index],
         fold=member.fit.fold,
         threads=start.threads,
         memory_limit_bytes=start.memory_limit_bytes,

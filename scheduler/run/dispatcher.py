@@ -13,12 +13,14 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from fitcast.errors import InternalError
+from fitcast.errors import FitcastError, InternalError
 from fitcast.history.records import Outcome, Record
 from fitcast.scheduler.backends.protocol import Workers
+from fitcast.scheduler.kept.results import KeptAttempt
 from fitcast.scheduler.plan import events
 from fitcast.scheduler.plan.admission import waits_for
 from fitcast.scheduler.plan.decisions import Decisions
@@ -30,10 +32,10 @@ from fitcast.scheduler.run.elastic import LOOK_EVERY_S
 from fitcast.scheduler.run.event_log import EventLog
 from fitcast.scheduler.run.executor import Executor
 from fitcast.scheduler.run.live_eta import Forecast, LiveEta
-from fitcast.scheduler.run.reports import Handed, Report, Stop, Tick, workflow_of
+from fitcast.scheduler.run.reports import Committed, Handed, Report, Stop, Tick, workflow_of
 from fitcast.scheduler.run.runs import Run
 from fitcast.scheduler.run.steps import StepRunner, Steps, as_ours
-from fitcast.scheduler.run.worker_reports import WorkerReports
+from fitcast.scheduler.run.worker_reports import Told, WorkerReports
 from fitcast.scheduler.run.worker_set import (
     Connected,
     Hindered,
@@ -90,6 +92,7 @@ class Dispatcher:
         self._attempts = DaskAttempts(post)
         self._step = StepRunner(steps, self._executor, self._workers, self._attempts, post)
         self._from_workers = WorkerReports(self._runs, self._attempts, self._workers, self._note)
+        self._committing: set[tuple[events.FitKey, int]] = set()  # their results are being kept
         self._log = EventLog(log_dir)
         self._serves_one = workers is None
         self._stop_by_s: float | None = None
@@ -165,7 +168,9 @@ class Dispatcher:
                     if workflow_id in self._runs:
                         self._runs[workflow_id].note_eta(eta)
             case ProcessEnded():
-                self._act_all(self._from_workers.ended(report))
+                self._keep(self._from_workers.ended(report))
+            case Committed():
+                self._committed(report)
             case ProcessFailed():
                 self._act_all(self._from_workers.failed(report))
             case WorkersSeen():
@@ -182,8 +187,9 @@ class Dispatcher:
             case Stop():
                 self._stop_by_s = time.monotonic() + END_WITHIN_S
                 self._workers.interrupt()
-                for workflow_id in list(self._runs):
-                    self._act(events.CancelRequested(workflow_id))
+                for run in list(self._runs.values()):
+                    run.is_interrupted = True
+                    self._act(events.CancelRequested(run.workflow_id))
             case Tick():
                 pass
             case events.FinalChosen():
@@ -235,7 +241,7 @@ class Dispatcher:
     def _hand_in(self, handed: Handed) -> None:
         run = handed.run
         if self._stop_by_s is not None:
-            run.end("cancelled", InternalError("the client was closed"))
+            run.interrupt()
             run.closed.set()
             return
         self._runs[run.workflow_id] = run
@@ -326,6 +332,9 @@ class Dispatcher:
         if self._attempts.is_under_way(kill.key, kill.attempt):
             self._cancel(kill.key, kill.attempt, kill.worker)
             return []
+        if (kill.key, kill.attempt) in self._committing:
+            self._steps.give_up_keeping(self._runs[kill.key.workflow_id])
+            return []
         fits = self.decisions.workflows[kill.key.workflow_id].fits.values()
         return [
             events.AttemptEnded(fit.key, fit.attempt, Outcome.CANCELLED, 0)
@@ -336,6 +345,38 @@ class Dispatcher:
     def _cancel(self, key: events.FitKey, attempt: int, worker: str) -> None:
         """Ask a worker, without waiting for it, to end the process of an attempt."""
         self._calls.submit(lambda: self._attempts.cancel(key, attempt, worker))
+
+    def _keep(self, told: Told | None) -> None:
+        """Have results kept; only then they count."""
+        if told is None:
+            return
+        to_keep = [one for one in told.to_keep if not told.run.is_kept(one.fit_id)]
+        if not to_keep:
+            self._from_workers.note(told)
+            self._act_all(told.events)
+            return
+        self._committing |= told.attempts
+
+        def then(result: Sequence[KeptAttempt] | FitcastError) -> None:
+            if isinstance(result, FitcastError):
+                self._reports.put(Committed(told, (), result))
+            else:
+                self._reports.put(Committed(told, tuple(result)))
+
+        self._steps.keep(told.run, to_keep, then)
+
+    def _committed(self, report: Committed) -> None:
+        """Let results count that are kept; a workflow whose results can't be is given up."""
+        told = report.told
+        self._committing -= told.attempts
+        if report.error is None:
+            kept = {one.fit_id: one for one in report.kept}
+            for one in told.ended:
+                self._from_workers.note_ended(told.run, one, kept.get(one.fit_id))
+            self._act_all(told.events)
+            return
+        self._act(events.Abandoned(told.run.workflow_id, report.error))
+        self._act_all(replace(event, outcome=Outcome.CANCELLED) for event in told.events)
 
     def _note(self, run: Run, record: Record, measured: Measured) -> None:
         """Hand an attempt on to all who learn from it."""

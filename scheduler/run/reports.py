@@ -3,10 +3,13 @@
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from fitcast.errors import FitcastError
+from fitcast.scheduler.kept.results import KeptAttempt
 from fitcast.scheduler.plan import events
 from fitcast.scheduler.run.attempts import ProcessEnded, ProcessFailed
 from fitcast.scheduler.run.live_eta import Forecast
 from fitcast.scheduler.run.runs import Run
+from fitcast.scheduler.run.worker_reports import Told
 from fitcast.scheduler.run.worker_set import WorkersReport
 
 
@@ -19,8 +22,17 @@ class Handed:
 
 
 @dataclass(frozen=True, slots=True)
+class Committed:
+    """What a process of fits came to is kept, or can't be."""
+
+    told: Told
+    kept: tuple[KeptAttempt, ...]
+    error: FitcastError | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Stop:
-    """Give up what runs, and end."""
+    """Interrupt what runs, and end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,13 +41,21 @@ class Tick:
 
 
 Report: TypeAlias = (
-    events.Event | Handed | Forecast | ProcessEnded | ProcessFailed | WorkersReport | Stop | Tick
+    events.Event
+    | Handed
+    | Forecast
+    | ProcessEnded
+    | ProcessFailed
+    | Committed
+    | WorkersReport
+    | Stop
+    | Tick
 )
 
 
 def workflow_of(what: object) -> str | None:
     """Return the workflow that a report or an action is about; None if it is about none, or all."""
-    for inner in ("run", "sent", "action", "submitted"):
+    for inner in ("told", "run", "sent", "action", "submitted"):
         if (found := getattr(what, inner, None)) is not None:
             what = found
             break

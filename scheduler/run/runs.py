@@ -5,27 +5,53 @@ One thread writes, the dispatcher's; everybody else reads :class:`~fitcast.sched
 
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import replace
-from datetime import datetime, timedelta
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from functools import cache
+from hashlib import sha256
 from importlib.metadata import version
 from types import MappingProxyType
-from typing import Any
-from uuid import uuid4
+from typing import Any, Protocol
 
-from fitcast.errors import FitcastError, WorkflowCancelledError, WorkflowFailedError
-from fitcast.history.records import Estimate, Outcome, Record
+import numpy as np
+import numpy.typing as npt
+
+from fitcast.errors import (
+    FitcastError,
+    WorkflowCancelledError,
+    WorkflowFailedError,
+    WorkflowInterruptedError,
+)
+from fitcast.history.records import REFIT_FOLD, Estimate, Outcome, Record
 from fitcast.scheduler.forecast.eta import Eta
+from fitcast.scheduler.kept.results import KeptAttempt, Part, ResultStore
+from fitcast.scheduler.kept.workflow_folder import End, WorkflowFolder
 from fitcast.scheduler.plan.events import CommonWork, Conclude, Start
 from fitcast.scheduler.run.views import FitRow, WorkflowView
 from fitcast.sizing.laws.families import with_threads
 from fitcast.sizing.learning.correction import SweepCorrection
-from fitcast.trainer.attempt.spec import RESULT_BYTES, Measured
+from fitcast.trainer.attempt.spec import RESULT_BYTES, JobBytes, Measured
 from fitcast.trainer.sealing import SealedDataset
-from fitcast.trainer.sweep.prepared import Fit, PreparedSweep
-from fitcast.trainer.sweep.results import best_candidate, tabulate
+from fitcast.trainer.sweep.results import best_candidate, scored, tabulate
+from fitcast.trainer.sweep.submission import Fit, Submission
+
+
+class SweepObjects(Protocol):
+    """The user's objects of a sweep; only where that user's own code may run."""
+
+    @property
+    def params(self) -> Sequence[dict[str, Any]]:
+        """The grid's setting of each candidate."""
+
+    @property
+    def refit(self) -> bool | str | Callable[..., Any]:
+        """As the sweep has it: a callable chooses the best candidate."""
+
+    @property
+    def test_rows(self) -> Sequence[npt.NDArray[np.intp]]:
+        """The rows that each fold tests."""
 
 
 class Run:
@@ -35,62 +61,89 @@ class Run:
     ----------
     workflow_id : str
         Its name.
-    prepared : PreparedSweep
+    submission : Submission
         What runs.
-    correction : SweepCorrection
+    objects : SweepObjects
+        What of the user's it was made of.
+    jobs : sequence of JobBytes
+        Of its candidates.
+    surroundings : bytes
+        Of the user's code, as where it was submitted.
+    correction : SweepCorrection, optional
         Corrects its forecasts by what was seen; belongs to the thread of live ETAs from now on.
+        None for a workflow that doesn't run here.
     estimates : mapping
         What each fit was forecast to cost at submission, by fit_id.
     final_estimate : Estimate, optional
         What the refit is expected to cost.
     submitted_at : datetime
         When, UTC.
+    opened : int
+        How many processes had it before this one.
     """
 
     def __init__(
         self,
         *,
         workflow_id: str,
-        prepared: PreparedSweep,
-        correction: SweepCorrection,
+        submission: Submission,
+        objects: SweepObjects,
+        jobs: Sequence[JobBytes] = (),
+        surroundings: bytes = b"",
+        correction: SweepCorrection | None,
         estimates: Mapping[str, Estimate],
         final_estimate: Estimate | None,
         submitted_at: datetime,
+        opened: int = 0,
     ) -> None:
         self.workflow_id = workflow_id
-        self.prepared = prepared
-        self.correction = correction
+        self.submission = submission
+        self.objects = objects
+        self.jobs = jobs
+        self.surroundings = surroundings
         self.final_estimate = final_estimate
         self.submitted_at = submitted_at
-        self._submitted_s = time.monotonic()
+        self.opened = opened
+        self._correction = correction
+        self._opened_at = datetime.now(UTC) if opened else submitted_at
+        self._opened_s = time.monotonic()
         self.sealed: SealedDataset | None = None
         self.key = b""
+        self.store: ResultStore | None = None  # where results are kept, once it is accepted
+        self.folder: WorkflowFolder | None = None  # likewise
+        self.first_estimates = dict(estimates)
         self.final_fit: Fit | None = None  # of the best candidate, once it is chosen
         self.common_work: dict[str, CommonWork] = {}  # by fit_id, where there is
         self.result_bytes = RESULT_BYTES  # what each fit may give
-        self.surroundings = b""  # of the user's code, as where it was submitted
         self.process_start_s = 0.0  # that a fit is spared in the process of another
+        self.is_interrupted = False  # what runs it ends before it does
         self.captured = threading.Event()  # nothing of the user's is read any more
         self.over = threading.Event()  # its result is final
         self.recorded = threading.Event()  # the history was told of its end, or never will be
         self.closed = threading.Event()  # nothing of it is left to do
         self.forecast: Future[Eta] = Future()  # as made at submission
         self._lock = threading.Lock()
-        self._rows = {fit.fit_id: FitRow(fit, estimates[fit.fit_id]) for fit in prepared.fits}
+        self._rows = {fit.fit_id: FitRow(fit, estimates[fit.fit_id]) for fit in submission.fits}
+        self._kept: dict[str, KeptAttempt] = {}  # the last of each fit
         self._records: list[Record] = []
         self._state = "preparing"
         self._eta: Eta | None = None
         self._notes: dict[str, tuple[str, ...]] = {}  # by who says so
         self._ended_at: datetime | None = None
         self._error: FitcastError | None = None
-        self._model: bytes | None = None
         self._view: WorkflowView | None = None  # unless something has changed since
+
+    @property
+    def correction(self) -> SweepCorrection:
+        """What corrects its forecasts."""
+        assert self._correction is not None, "it doesn't run here"
+        return self._correction
 
     # -- for everybody ---------------------------------------------------------------------------
 
     def now(self) -> datetime:
-        """Return the time by the clock as it was at submission: it never goes back."""
-        return self.submitted_at + timedelta(seconds=time.monotonic() - self._submitted_s)
+        """Return the time by the clock as it was when it came here: it never goes back."""
+        return self._opened_at + timedelta(seconds=time.monotonic() - self._opened_s)
 
     def view(self) -> WorkflowView:
         """Return it as it is now."""
@@ -98,7 +151,7 @@ class Run:
             if self._view is None:
                 self._view = WorkflowView(
                     workflow_id=self.workflow_id,
-                    name=self.prepared.name,
+                    name=self.submission.name,
                     state=self._state,
                     rows=MappingProxyType(dict(self._rows)),
                     records=tuple(self._records),
@@ -108,7 +161,6 @@ class Run:
                     ended_at=self._ended_at,
                     is_over=self.over.is_set(),
                     error=self._error,
-                    model=self._model,
                 )
             return self._view
 
@@ -116,6 +168,26 @@ class Run:
     def is_over(self) -> bool:
         """Whether its result is final."""
         return self.over.is_set()
+
+    def outcomes(self) -> list[Outcome | None]:
+        """Return what became of each fit."""
+        return [row.outcome for row in self.view().rows.values()]
+
+    def predicted(self, fit_id: str) -> "KeptPredictions | None":
+        """Return what a fit predicted, if it succeeded and its predictions are kept."""
+        kept = self._kept.get(fit_id)
+        if kept is None or kept.predictions is None or self.store is None:
+            return None
+        if kept.measured.outcome is not Outcome.SUCCEEDED:
+            return None
+        return KeptPredictions(self.store, kept.predictions)
+
+    def model(self) -> bytes | None:
+        """Return the refitted estimator, pickled; None if there is none."""
+        for kept in list(self._kept.values()):
+            if kept.record.fold == REFIT_FOLD and kept.model is not None and self.store is not None:
+                return self.store.model(kept.model)
+        return None
 
     # -- for its dispatcher ----------------------------------------------------------------------
 
@@ -150,8 +222,10 @@ class Run:
 
     def note_waits(self, who: str, notes: tuple[str, ...]) -> None:
         """Note what it waits for, as far as one part of fitcast knows; nothing, if empty."""
-        if self._notes.get(who, ()) != notes:
-            self._change(notes={**self._notes, who: notes})
+        with self._lock:  # from several threads
+            if self._notes.get(who, ()) != notes:
+                self._notes = {**self._notes, who: notes}
+                self._view = None
 
     def note_start(self, fit_id: str, state: str, attempt: int, start: Start) -> None:
         """Note that an attempt was sent to a worker."""
@@ -171,7 +245,14 @@ class Run:
         if self._rows[fit_id].outcome is None:
             self._change_row(fit_id, state="waiting")
 
-    def note_end(self, fit_id: str, measured: Measured, record: Record) -> None:
+    def is_kept(self, fit_id: str) -> bool:
+        """Tell whether a fit has its result already."""
+        kept = self._kept.get(fit_id)
+        return kept is not None and kept.measured.outcome is Outcome.SUCCEEDED
+
+    def note_end(
+        self, fit_id: str, measured: Measured, record: Record, kept: KeptAttempt | None = None
+    ) -> None:
         """Note how an attempt ended; what becomes of its fit is told by `settle`."""
         row = self._rows[fit_id]
         state = "waiting" if row.outcome is None else row.state
@@ -181,8 +262,28 @@ class Run:
         )
         with self._lock:
             self._records.append(record)
-            if measured.model is not None:
-                self._model = measured.model
+            if kept is not None:
+                self._kept[fit_id] = kept
+
+    def take_in(self, kept: KeptAttempt, *, done: bool) -> None:
+        """Take in an attempt that an earlier process kept."""
+        fit_id, record = kept.fit_id, kept.record
+        if fit_id not in self._rows:
+            fit = self.submission.refit_fit(record.candidate_index)
+            assert record.estimate is not None
+            with self._lock:
+                self._rows[fit_id] = FitRow(fit, record.estimate)
+        self._change_row(
+            fit_id,
+            attempts=max(record.attempt, self._rows[fit_id].attempts),
+            pool=record.pool,
+            worker=record.worker,
+            threads=record.request.threads,
+            started_at=record.started_at,
+        )
+        self.note_end(fit_id, kept.measured, record, kept)
+        if done:
+            self.settle(fit_id, record.outcome, "")
 
     def settle(self, fit_id: str, outcome: Outcome, reason: str) -> None:
         """Note what finally became of a fit."""
@@ -202,12 +303,16 @@ class Run:
         WorkflowFailedError
             The user's own rule for it failed.
         """
-        scored = self.view().measured()
-        if not any(measured.outcome is Outcome.SUCCEEDED for measured in scored.values()):
+        measured = self.view().measured()
+        if not any(one.outcome is Outcome.SUCCEEDED for one in measured.values()):
             return None
         try:
-            best = best_candidate(self.prepared, tabulate(self.prepared, scored))
-            return self.prepared.refit_fit(self.prepared.candidates[best])
+            rule = self.objects.refit if self.submission.has_rule else self.submission.refit
+            if callable(rule):
+                table = tabulate(self.submission, measured, self.objects.params)
+            else:
+                table = scored(self.submission, measured)
+            return self.submission.refit_fit(best_candidate(rule, table))
         except Exception as error:
             raise WorkflowFailedError(f"the best candidate can't be chosen: {error}") from error
 
@@ -222,7 +327,9 @@ class Run:
         """Note the end that its settled fits stand for."""
         rows = self._rows.values()
         outcomes = [row.outcome for row in rows]
-        if how.cancelled or Outcome.CANCELLED in outcomes:
+        if how.cancelled and self.is_interrupted:
+            self.interrupt()
+        elif how.cancelled or Outcome.CANCELLED in outcomes:
             cancelled = WorkflowCancelledError(f"workflow {self.workflow_id} was cancelled")
             self.end("failed" if how.error else "cancelled", how.error or cancelled)
         elif Outcome.SUCCEEDED in outcomes:
@@ -231,6 +338,29 @@ class Run:
             errors = [row.error for row in rows if row.error]
             said = f", for example: {errors[0]}" if errors else ""
             self.end("failed", how.error or WorkflowFailedError(f"no fit succeeded{said}"))
+
+    def interrupt(self) -> None:
+        """Note that it ends here, but may be gone on with elsewhere."""
+        how = f"client.resume({self.workflow_id!r}), or `fitcast resume {self.workflow_id}`"
+        self.end(
+            "interrupted",
+            WorkflowInterruptedError(
+                f"workflow {self.workflow_id} was interrupted, as its client was closed: {how} "
+                "goes on with what isn't done"
+            ),
+        )
+
+    def leave(self, end: End | None) -> None:
+        """Take in how it ended in an earlier process; None if that had no time to say."""
+        if end is None or end.state == "interrupted":
+            self.interrupt()
+            return
+        kinds: dict[str, type[FitcastError]] = {
+            kind.__name__: kind for kind in (WorkflowCancelledError, WorkflowFailedError)
+        }
+        error = kinds.get(end.error_type, FitcastError)(end.error) if end.error_type else None
+        self.end(end.state, error)
+        self._change(ended_at=end.ended_at)
 
     def end(self, state: str, error: FitcastError | None = None) -> None:
         """Note the end, once."""
@@ -245,6 +375,36 @@ class Run:
 def library_versions() -> dict[str, str]:
     """Return the versions of the libraries that fits' costs depend on."""
     return {name: version(name) for name in ("fitcast", "scikit-learn", "xgboost", "lightgbm")}
+
+
+def _record_id(run: Run, fit: Fit, attempt: int) -> str:
+    """Return the same for the same attempt, whoever tells of it: the history has each once."""
+    told = f"{run.workflow_id}/{run.opened}/{fit.fit_id}/{attempt}"
+    return sha256(told.encode()).hexdigest()[:32]
+
+
+@dataclass(frozen=True, slots=True)
+class KeptPredictions:
+    """A fit's predictions where they are kept."""
+
+    store: ResultStore
+    part: Part
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of the array, without opening it."""
+        assert self.part.words is not None
+        return tuple(self.part.words[1])
+
+    def load(self) -> npt.NDArray[Any]:
+        """Return the array.
+
+        Raises
+        ------
+        StoreError, SealError
+            It can't be read, or was altered.
+        """
+        return self.store.predictions(self.part)
 
 
 def record_of(
@@ -265,10 +425,10 @@ def record_of(
     """Return the record of an attempt: request, cost, end, and what had been forecast."""
     estimate = run.row(fit.fit_id).estimate
     return Record(
-        record_id=uuid4().hex,
+        record_id=_record_id(run, fit, attempt),
         workflow_id=run.workflow_id,
-        workflow_name=run.prepared.name,
-        dataset=run.prepared.dataset,
+        workflow_name=run.submission.name,
+        dataset=run.submission.dataset,
         candidate=fit.candidate.label,
         candidate_index=fit.candidate.index,
         fold=fit.fold,

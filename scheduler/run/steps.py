@@ -5,12 +5,13 @@ that workflow alone.
 """
 
 import logging
-from collections.abc import Callable
-from typing import Protocol, assert_never
+from collections.abc import Callable, Sequence
+from typing import Protocol, TypeAlias, assert_never
 
 from fitcast.errors import FitcastError
 from fitcast.history.records import Record
 from fitcast.scheduler.backends.protocol import Workers
+from fitcast.scheduler.kept.results import Ended, KeptAttempt
 from fitcast.scheduler.plan import events
 from fitcast.scheduler.run.attempts import DaskAttempts
 from fitcast.scheduler.run.executor import Executor
@@ -19,6 +20,10 @@ from fitcast.scheduler.run.worker_set import WorkerSet
 from fitcast.trainer.attempt.spec import Measured
 
 log = logging.getLogger(__name__)
+
+
+Kept: TypeAlias = Callable[[Sequence[KeptAttempt] | FitcastError], None]
+"""What is called once results are kept, or can't be."""
 
 
 class Steps(Protocol):
@@ -35,6 +40,12 @@ class Steps(Protocol):
 
     def remove_dataset(self, run: Run) -> None:
         """Remove its sealed dataset and its key."""
+
+    def keep(self, run: Run, ended: Sequence[Ended], then: Kept) -> None:
+        """Keep attempts' results, then call `then`, from any thread; returns at once."""
+
+    def give_up_keeping(self, run: Run) -> None:
+        """Let go of what of it is still to be kept."""
 
     def note_attempt(self, run: Run, record: Record, measured: Measured) -> None:
         """Hand an attempt to the history; called on the dispatcher's thread, returns at once."""

@@ -10,7 +10,7 @@ from fitcast.history.records import Estimate, Outcome, Record
 from fitcast.scheduler.forecast.eta import Eta
 from fitcast.scheduler.forecast.tables import forecast_cells
 from fitcast.trainer.attempt.spec import Measured
-from fitcast.trainer.sweep.prepared import Fit
+from fitcast.trainer.sweep.submission import Fit
 
 NOT_A_NUMBER = float("nan")
 
@@ -64,7 +64,7 @@ class WorkflowView:
 
     workflow_id: str
     name: str
-    state: str  # preparing | queued | running | succeeded | failed | cancelled
+    state: str  # preparing | queued | running | succeeded | failed | cancelled | interrupted
     rows: Mapping[str, FitRow]  # by fit_id, in order of submission
     records: tuple[Record, ...]
     eta: Eta | None  # the latest forecast; None before the first
@@ -73,7 +73,6 @@ class WorkflowView:
     ended_at: datetime | None
     is_over: bool
     error: FitcastError | None
-    model: bytes | None  # the refitted estimator, pickled
 
     def measured(self) -> dict[str, Measured]:
         """Return what the successful and failed fits gave, by fit_id."""

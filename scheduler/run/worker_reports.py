@@ -7,19 +7,43 @@ Not in: sending attempts (:mod:`fitcast.scheduler.run.attempts`), what the plan 
 import socket
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from fitcast.errors import SealError, WorkerBrokenError
 from fitcast.history.records import Outcome, Record
 from fitcast.scheduler.backends.protocol import WorkerLoss
 from fitcast.scheduler.forecast.sweep_forecast import OVERHEAD_S
+from fitcast.scheduler.kept.results import Ended, KeptAttempt
 from fitcast.scheduler.plan import events
+from fitcast.scheduler.plan.events import AttemptEnded, FitKey
 from fitcast.scheduler.run.attempts import DaskAttempts, Member, ProcessEnded, ProcessFailed
 from fitcast.scheduler.run.runs import Run, library_versions, record_of
 from fitcast.scheduler.run.worker_set import LossExplained, WorkerSet, WorkersSeen
 from fitcast.trainer.attempt.spec import Measured
 
+_KEPT = frozenset({Outcome.SUCCEEDED, Outcome.FAILED, Outcome.OUT_OF_MEMORY, Outcome.OUT_OF_TIME})
+"""Ends of attempts that say something of their fit, whatever happens to the process that asked."""
+
 _CONNECTION_LOST = WorkerLoss(Outcome.PREEMPTED, "the connection to it was lost")
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What a process of fits came to: attempts to be noted, and events that follow from them."""
+
+    run: Run
+    ended: tuple[Ended, ...]
+    events: tuple[AttemptEnded, ...]
+
+    @property
+    def to_keep(self) -> tuple[Ended, ...]:
+        """What has to be on disk before any of it counts."""
+        return tuple(one for one in self.ended if one.measured.outcome in _KEPT)
+
+    @property
+    def attempts(self) -> set[tuple[FitKey, int]]:
+        """The attempts that it is about."""
+        return {(event.key, event.attempt) for event in self.events}
 
 
 class WorkerReports:
@@ -56,17 +80,22 @@ class WorkerReports:
 
     # -- processes -------------------------------------------------------------------------------
 
-    def ended(self, ended: ProcessEnded) -> Iterator[events.Event]:
-        """Yield the ends of a process's attempts: of followers first, who go with their leader."""
+    def ended(self, ended: ProcessEnded) -> Told | None:
+        """Return what a process of fits came to; None if nobody asks any more.
+
+        Of followers first, who go with their leader.
+        """
         sent = ended.sent
         run = self._runs.get(sent.start.key.workflow_id)
         if not self._attempts.take(sent) or run is None:
-            return
+            return None
         busy_s = sum(one.runtime_s for one in ended.measured if one is not None)
         first = ended.measured[0]
         if first is not None and first.outcome is Outcome.SUCCEEDED:
             idle_s = time.monotonic() - sent.sent_s - busy_s
             self.overhead_s += 0.05 * (min(max(idle_s, 0.0), 1.0) - self.overhead_s)
+        noted: list[Ended] = []
+        follow: list[events.AttemptEnded] = []
         for member, one in reversed(list(zip(sent.members, ended.measured, strict=True))):
             outcome, peak_bytes = Outcome.PREEMPTED, 0
             follows = member.key != sent.start.key
@@ -80,9 +109,21 @@ class WorkerReports:
                 if follows:
                     # As forecast: first use of everything costs more than the fork timed.
                     one = replace(one, shared_s=one.shared_s + run.process_start_s)
-                self._record(run, sent.start, member, one)
+                noted.append(self._ended(run, sent.start, member, one))
                 outcome, peak_bytes = one.outcome, one.peak_memory_bytes
-            yield events.AttemptEnded(member.key, member.attempt, outcome, peak_bytes)
+            follow.append(events.AttemptEnded(member.key, member.attempt, outcome, peak_bytes))
+        return Told(run, tuple(noted), tuple(follow))
+
+    def note(self, told: Told) -> None:
+        """Note in its run, and hand on, what doesn't have to be kept first."""
+        for one in told.ended:
+            self.note_ended(told.run, one)
+
+    def note_ended(self, run: Run, one: Ended, kept: KeptAttempt | None = None) -> None:
+        """Note the end of an attempt in its run, and hand it on."""
+        measured = one.measured if kept is None else kept.measured
+        run.note_end(one.fit_id, measured, one.record, kept)
+        self._note(run, one.record, measured)
 
     def failed(self, failed: ProcessFailed) -> Iterator[events.Event]:
         """Yield what the failure of a task means: of the dataset, or of its worker."""
@@ -130,7 +171,10 @@ class WorkerReports:
             start = failed.sent.start
             if start.worker in present and self._attempts.is_under_way(start.key, start.attempt):
                 # Its worker is there, so it is this task alone that failed.
-                yield from self.ended(ProcessEnded(failed.sent, failed.sent.lost(failed.error)))
+                told = self.ended(ProcessEnded(failed.sent, failed.sent.lost(failed.error)))
+                if told is not None:
+                    self.note(told)
+                    yield from told.events
 
     def explained(self, explained: LossExplained) -> events.Event:
         """Return what the loss of a worker means, now that it is known why."""
@@ -161,13 +205,12 @@ class WorkerReports:
                 if measured is None:
                     run.note_waiting(member.key.fit_id)
                 else:
-                    self._record(run, sent.start, member, measured)
+                    self.note_ended(run, self._ended(run, sent.start, member, measured))
         preempted = loss.outcome is Outcome.PREEMPTED
         out_of_memory = loss.outcome is Outcome.OUT_OF_MEMORY
         return events.WorkerLeft(address, preempted, out_of_memory, returns)
 
-    def _record(self, run: Run, start: events.Start, member: Member, measured: Measured) -> None:
-        """Note the end of an attempt in its run, and hand it on."""
+    def _ended(self, run: Run, start: events.Start, member: Member, measured: Measured) -> Ended:
         record = record_of(
             run,
             member.fit,
@@ -182,5 +225,4 @@ class WorkerReports:
             versions=library_versions(),
             machine_speed=self._workers.machine_speed,
         )
-        run.note_end(member.key.fit_id, measured, record)
-        self._note(run, record, measured)
+        return Ended(member.key.fit_id, record, measured)

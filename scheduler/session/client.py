@@ -3,6 +3,7 @@
 import atexit
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, ClassVar
@@ -87,6 +88,7 @@ class Client:
             checked=settings.check_plan,
             keep_messages=settings.keep_messages,
             result_bytes=settings.result_bytes,
+            keep_days=settings.keep_days,
         )
         atexit.register(self.close)
 
@@ -150,7 +152,7 @@ class Client:
         there = self._engine.pools if pools is None else check_pools(pools)
         ready_in_s = self._engine.ready_in_s() if pools is None else 0.0
         model = self._probed(sweep) if probe else self._engine.model()
-        cast = forecast_sweep(model, sweep, planned_workers(there))
+        cast = forecast_sweep(model, sweep.prepare().submission, planned_workers(there))
         return cast.estimate(there, ready_in_s)
 
     def submit(self, sweep: "Sweep", *, probe: bool = False) -> Workflow:
@@ -176,31 +178,82 @@ class Client:
         if self._closed:
             raise FitcastError("this client was closed: make a new one")
         around = surroundings(self._began)
-        sweep.prepare(recheck=True)
+        prepared = sweep.prepare(recheck=True)
         model = self._probed(sweep) if probe else self._engine.model()
-        cast = forecast_sweep(model, sweep, self._engine.workers())
-        run = self._engine.submit(cast, around)
+        cast = forecast_sweep(model, prepared.submission, self._engine.workers())
+        run = self._engine.submit(cast, prepared, around)
         try:
-            run.forecast.set_result(self._engine.eta(cast))
+            eta = self._engine.eta(cast)
             run.captured.wait()
+            self._engine.note_forecast(run, eta)
         except BaseException:  # an interrupt, above all: nothing half submitted goes on
             run.forecast.cancel()
             self._engine.cancel(run.workflow_id)
             raise
         return self._handle(run)
 
+    def resume(self, workflow_id: str, sweep: "Sweep | None" = None) -> Workflow:
+        """Go on with a workflow whose client ended before it did, and return a handle on it.
+
+        Only fits without a kept result run again. Its data is what it was at submission.
+
+        Parameters
+        ----------
+        workflow_id : str
+            Its id; `workflows` lists those there are.
+        sweep : Sweep, optional
+            What it was made of, in case its dataset is gone; it must be the same.
+
+        Raises
+        ------
+        SubmissionError
+            There is none, it has ended, it runs in another process, or what is kept of it is gone,
+            damaged or of a newer fitcast. Nothing was started.
+        SealError
+            What is sealed of it was altered.
+        """
+        if self._closed:
+            raise FitcastError("this client was closed: make a new one")
+        known = self._engine.run(workflow_id)
+        if known is not None and not known.is_over:
+            return self._handle(known)
+        prepared = None if sweep is None else sweep.prepare(recheck=True)
+        return self._handle(self._engine.resume(workflow_id, prepared))
+
     def workflow(self, workflow_id: str) -> Workflow:
-        """Return the handle of a workflow submitted by this client."""
-        run = self._engine.run(workflow_id)
-        if run is None:
-            raise FitcastError(
-                f"this client has no workflow {workflow_id!r}; workflows() lists those it has"
-            )
+        """Return the handle of a workflow of this client, or of an earlier process.
+
+        Raises
+        ------
+        SubmissionError
+            There is none, or what is kept of it can't be read.
+        """
+        run = self._engine.run(workflow_id) or self._engine.kept(workflow_id)
         return self._handle(run)
 
     def workflows(self) -> list[Workflow]:
-        """Return the workflows submitted by this client, oldest first."""
-        return [self._handle(run) for run in self._engine.runs()]
+        """Return the workflows of this client and those of earlier processes, oldest first.
+
+        Those of which what is kept can't be read are left out.
+        """
+        here = {run.workflow_id: run for run in self._engine.runs()}
+        for workflow_id in self._engine.kept_ids():
+            if workflow_id not in here:
+                with suppress(FitcastError):
+                    here[workflow_id] = self._engine.kept(workflow_id)
+        return [self._handle(here[workflow_id]) for workflow_id in sorted(here)]
+
+    def remove(self, workflow_id: str) -> None:
+        """Remove all that is kept of a workflow that has ended, or that nobody runs.
+
+        Raises
+        ------
+        SubmissionError
+            There is none, or a process runs it.
+        StoreError
+            It can't be removed.
+        """
+        self._engine.remove(workflow_id)
 
     def forget(self, workflow: Workflow) -> None:
         """Let go of a workflow and its data once it is over: handles alone hold it then.
@@ -230,8 +283,9 @@ class Client:
     def _probed(self, sweep: "Sweep") -> SizingModel:
         """Return the model with what probes of a sweep told."""
         model = self._engine.model()
-        cast = forecast_sweep(model, sweep, self._engine.workers())
-        probes = [self.submit(small) for small in probe_sweeps(cast.prepared, cast.estimates)]
+        prepared = sweep.prepare()
+        cast = forecast_sweep(model, prepared.submission, self._engine.workers())
+        probes = [self.submit(small) for small in probe_sweeps(prepared, cast.estimates)]
         return model.train([record for probe in probes for record in probe.wait().records])
 
 

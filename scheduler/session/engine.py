@@ -5,6 +5,7 @@ users see (:mod:`fitcast.scheduler.session.client`), the order of these steps
 (:mod:`fitcast.scheduler.plan.lifecycle`).
 """
 
+import math
 import sys
 import threading
 import time
@@ -12,30 +13,34 @@ from collections.abc import Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from fitcast.errors import FitcastError, HistoryError
+from fitcast.errors import HistoryError
 from fitcast.history.locked_folders import memory_root
-from fitcast.history.origin import origin_tags, refit_text
-from fitcast.history.records import Record
+from fitcast.history.origin import origin_tags
+from fitcast.history.records import REFIT_FOLD, Record
 from fitcast.history.store import AttemptLog, HistoryStore, KeepsModels, WorkflowRun
 from fitcast.history.writer import HistoryWriter
 from fitcast.scheduler.backends.protocol import Backend, Workers
 from fitcast.scheduler.forecast.eta import Eta
-from fitcast.scheduler.forecast.sweep_forecast import SweepForecast
+from fitcast.scheduler.forecast.sweep_forecast import SweepForecast, forecast_sweep
+from fitcast.scheduler.kept.results import Ended
 from fitcast.scheduler.plan.pools import Pool, WorkerSize
 from fitcast.scheduler.run.dispatcher import Dispatcher
 from fitcast.scheduler.run.executor import Executor
 from fitcast.scheduler.run.runs import Run
+from fitcast.scheduler.run.steps import Kept
+from fitcast.scheduler.session.keeping import Keeper, Opened
 from fitcast.scheduler.session.learning import Learner
 from fitcast.scheduler.session.leases import Lease
+from fitcast.sizing.learning.correction import SweepCorrection
 from fitcast.sizing.learning.model import SizingModel
 from fitcast.trainer.attempt.spec import RESULT_BYTES, Measured
 from fitcast.trainer.machine_speed import machine_speed
-from fitcast.trainer.sealing import new_key, remove, seal
+from fitcast.trainer.sweep.layout import PreparedSweep
 
 END_WITHIN_S = 30.0
 """So long `close` waits for what goes on beside workflows: reading, learning, writing."""
@@ -60,6 +65,8 @@ class Engine:
         Whether messages and output of fits go into the history.
     result_bytes : int
         What the result of a fit may take.
+    keep_days : float
+        For how long what is kept of workflows stays that nobody runs.
     """
 
     def __init__(
@@ -72,6 +79,7 @@ class Engine:
         checked: bool,
         keep_messages: bool = True,
         result_bytes: int = RESULT_BYTES,
+        keep_days: float = 30.0,
     ) -> None:
         self.troubles: list[str] = []
         self._backend = backend
@@ -82,9 +90,11 @@ class Engine:
         self._result_bytes = result_bytes
         self._lock = threading.Lock()
         self._runs: dict[str, Run] = {}
+        self._prepared: dict[str, PreparedSweep] = {}  # until they are sealed
         self._forgotten: set[str] = set()  # workflows that nobody will ask for once they are closed
         self._keys = Lease(memory_root())
-        self._sealed = Lease(home / "datasets")
+        self._keep_days = keep_days
+        self._keeper = Keeper(home / "workflows", self._not_kept)
         self._learner = Learner(store, home / "records", self._tell, store.models)
         if is_new:
             self._learner.expect_nothing()
@@ -99,31 +109,129 @@ class Engine:
 
     # -- workflows -------------------------------------------------------------------------------
 
-    def submit(self, cast: SweepForecast, around: bytes = b"") -> Run:
+    def submit(self, cast: SweepForecast, prepared: PreparedSweep, around: bytes = b"") -> Run:
         """Take a forecast sweep in, with what its fits' code has around it; return at once."""
         now = datetime.now(UTC)
-        prepared = cast.prepared
         run = Run(
             workflow_id=f"{now:%Y%m%d-%H%M%S}-{uuid4().hex[:8]}",
-            prepared=prepared,
+            submission=prepared.submission,
+            objects=prepared,
+            jobs=prepared.jobs,
+            surroundings=around,
             correction=cast.correction,
             estimates=cast.estimates,
             final_estimate=cast.final,
             submitted_at=now,
         )
         run.result_bytes = self._result_bytes
-        run.surroundings = around
+        self._prepared[run.workflow_id] = prepared
+        self._run(run, cast)
+        return run
+
+    def resume(self, workflow_id: str, prepared: PreparedSweep | None = None) -> Run:
+        """Go on with a workflow of an earlier process: with the fits that have no result yet.
+
+        Parameters
+        ----------
+        workflow_id
+            Which.
+        prepared
+            What it was made of, in case its dataset is gone.
+
+        Raises
+        ------
+        SubmissionError, SealError
+            It can't be gone on with.
+        """
+        opened = self._keeper.opened(workflow_id, to_run=True, prepared=prepared)
+        try:
+            accepted = opened.accepted
+            cast = forecast_sweep(
+                self.model(),
+                accepted.submission,
+                self.workers(),
+                seen=[(one.fit_id, one.record) for one in opened.attempts],
+                done=opened.done,
+            )
+            if any(one.record.fold == REFIT_FOLD for one in opened.attempts):
+                cast = replace(cast, final=None)
+            run = self._run_of(opened, cast.correction)
+            run.opened = opened.folder.note_opened()
+            opened.folder.go_on()
+            self._let_workers_open(run)
+            run.forecast.set_result(_eta_of(opened))
+            run.note_eta(self.eta(cast))
+        except BaseException:
+            opened.folder.release()
+            raise
+        for trouble in opened.damaged:
+            self._tell(trouble)
+        self._run(run, cast, sealed=True)
+        for one in opened.attempts:
+            self._note(one.record, one.measured)
+        return run
+
+    def kept(self, workflow_id: str) -> Run:
+        """Return a workflow of an earlier process as it was left; nothing of it runs here.
+
+        Raises
+        ------
+        SubmissionError, SealError
+            There is none, or what is kept of it can't be read.
+        """
+        opened = self._keeper.opened(workflow_id, to_run=False)
+        run = self._run_of(opened, None)
+        end = opened.folder.end()
+        run.forecast.set_result(_eta_of(opened))
+        if opened.folder.is_held():
+            run.note_state("running")
+            return run
+        run.leave(end)
+        return run
+
+    def kept_ids(self) -> list[str]:
+        """Return the workflows of earlier processes, oldest first."""
+        return [f.workflow_id for f in self._keeper.folders() if not f.is_passing]
+
+    def remove(self, workflow_id: str) -> None:
+        """Remove all that is kept of a workflow that nobody runs."""
+        self._keeper.remove(workflow_id)
+
+    def _run_of(self, opened: Opened, correction: SweepCorrection | None) -> Run:
+        accepted = opened.accepted
+        run = Run(
+            workflow_id=accepted.workflow_id,
+            submission=accepted.submission,
+            objects=opened.objects,
+            jobs=opened.objects.jobs,
+            surroundings=opened.objects.surroundings,
+            correction=correction,
+            estimates=accepted.estimates,
+            final_estimate=accepted.final_estimate,
+            submitted_at=accepted.submitted_at,
+            opened=1,
+        )
+        run.result_bytes = accepted.result_bytes
+        run.key, run.sealed = opened.key, accepted.dataset
+        run.store, run.folder = opened.store, opened.folder
+        for one in opened.attempts:
+            run.take_in(one, done=one.fit_id in opened.done)
+        return run
+
+    def _run(self, run: Run, cast: SweepForecast, *, sealed: bool = False) -> None:
+        """Let a workflow's fits run."""
+        submission = run.submission
         self._writer.start_workflow(
             WorkflowRun(
                 workflow_id=run.workflow_id,
-                name=prepared.name,
-                started_at=now,
-                tags={"fitcast.dataset": prepared.dataset, **origin_tags()},
+                name=submission.name,
+                started_at=run.submitted_at,
+                tags={"fitcast.dataset": submission.dataset, **origin_tags()},
                 params={
-                    "candidates": len(prepared.candidates),
-                    "splits": prepared.n_splits,
-                    "fits": len(prepared.fits),
-                    "refit": refit_text(prepared.refit),
+                    "candidates": len(submission.candidates),
+                    "splits": submission.n_splits,
+                    "fits": len(submission.fits),
+                    "refit": submission.rule or str(submission.refit),
                 },
             )
         )
@@ -133,8 +241,14 @@ class Engine:
             if dispatcher is None:
                 dispatcher = self._own[run.workflow_id] = self._dispatcher(None)
         own = self._shared is None
-        dispatcher.submit(run, cast.submission(run.workflow_id, own_workers=own))
-        return run
+        told = cast.submitted(run.workflow_id, own_workers=own)
+        dispatcher.submit(run, replace(told, sealed=sealed))
+
+    def note_forecast(self, run: Run, eta: Eta) -> None:
+        """Note when it is to be done, as forecast at submission."""
+        run.forecast.set_result(eta)
+        if run.folder is not None:
+            run.folder.note_forecast((eta.p10_s, eta.p50_s, eta.p90_s))
 
     def cancel(self, workflow_id: str) -> None:
         """Give a workflow up."""
@@ -156,6 +270,8 @@ class Engine:
         """Let go of a workflow, and so of its data, once it is closed."""
         with self._lock:
             run = self._runs.get(workflow_id)
+            if run is not None:
+                self._keeper.let_pass(run)
             if run is not None and run.closed.is_set():
                 del self._runs[workflow_id]
             elif run is not None:
@@ -223,41 +339,50 @@ class Engine:
             dispatcher.join()
         self._backend.close()
         for run in self.runs():
-            run.end("failed", FitcastError("the client was closed"))
+            run.interrupt()
         self._background.close(END_WITHIN_S)
         self._writer.close(END_WITHIN_S)
         self._keys.close()
-        self._sealed.close()
+        self._keeper.close(END_WITHIN_S)
 
     # -- steps of a workflow's life ----------------------------------------------------------------
 
     def seal(self, run: Run) -> None:
-        """Encrypt its dataset, with a key of its own."""
-        run.key = new_key()
-        root = self._backend.dataset_root or str(self._sealed.path)
-        uri = f"{root.rstrip('/')}/{run.workflow_id}.sealed"
-        prepared = run.prepared
-        sealed = seal(
-            prepared.content,
-            uri,
-            run.key,
-            workflow_id=run.workflow_id,
-            attachments=prepared.attachments,
-        )
-        run.sealed = sealed
-        if self._shared is not None:
-            for ending, content in ((".key", run.key), (".uri", uri.encode())):
-                path = self._keys.path / f"{sealed.dataset_id}{ending}"
-                path.touch(mode=0o600)
-                path.write_bytes(content)
+        """Encrypt what it was made of, with a key of its own, and write its submission down."""
+        prepared = self._prepared.pop(run.workflow_id)
+        root = self._backend.dataset_root
+        uri = None if root is None else f"{root.rstrip('/')}/{run.workflow_id}.sealed"
+        self._keeper.take_in(run, prepared, uri)
+        self._let_workers_open(run)
+
+    def _let_workers_open(self, run: Run) -> None:
+        """Let this machine's workers find its dataset and its key."""
+        if self._shared is None or run.sealed is None:
+            return
+        for ending, content in ((".key", run.key), (".uri", run.sealed.uri.encode())):
+            path = self._keys.path / f"{run.sealed.dataset_id}{ending}"
+            path.touch(mode=0o600)
+            path.write_bytes(content)
 
     def workers_for(self, run: Run) -> Workers:
         """Return workers for it alone."""
         assert run.sealed is not None
         return self._backend.for_workflow(run.sealed, run.key)
 
+    def keep(self, run: Run, ended: Sequence[Ended], then: Kept) -> None:
+        """Keep attempts' results, then call `then`; returns at once."""
+        self._keeper.keep(run, ended, then)
+
+    def give_up_keeping(self, run: Run) -> None:
+        """Let go of what of it is still to be kept."""
+        self._keeper.give_up(run)
+
     def note_attempt(self, run: Run, record: Record, measured: Measured) -> None:
         """Hand an attempt to the history and to what learns from it."""
+        self._learner.add([self._note(record, measured)])
+
+    def _note(self, record: Record, measured: Measured) -> Record:
+        """Hand an attempt to the history; return what may be told of it."""
         log = AttemptLog(
             record_id=record.record_id,
             stdout=measured.stdout,
@@ -269,7 +394,7 @@ class Engine:
             record = replace(record, error_message="")
             log = AttemptLog(record_id=record.record_id, traceback=measured.places)
         self._writer.add(record, log)
-        self._learner.add([record])
+        return record
 
     def record(self, run: Run) -> None:
         """Hand its end to the history."""
@@ -291,13 +416,12 @@ class Engine:
         run.recorded.set()
 
     def remove_dataset(self, run: Run) -> None:
-        """Remove its sealed dataset and its key."""
-        run.key = b""
-        if run.sealed is None:
-            return
-        for ending in (".key", ".uri"):
-            (self._keys.path / f"{run.sealed.dataset_id}{ending}").unlink(missing_ok=True)
-        remove(run.sealed.uri)
+        """Take its key from workers; write down how it ended, and remove what isn't needed then."""
+        if run.sealed is not None:
+            for ending in (".key", ".uri"):
+                (self._keys.path / f"{run.sealed.dataset_id}{ending}").unlink(missing_ok=True)
+        self._prepared.pop(run.workflow_id, None)
+        self._keeper.end(run)
 
     def closed(self, run: Run) -> None:
         """Let forecasts learn from a workflow of which nothing is left to do."""
@@ -336,7 +460,23 @@ class Engine:
             self._tell(f"{error} Fits run all the same; their records are kept and sent later.")
         with suppress(HistoryError):
             self._learner.load()
+        self._keeper.tidy(self._keep_days)
+
+    def _not_kept(self, workflow_id: str, trouble: str) -> None:
+        """Tell that results can't be kept for now; with an empty text, that they can again."""
+        run = self.run(workflow_id)
+        if run is not None:
+            run.note_waits("results", (trouble,) if trouble else ())
+        if trouble:
+            self._tell(trouble)
 
     def _tell(self, trouble: str) -> None:
         self.troubles.append(trouble)
         print(f"fitcast: {trouble}", file=sys.stderr)  # noqa: T201
+
+
+def _eta_of(opened: Opened) -> Eta:
+    """Return the ETA given at submission; nothing is known if there was none."""
+    p10_s, p50_s, p90_s = opened.folder.forecast_s() or (math.nan, math.nan, math.nan)
+    later = timedelta(seconds=0.0 if math.isnan(p50_s) else p50_s)
+    return Eta(p10_s, p50_s, p90_s, opened.accepted.submitted_at + later)

@@ -113,13 +113,14 @@ def warn_again(view: WorkflowView) -> None:
         warnings.warn(message, kind, stacklevel=2)
 
 
-def lines_of(row: FitRow, *, verbose: int, folds: int, candidates: int) -> list[str]:
+def lines_of(
+    row: FitRow, params: Mapping[str, Any], *, verbose: int, folds: int, candidates: int
+) -> list[str]:
     """Return what ``verbose`` asks to be told about a fit."""
     fit = row.fit
     where = f" {fit.fold + 1}/{folds}" if verbose > 2 else ""
     if verbose > 9:
         where += f"; {fit.candidate.index + 1}/{candidates}"
-    params = fit.candidate.params
     shown = ", ".join(f"{name}={params[name]}" for name in sorted(params))
     lines = []
     if verbose > 9:

@@ -1,11 +1,10 @@
 """What a finished workflow gives: leaderboard, scikit-learn's cv_results_, the best model."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
@@ -28,8 +27,9 @@ class Result:
         scikit-learn's keys; its numbers too for deterministic models.
     best_index_, best_candidate_, best_params_, best_score_
         The best candidate by the deciding score; None where nothing decides.
-    predictions : dict of str to ndarray
-        Out-of-fold predictions by candidate, one per row of the data.
+    predictions : mapping of str to ndarray
+        Out-of-fold predictions by candidate, one per row of the data. Each is read when it is
+        asked for, and not kept in memory.
     errors : DataFrame
         A row per fit that didn't succeed: candidate, fold, outcome, error.
     """
@@ -40,7 +40,7 @@ class Result:
     best_candidate_: str | None
     best_params_: dict[str, Any] | None
     best_score_: float | None
-    predictions: dict[str, npt.NDArray[np.generic]]
+    predictions: Mapping[str, npt.NDArray[Any]]
     errors: pd.DataFrame
     _open_model: Callable[[], Any] = field(default=lambda: None, repr=False)
     _url: Callable[[], str | None] = field(default=lambda: None, repr=False)

@@ -244,7 +244,7 @@ class _Rounds:
             self._collect(workflow, candidates, more)
         refits = [row for row in view.rows.values() if row.fit.fold == REFIT_FOLD]
         if refits:
-            self._refit = refits[0], view.model
+            self._refit = refits[0], workflow._run.model()
         elif view.error is not None:
             raise view.error
 

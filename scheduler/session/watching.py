@@ -105,11 +105,14 @@ class Watch:
     def _tell(self) -> None:
         rows = [row for row in self._workflow.view.rows.values() if row.fit.fold != REFIT_FOLD]
         folds = 1 + max(row.fit.fold for row in rows)
+        all_params = self._workflow._run.objects.params
         for row in rows:
             if row.outcome is not None and row.fit.fit_id not in self._told:
                 self._told.add(row.fit.fit_id)
                 count = len(rows) // folds
-                for line in lines_of(row, verbose=self._verbose, folds=folds, candidates=count):
+                params = all_params[row.fit.candidate.index]
+                told = lines_of(row, params, verbose=self._verbose, folds=folds, candidates=count)
+                for line in told:
                     print(line)  # noqa: T201 - asked for
 
 

@@ -17,8 +17,9 @@ from fitcast.scheduler.run.runs import Run
 from fitcast.scheduler.run.views import WorkflowView
 from fitcast.scheduler.session.results import Result, leaderboard
 from fitcast.trainer.sweep.fitting_here import fit_here
-from fitcast.trainer.sweep.prepared import Fit
-from fitcast.trainer.sweep.results import best_candidate, out_of_fold, score_names, tabulate
+from fitcast.trainer.sweep.layout import PreparedSweep
+from fitcast.trainer.sweep.results import OutOfFold, best_candidate, score_names, tabulate
+from fitcast.trainer.sweep.submission import Fit
 
 
 class Workflow:
@@ -84,7 +85,8 @@ class Workflow:
     def state(self) -> str:
         """Where it is: ``preparing``, ``queued`` or ``running``, then how it ended.
 
-        It ends as ``succeeded``, ``failed`` or ``cancelled``.
+        It ends as ``succeeded``, ``failed`` or ``cancelled``; as ``interrupted`` if what runs it
+        ends first: then it can be gone on with.
         """
         return self._run.view().state
 
@@ -214,15 +216,16 @@ class Workflow:
         view = self._run.view()
         if view.error is not None and not partial:
             raise view.error
-        prepared, measured = self._run.prepared, view.measured()
-        cv_results = tabulate(prepared, measured)
+        submission, objects = self._run.submission, self._run.objects
+        cv_results = tabulate(submission, view.measured(), objects.params)
         names = score_names(cv_results)
-        score = prepared.refit if prepared.refit in names else names[0]
+        refit = objects.refit if submission.has_rule else submission.refit
+        score = refit if refit in names else names[0]
         best = None
-        if prepared.refit or len(names) == 1:
+        if refit or len(names) == 1:
             with suppress(Exception) if partial else nullcontext():  # the user's own rule for it
-                best = best_candidate(prepared, cv_results)
-        candidate = None if best is None else prepared.candidates[best]
+                best = best_candidate(refit, cv_results)
+        candidate = None if best is None else submission.candidates[best]
         fits = _table(view)
         lost = fits[fits["outcome"] != Outcome.SUCCEEDED.value]
         return Result(
@@ -230,18 +233,19 @@ class Workflow:
             cv_results_=cv_results,
             best_index_=best,
             best_candidate_=None if candidate is None else candidate.label,
-            best_params_=None if candidate is None else dict(candidate.params),
+            best_params_=None if best is None else dict(objects.params[best]),
             best_score_=None if best is None else float(cv_results[f"mean_test_{score}"][best]),
-            predictions=out_of_fold(prepared, measured),
+            predictions=OutOfFold(submission, objects.test_rows, self._run.predicted),
             errors=lost[["candidate", "fold", "outcome", "error"]].reset_index(drop=True),
-            _open_model=functools.partial(_open_model, self._run, view, asked=bool(prepared.refit)),
+            _open_model=functools.partial(_open_model, self._run, view, asked=bool(refit)),
             _url=functools.partial(self._url, self.id),
             _log_model=functools.partial(self._log_model, self.id),
         )
 
 
 def _open_model(run: Run, view: WorkflowView, *, asked: bool) -> Any:
-    if view.model is None:
+    model = run.model()
+    if model is None:
         if not asked:
             return None
         refits = [row for row in view.rows.values() if row.fit.fold == REFIT_FOLD]
@@ -255,7 +259,7 @@ def _open_model(run: Run, view: WorkflowView, *, asked: bool) -> Any:
     import cloudpickle
 
     try:
-        return cloudpickle.loads(view.model)
+        return cloudpickle.loads(model)
     except Exception as error:
         raise FitcastError(
             f"the best model can't be opened here ({type(error).__name__}: {error}): import what "
@@ -270,8 +274,13 @@ def _fitted_here(run: Run, fit: Fit, why: str) -> Any:
         "in this one",
         stacklevel=5,
     )
+    if not isinstance(run.objects, PreparedSweep):
+        raise FitcastError(
+            f"the best model can't leave the process that it was fitted in ({why}), and its data "
+            "isn't here to fit it again. All else of the result is there: fit it with best_params_"
+        )
     try:
-        return fit_here(run.prepared, fit.candidate, run.surroundings)
+        return fit_here(run.objects, fit.candidate.index, run.surroundings)
     except Exception as error:
         raise FitcastError(
             f"the best model can't leave the process that it was fitted in ({why}), and can't be "

@@ -17,7 +17,7 @@ from sklearn.tree import DecisionTreeClassifier
 from fitcast import Client, LocalBackend, Pool, SizedSearchCV, Sweep, errors
 from fitcast.history.store import MemoryHistory
 from tests.acceptance.estimators import Majority
-from tests.leases import sealed_files
+from tests.leases import sealed_datasets
 from tests.polling import LONGEST_S, wait_for
 
 MIB = 2**20
@@ -222,7 +222,7 @@ def test_the_loop_closes_and_nothing_is_left_behind(tmp_path):
         assert workflow.result(timeout_s=LONGEST_S).mlflow_url
         assert workflow._run.closed.wait(LONGEST_S)
         lease = client._engine._keys.path
-        assert not sealed_files(client._engine._sealed.path)
+        assert not sealed_datasets(tmp_path)
         assert not list(lease.rglob("*.key"))
     assert not lease.exists()
     left = {child.pid for child in psutil.Process().children(recursive=True)} - before

@@ -16,7 +16,7 @@ import pytest
 
 from fitcast.history.locked_folders import memory_root
 from fitcast.scheduler.session.leases import Lease
-from tests.leases import leases_of, sealed_files
+from tests.leases import leases_of, sealed_datasets
 from tests.polling import LONGEST_S, wait_for
 
 FITCAST = str(Path(sys.executable).with_name("fitcast"))
@@ -139,7 +139,7 @@ def test_ctrl_c_ends_everything_and_waits_for_no_fit(sweep_file, fitcast_home):
     assert "Traceback" not in terminal.shown
     assert not alive(started)
     assert not leases_of(terminal.process.pid)
-    assert not sealed_files(fitcast_home / "datasets")
+    assert sealed_datasets(fitcast_home), "it can be gone on with"
 
 
 def test_a_killed_client_leaves_no_process_and_the_next_removes_its_files(sweep_file, fitcast_home):
@@ -149,9 +149,6 @@ def test_a_killed_client_leaves_no_process_and_the_next_removes_its_files(sweep_
     os.kill(terminal.process.pid, signal.SIGKILL)
     terminal.end()
     assert not alive(started)
-    sealed = sealed_files(fitcast_home / "datasets")
-    assert sealed
-    for root in (memory_root(), fitcast_home / "datasets"):
-        Lease(root).close()  # what every client of this user does first, another's perhaps already
+    assert sealed_datasets(fitcast_home), "it can be gone on with"
+    Lease(memory_root()).close()  # what every client of this user does first
     assert not leases_of(terminal.process.pid)
-    assert not any(file.exists() for file in sealed)

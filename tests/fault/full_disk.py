@@ -16,7 +16,7 @@ import numpy as np
 
 from fitcast import Client, LocalBackend, Pool, Sweep, errors
 from tests.fault.estimators import Lingers
-from tests.leases import sealed_files
+from tests.leases import sealed_datasets
 from tests.polling import wait_for
 
 MIB = 2**20
@@ -60,7 +60,7 @@ def apart(folder: Path) -> dict[str, object]:
         except errors.FitcastError as error:
             told["refused"] = str(error)
         told["state"] = large.state
-        told["left"] = [str(path) for path in sealed_files(home / "datasets")]
+        told["left"] = [str(path) for path in sealed_datasets(home)]
         first = client.submit(sweep(500))
         first.result(60)
         told["flushed first"] = client.flush(60)

@@ -60,7 +60,7 @@ def check_scores(workflow: Workflow) -> None:
         if row.outcome is Outcome.SUCCEEDED and row.fit.fold >= 0:
             assert row.measured is not None
             params = row.fit.candidate.params
-            wanted = true_scores(params.get("depth", 2), run.prepared.n_splits)[row.fit.fold]
+            wanted = true_scores(params.get("depth", 2), run.submission.n_splits)[row.fit.fold]
             (score,) = row.measured.scores.values()
             assert math.isclose(score, wanted, rel_tol=1e-12), (row.fit.fit_id, score, wanted)
 

@@ -24,6 +24,7 @@ from fitcast import Client, LocalBackend, Pool, Sweep
 from fitcast.history.records import Outcome
 from tests.fault import harm, holding
 from tests.fault.estimators import Lingers
+from tests.leases import sealed_datasets
 
 MIB = 2**20
 WEIGHTS = {"fit": 3, "supervisor": 3, "fork server": 2, "worker": 2, "stopped worker": 1}
@@ -130,7 +131,7 @@ def check_nothing_left(home: Path, listening: set[int]) -> None:
     assert holding.our_shared_memory() == set()
     assert holding.listening() <= listening
     assert holding.holding_mark(Path("/dev/shm"), home) == []
-    assert not any((home / "datasets").iterdir())
+    assert not sealed_datasets(home)
 
 
 def main() -> None:

@@ -25,7 +25,7 @@ from fitcast.scheduler.session.leases import Lease
 from tests.fault import harm, holding
 from tests.fault.lone_client import SILENT_AFTER_S
 from tests.fault.test_kills import FITS, submit
-from tests.leases import leases_of
+from tests.leases import leases_of, sealed_datasets
 from tests.polling import LONGEST_S
 
 MIB = 2**20
@@ -53,7 +53,7 @@ def test_nothing_is_left_after_harm_of_every_kind(tmp_path, no_process_left):
     assert holding.leases() <= before[0]
     assert holding.listening() <= before[1]
     assert holding.our_shared_memory() <= before[2]
-    assert not any((tmp_path / "datasets").iterdir())
+    assert not sealed_datasets(tmp_path)
 
 
 def test_the_data_would_be_found_if_it_were_there(tmp_path):

@@ -10,11 +10,10 @@ from fitcast.errors import InvalidSweepError
 from fitcast.history.records import REFIT_FOLD
 from fitcast.trainer.attempt.fitting import configured, cut, fit_split
 from fitcast.trainer.surroundings import in_force
-from fitcast.trainer.sweep.models import Candidate
-from fitcast.trainer.sweep.prepared import PreparedSweep
+from fitcast.trainer.sweep.layout import PreparedSweep
 
 
-def fit_here(prepared: PreparedSweep, candidate: Candidate, around: bytes) -> Any:
+def fit_here(prepared: PreparedSweep, candidate: int, around: bytes) -> Any:
     """Return a candidate's estimator, fitted as on a worker, with its user's own threads.
 
     Parameters
@@ -22,7 +21,7 @@ def fit_here(prepared: PreparedSweep, candidate: Candidate, around: bytes) -> An
     prepared
         The sweep.
     candidate
-        Which.
+        Its index.
     around
         What its fits had around them; see :mod:`fitcast.trainer.surroundings`.
 

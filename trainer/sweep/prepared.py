@@ -6,98 +6,33 @@ in: reading data (:mod:`fitcast.trainer.sweep.datasets`), refusing bad input
 (:mod:`fitcast.trainer.sweep.results`).
 """
 
-import copy
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
 from fitcast.errors import InvalidSweepError
-from fitcast.history.records import REFIT_FOLD, Request
 from fitcast.trainer.attempt.searched import NO_EXTRAS, Extras
 from fitcast.trainer.attempt.spec import JobBytes
-from fitcast.trainer.reuse import may_reuse, work_names
 from fitcast.trainer.sweep import fitness, validation
-from fitcast.trainer.sweep.containers import Look, look
-from fitcast.trainer.sweep.datasets import DatasetContent, fingerprint, load, sent_bytes
+from fitcast.trainer.sweep.containers import look
+from fitcast.trainer.sweep.datasets import load
 from fitcast.trainer.sweep.fit_params import MethodParams, method_params
-from fitcast.trainer.sweep.jobs import WEIGHTS, JobPickler, attached, make_job
+from fitcast.trainer.sweep.jobs import WEIGHTS, JobPickler, make_job
 from fitcast.trainer.sweep.kinds import is_classifier
+from fitcast.trainer.sweep.layout import PreparedSweep, lay_out
 from fitcast.trainer.sweep.models import Candidate, Models, candidates_from, sampler
-from fitcast.trainer.sweep.reach import Reach, is_unchanged, reach_of
+from fitcast.trainer.sweep.reach import is_unchanged, reach_of
 from fitcast.trainer.sweep.requests import (
-    Shape,
-    on_all_rows,
-    plain_params,
-    request_for,
     shape_of,
 )
 from fitcast.trainer.sweep.scorers import check_refit, scorer_for, scorer_names
-from fitcast.trainer.sweep.splits import Splits, make_splits
+from fitcast.trainer.sweep.splits import make_splits
+from fitcast.trainer.sweep.submission import Fit, Submission
 from fitcast.trainer.sweep.unusual_objects import check_objects
 from fitcast.trainer.sweep.users_code import users_code_by_value
 
-__all__ = ["Candidate", "Fit", "PreparedSweep", "Sweep"]
-
-_NAME_LENGTH = 60
-
-
-@dataclass(frozen=True, eq=False)
-class Fit:
-    """One candidate on one split: the unit that is sized, placed, measured and retried."""
-
-    fit_id: str  # "c0007-f3"; "c0007-refit" for the fit on all rows
-    candidate: Candidate
-    fold: int  # REFIT_FOLD for the fit on all rows
-    request: Request  # threads=1: the plan decides
-
-
-@dataclass(frozen=True, eq=False)
-class PreparedSweep:
-    """A sweep that was found good, laid out as fits.
-
-    All that is sent is pickled already, but for `content`, whose arrays may be the user's own.
-    """
-
-    name: str
-    candidates: tuple[Candidate, ...]
-    fits: tuple[Fit, ...]  # candidate by candidate, fold by fold; without refits
-    n_splits: int
-    dataset: str  # fingerprint of the dataset's shape and content
-    dataset_bytes: int  # of all that a worker holds: X, y, columns, splits, attachments
-    content: DatasetContent
-    attachments: tuple[bytes, ...] = field(repr=False)  # sent with it: what jobs refer to
-    scorer_names: tuple[str, ...]  # ("score",) for a single scorer
-    refit: bool | str | Callable[..., Any]
-    sweep: "Sweep"  # its settings, as they were
-    work_names: Mapping[int, list[str]] = field(repr=False)
-    """Names of the work that a fit begins with, by candidate: equal names, equal work."""
-    _shape: Shape = field(repr=False)
-    _jobs: tuple[JobBytes, ...] = field(repr=False)  # per candidate
-    _reach: Reach | None = field(repr=False)  # None where nobody else can reach what it was made of
-
-    def job(self, candidate: Candidate) -> JobBytes:
-        """Return the job of a candidate, for any of its folds and for its refit."""
-        return self._jobs[candidate.index]
-
-    def is_current(self) -> bool:
-        """Tell whether nothing that it was made of was changed since."""
-        return self.sweep._is_unchanged(self)
-
-    @property
-    def rows(self) -> int:
-        """How many rows the dataset has."""
-        return self._shape.rows
-
-    def refit_fit(self, candidate: Candidate) -> Fit:
-        """Return the fit of a candidate on all rows."""
-        any_fold = self.fits[candidate.index * self.n_splits].request
-        request = on_all_rows(any_fold, self._shape)
-        return Fit(f"c{candidate.index:04d}-refit", candidate, REFIT_FOLD, request)
+__all__ = ["Candidate", "Fit", "PreparedSweep", "Submission", "Sweep"]
 
 
 class Sweep:
@@ -298,78 +233,6 @@ def _prepare(sweep: Sweep) -> PreparedSweep:
     )
 
 
-def lay_out(
-    sweep: Sweep,
-    candidates: tuple[Candidate, ...],
-    configured: list[Any],
-    X: Look,
-    y: Look,
-    columns: dict[str, Any],
-    splits: Splits,
-    *,
-    shape: Shape,
-    names: tuple[str, ...],
-    jobs: tuple[JobBytes, ...],
-    reach: Callable[[str], Reach] | None,
-) -> PreparedSweep:
-    """Lay a sweep out as fits.
-
-    Parameters
-    ----------
-    sweep
-        The sweep.
-    candidates, configured
-        Its candidates, and their estimators with the parameters set.
-    X, y
-        Its data.
-    columns
-        A value per row each: weights, parameters of ``fit``.
-    splits
-        Training rows and test rows of each fold.
-    shape
-        Of its data.
-    names
-        Of the scores.
-    jobs
-        Of the candidates.
-    reach
-        Says, given the data's fingerprint, what can still be changed from outside.
-    """
-    params = tuple(
-        plain_params(estimator, candidate.params)
-        for candidate, estimator in zip(candidates, configured, strict=True)
-    )
-    fits = []
-    for candidate, estimator in zip(candidates, configured, strict=True):
-        for fold, (train, test) in enumerate(splits):
-            request = request_for(estimator, params[candidate.index], shape, train, test)
-            fits.append(Fit(f"c{candidate.index:04d}-f{fold}", candidate, fold, request))
-    dataset = fingerprint(X, y)
-    jobs, attachments = attached(jobs)
-    parts = [X, y, *map(look, columns.values())]
-    return PreparedSweep(
-        name=sweep.name or _name(candidates),
-        candidates=candidates,
-        fits=tuple(fits),
-        n_splits=len(splits),
-        dataset=dataset,
-        dataset_bytes=_held_bytes(parts, splits) + sum(map(len, attachments)),
-        content=DatasetContent(X.given, y.given, columns, splits),
-        attachments=attachments,
-        scorer_names=names,
-        refit=sweep.refit,
-        sweep=copy.copy(sweep),
-        work_names={
-            candidate.index: work_names(estimator, 0)
-            for candidate, estimator in zip(candidates, configured, strict=True)
-            if may_reuse(candidate.estimator)
-        },
-        _shape=shape,
-        _jobs=jobs,
-        _reach=None if reach is None else reach(dataset),
-    )
-
-
 def _scorers(candidates: tuple[Candidate, ...], scoring: Any) -> list[Any]:
     """Return a scorer per candidate: one for all that have their estimator in common."""
     made: dict[int, Any] = {}
@@ -405,14 +268,3 @@ def _jobs(
             for candidate, estimator, scorer in zip(candidates, configured, scorers, strict=True)
         ]
     return pickler.with_users_modules(jobs)
-
-
-def _held_bytes(
-    parts: list[Look], splits: list[tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]]
-) -> int:
-    return sum(map(sent_bytes, parts)) + sum(train.nbytes + test.nbytes for train, test in splits)
-
-
-def _name(candidates: tuple[Candidate, ...]) -> str:
-    models = "+".join(dict.fromkeys(candidate.model for candidate in candidates))
-    return models if len(models) <= _NAME_LENGTH else models[: _NAME_LENGTH - 1] + "…"

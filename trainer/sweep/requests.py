@@ -6,7 +6,7 @@ what the request will cost (the sizing room).
 
 import math
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
@@ -109,15 +109,6 @@ def request_for(
         bases=bases_of(configured),
         library_version=library_version(configured),
     )
-
-
-def on_all_rows(request: Request, shape: Shape) -> Request:
-    """Return the request of the refit of a candidate, from that of any of its folds."""
-    if shape.row_nonzeros is None:
-        nonzeros = shape.rows * shape.columns
-    else:
-        nonzeros = int(shape.row_nonzeros.sum())
-    return replace(request, rows_train=shape.rows, rows_test=0, nonzeros=nonzeros)
 
 
 def target_of(configured: Any, shape: Shape) -> str:

@@ -3,8 +3,8 @@
 Not in: the result that users hold (the scheduler room), and the fits themselves.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -14,21 +14,25 @@ from fitcast.errors import InvalidSweepError
 from fitcast.history.records import Outcome
 from fitcast.trainer.attempt.spec import Measured
 from fitcast.trainer.sweep.models import nearest
-from fitcast.trainer.sweep.prepared import PreparedSweep
+from fitcast.trainer.sweep.submission import Submission
 
 CvResults = dict[str, Any]
 Floats = npt.NDArray[np.float64]
 
 
-def tabulate(prepared: PreparedSweep, measured: Mapping[str, Measured]) -> CvResults:
+def tabulate(
+    submission: Submission, measured: Mapping[str, Measured], params: Sequence[dict[str, Any]]
+) -> CvResults:
     """Return ``cv_results_`` with scikit-learn's keys, order and arrays.
 
     Parameters
     ----------
-    prepared
+    submission
         The sweep.
     measured
         Fit id → last attempt. What is absent or didn't succeed gets the sweep's ``error_score``.
+    params
+        The grid's setting of each candidate.
 
     Returns
     -------
@@ -36,44 +40,61 @@ def tabulate(prepared: PreparedSweep, measured: Mapping[str, Measured]) -> CvRes
         Arrays with an entry per candidate; ``params`` is a list. Times are in seconds; those of
         fits that never ran are NaN.
     """
+    times, scores = _columns(submission, measured)
+    return {**times, **_param_columns(params), "params": list(params), **scores}
+
+
+def scored(submission: Submission, measured: Mapping[str, Measured]) -> CvResults:
+    """Return what of ``cv_results_`` is numbers: times, scores and ranks."""
+    times, scores = _columns(submission, measured)
+    return {**times, **scores}
+
+
+def _columns(
+    submission: Submission, measured: Mapping[str, Measured]
+) -> tuple[CvResults, CvResults]:
     grid = [
-        [_get(prepared, measured, candidate.index, fold) for fold in range(prepared.n_splits)]
-        for candidate in prepared.candidates
+        [_get(submission, measured, candidate.index, fold) for fold in range(submission.n_splits)]
+        for candidate in submission.candidates
     ]
+    times: CvResults = {}
     results: CvResults = {}
     for key, attribute in (("fit_time", "fit_time_s"), ("score_time", "score_time_s")):
         _store(
-            results,
+            times,
             key,
             [[np.nan if m is None else getattr(m, attribute) for m in row] for row in grid],
         )
-    params = [candidate.params for candidate in prepared.candidates]
-    results.update(_param_columns(params))
-    results["params"] = params
-    error = float(prepared.sweep.error_score)
-    for name in _names(prepared, grid):
-        for kind, wanted in (("test", True), ("train", prepared.sweep.return_train_score)):
+    error = submission.error_score
+    for name in _names(submission, grid):
+        for kind, wanted in (("test", True), ("train", submission.return_train_score)):
             if wanted:
                 scores = [[_score(m, kind, name, error) for m in row] for row in grid]
                 _store(results, f"{kind}_{name}", scores, splits=True, rank=kind == "test")
-    return results
+    return times, results
 
 
-def best_candidate(prepared: PreparedSweep, cv_results: Mapping[str, Any]) -> int:
+def best_candidate(refit: Any, cv_results: Mapping[str, Any]) -> int:
     """Return the index of the best candidate, as GridSearchCV's ``best_index_``.
 
-    The score named by ``refit`` decides, of one scorer that one, else the first.
+    Parameters
+    ----------
+    refit
+        As the sweep has it. The score that it names decides, of one scorer that one, else the
+        first; a callable is asked.
+    cv_results
+        As scikit-learn's.
     """
-    refit = prepared.refit
+    ranked = score_names(cv_results)
+    candidates = len(cv_results[f"rank_test_{ranked[0]}"])
     if callable(refit):
         best = refit(cv_results)
-        if not isinstance(best, int | np.integer) or not 0 <= best < len(prepared.candidates):
+        if not isinstance(best, int | np.integer) or not 0 <= best < candidates:
             raise InvalidSweepError(
                 f"refit, called with cv_results_, returned {best!r}: it must return the index of a "
-                f"candidate, from 0 to {len(prepared.candidates) - 1}."
+                f"candidate, from 0 to {candidates - 1}."
             )
         return int(best)
-    ranked = score_names(cv_results)
     name = ranked[0]
     if isinstance(refit, str) and ranked != ["score"]:
         if refit not in ranked:
@@ -90,32 +111,70 @@ def score_names(cv_results: Mapping[str, Any]) -> list[str]:
     return [key.removeprefix("rank_test_") for key in cv_results if key.startswith("rank_test_")]
 
 
-def out_of_fold(
-    prepared: PreparedSweep, measured: Mapping[str, Measured]
-) -> dict[str, npt.NDArray[Any]]:
-    """Return, per candidate's label, the predictions for every row by a model that hasn't seen it.
+class Predicted(Protocol):
+    """What a fit predicted, wherever it is."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of the array, without opening it."""
+
+    def load(self) -> npt.NDArray[Any]:
+        """Return the array."""
+
+
+class OutOfFold(Mapping[str, npt.NDArray[Any]]):
+    """Per candidate's label, the predictions for every row by a model that hasn't seen it.
 
     Rows without a prediction (their fit failed, or no fold tests them) hold NaN, None where
     predictions are no numbers. Of rows that several folds test, the last fold's counts. Candidates
-    without any prediction are left out.
+    without any prediction are left out. Each is put together when it is asked for, and not kept.
+
+    Parameters
+    ----------
+    submission
+        The sweep.
+    test_rows
+        The rows that each fold tests.
+    predicted
+        Returns what a fit predicted by its id; None if it didn't.
     """
-    gathered: dict[str, npt.NDArray[Any]] = {}
-    splits = prepared.content.splits
-    for candidate in prepared.candidates:
-        parts: list[tuple[npt.NDArray[np.intp], npt.NDArray[Any]]] = []
-        for fold, (_, test) in enumerate(splits):
-            attempt = _get(prepared, measured, candidate.index, fold)
-            if attempt is None or attempt.outcome != Outcome.SUCCEEDED:
-                continue
-            given = attempt.predictions
-            if given is not None and given.ndim and len(given) == len(test):
-                parts.append((test, given))
+
+    def __init__(
+        self,
+        submission: Submission,
+        test_rows: Sequence[npt.NDArray[np.intp]],
+        predicted: Callable[[str], Predicted | None],
+    ) -> None:
+        self._rows = submission.rows
+        self._parts: dict[str, list[tuple[npt.NDArray[np.intp], Predicted]]] = {}
+        for candidate in submission.candidates:
+            parts = []
+            for fold, test in enumerate(test_rows):
+                given = predicted(submission.fit(candidate.index, fold).fit_id)
+                if given is not None and given.shape and given.shape[0] == len(test):
+                    parts.append((test, given))
+            if parts and (len({p.shape[1:] for _, p in parts}) == 1 or _are_lists(parts)):
+                self._parts[candidate.label] = parts
+
+    def __getitem__(self, label: str) -> npt.NDArray[Any]:
+        parts = [(test, given.load()) for test, given in self._parts[label]]
         if len({part.shape[1:] for _, part in parts}) > 1:
             parts = [(test, _as_rows(part)) for test, part in parts]
-        if not parts or len({part.shape[1:] for _, part in parts}) > 1:
-            continue
-        gathered[candidate.label] = _assemble(parts, prepared.rows)
-    return gathered
+        return _assemble(parts, self._rows)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._parts)
+
+    def __len__(self) -> int:
+        return len(self._parts)
+
+    def __repr__(self) -> str:
+        return f"OutOfFold({list(self._parts)!r})"
+
+
+def _are_lists(parts: Sequence[tuple[Any, Predicted]]) -> bool:
+    """Tell whether folds whose shapes differ hold label lists, of one object per row."""
+    return len({_as_rows(given.load()).shape[1:] for _, given in parts}) == 1
 
 
 def _as_rows(predictions: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -151,14 +210,14 @@ def _assemble(
 
 
 def _get(
-    prepared: PreparedSweep, measured: Mapping[str, Measured], candidate: int, fold: int
+    submission: Submission, measured: Mapping[str, Measured], candidate: int, fold: int
 ) -> Measured | None:
-    return measured.get(prepared.fits[candidate * prepared.n_splits + fold].fit_id)
+    return measured.get(submission.fit(candidate, fold).fit_id)
 
 
-def _names(prepared: PreparedSweep, grid: Sequence[Sequence[Measured | None]]) -> tuple[str, ...]:
+def _names(submission: Submission, grid: Sequence[Sequence[Measured | None]]) -> tuple[str, ...]:
     # What a callable returns is known only once it ran: a number, or a dict of several.
-    if prepared.scorer_names == ("score",) and callable(prepared.sweep.scoring):
+    if submission.names_from_fits:
         names = dict.fromkeys(
             name
             for row in grid
@@ -168,7 +227,7 @@ def _names(prepared: PreparedSweep, grid: Sequence[Sequence[Measured | None]]) -
         )
         if names:
             return tuple(names)
-    return prepared.scorer_names
+    return submission.scorer_names
 
 
 def _score(attempt: Measured | None, kind: str, name: str, error: float) -> float:

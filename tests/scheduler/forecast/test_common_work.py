@@ -22,9 +22,9 @@ CELLS_TRAIN = 250 * 4
 def found(models, *, runtime_s=0.001, **more):
     prepared = Sweep(models, X, Y, cv=2, **more).prepare()
     estimates = {fit.fit_id: estimate(runtime_s) for fit in prepared.fits}
-    shared = common_work(prepared, estimates)
+    shared = common_work(prepared.submission, estimates)
     return [
-        (fit.candidate.params, fit.fold, shared[fit.fit_id])
+        (prepared.candidates[fit.candidate.index].params, fit.fold, shared[fit.fit_id])
         for fit in prepared.fits
         if fit.fit_id in shared
     ]

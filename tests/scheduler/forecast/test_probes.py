@@ -38,7 +38,7 @@ def test_a_probe_is_one_fit_on_a_sample_of_the_same_dataset():
     assert [len(sweep.prepare().fits) for sweep in small] == [1, 1]
     for sweep in small:
         (fit,) = sweep.prepare().fits
-        assert sweep.prepare().dataset == prepared.dataset
+        assert sweep.prepare().submission.dataset == prepared.submission.dataset
         assert 200 <= fit.request.rows_train <= ROWS * 3 / 4 / 4
         assert fit.request.rows_test < fit.request.rows_train
         train, test = sweep.prepare().content.splits[0]
@@ -71,14 +71,16 @@ def test_what_probes_told_counts_for_the_whole_sweep(share):
 
     prepared, small = probed(FOREST, LABELS)
     prior = SizingModel.prior()
-    (before,) = prior.estimate([prepared.fits[0].request], dataset=prepared.dataset)
+    (before,) = prior.estimate([prepared.fits[0].request], dataset=prepared.submission.dataset)
     told = []
     for sweep in small:
         (fit,) = sweep.prepare().fits
-        (forecast,) = prior.estimate([fit.request], dataset=prepared.dataset)
+        (forecast,) = prior.estimate([fit.request], dataset=prepared.submission.dataset)
         # On this dataset, everything takes five times as long as the law says.
         took_s = 0.03 + 5.0 * forecast.runtime_s_p50 * (1.0 + share)
-        told.append(record(fit.request, took_s, dataset=prepared.dataset))
-    (after,) = prior.train(told).estimate([prepared.fits[0].request], dataset=prepared.dataset)
+        told.append(record(fit.request, took_s, dataset=prepared.submission.dataset))
+    (after,) = prior.train(told).estimate(
+        [prepared.fits[0].request], dataset=prepared.submission.dataset
+    )
 
     assert after.runtime_s_p50 > 2.0 * before.runtime_s_p50

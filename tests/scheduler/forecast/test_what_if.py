@@ -25,7 +25,9 @@ LARGE = Pool("large", 8, 64 * GIB, 2, price_per_hour=3.0)
 
 
 def estimate(*pools, sweep=FOREST):
-    return forecast_sweep(SizingModel.prior(), sweep, planned_workers(pools)).estimate(pools)
+    return forecast_sweep(
+        SizingModel.prior(), sweep.prepare().submission, planned_workers(pools)
+    ).estimate(pools)
 
 
 def test_the_cost_is_that_of_all_workers_until_the_end():

@@ -16,7 +16,7 @@ from fitcast.history.store import MemoryHistory
 from fitcast.scheduler.plan import decisions, lifecycle
 from fitcast.scheduler.run.event_log import read, replay
 from fitcast.scheduler.run.runs import Run
-from fitcast.scheduler.session import engine
+from fitcast.scheduler.session import engine, keeping
 from fitcast.trainer.sweep.datasets import fingerprint
 from tests.fault import harm
 from tests.scheduler.run.backends import WITHIN_S, SlowToExplain
@@ -108,7 +108,7 @@ def test_an_error_of_ours_in_one_workflow_leaves_the_others_alone(client, monkey
     settle = Run.settle
 
     def failing(self, *args):
-        if self.prepared.name == "victim":
+        if self.submission.name == "victim":
             raise ZeroDivisionError("a fault of ours")
         settle(self, *args)
 
@@ -166,7 +166,7 @@ def test_a_dataset_that_cannot_be_sealed_ends_its_workflow(client, monkeypatch, 
         raise trouble
 
     with monkeypatch.context() as patched:
-        patched.setattr(engine, "seal", failing)
+        patched.setattr(keeping, "seal", failing)
         workflow = client.submit(sweep())
         with pytest.raises(errors.FitcastError, match=type(trouble).__name__):
             workflow.result(WITHIN_S)

@@ -6,7 +6,7 @@ from sklearn.tree import DecisionTreeClassifier
 
 from fitcast import Client, Pool, Sweep, errors
 from fitcast.history.store import MemoryHistory
-from tests.leases import sealed_files
+from tests.leases import sealed_datasets
 from tests.scheduler.run.backends import WITHIN_S, Gate, OwnWorkers
 
 MIB = 2**20
@@ -65,9 +65,9 @@ def test_cancelled_while_its_workers_are_made_nothing_is_made(backend, tmp_path)
 
 
 def test_cancelled_before_it_is_sealed_no_workers_are_asked_for(backend, tmp_path, monkeypatch):
-    from fitcast.scheduler.session import engine
+    from fitcast.scheduler.session import keeping
 
-    gate, seal = Gate(), engine.seal
+    gate, seal = Gate(), keeping.seal
 
     def held(*args, **kwargs):
         sealed = seal(*args, **kwargs)
@@ -75,11 +75,11 @@ def test_cancelled_before_it_is_sealed_no_workers_are_asked_for(backend, tmp_pat
         gate.hold()
         return sealed
 
-    monkeypatch.setattr(engine, "seal", held)
+    monkeypatch.setattr(keeping, "seal", held)
     with Client(backend, home=tmp_path, history=MemoryHistory()) as client:
         workflow = client.submit(sweep())  # returns as it is over, though sealing isn't
         assert workflow.wait(WITHIN_S).state == "cancelled"
         gate.opened.set()
         assert workflow._run.closed.wait(WITHIN_S)
         assert backend.given == []
-        assert not sealed_files(client._engine._sealed.path)
+        assert not sealed_datasets(tmp_path)

@@ -68,7 +68,7 @@ class Cluster:
             fit_id=f"c{number}-f0",
             attempt=1,
             dataset_id=self.dataset_id,
-            job=self.prepared.job(self.prepared.candidates[0]),
+            job=self.prepared.job(0),
             fold=0,
             threads=1,
             memory_limit_bytes=2**32,

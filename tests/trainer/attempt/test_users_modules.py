@@ -174,7 +174,7 @@ def test_a_class_of_the_users_own_module_is_at_home_in_a_fit(theirs, first_folds
     models.RATE = 7
     grid = {"what": WHATS, "colour": [models.Colour.RED]}
     prepared = Sweep((models.Own(), grid), X, Y, cv=2).prepare()
-    jobs = [prepared.job(candidate) for candidate in prepared.candidates]
+    jobs = [prepared.job(candidate.index) for candidate in prepared.candidates]
     measured = first_folds(prepared.content, prepared.attachments, jobs)
     for what, one in zip([c.params["what"] for c in prepared.candidates], measured, strict=True):
         assert one.outcome is Outcome.SUCCEEDED, (what, one.traceback)
@@ -209,7 +209,7 @@ class Own(ClassifierMixin, BaseEstimator):
 
 
 prepared = Sweep(Own(), np.ones((40, 3)), np.arange(40) % 2, cv=2).prepare()
-sent = prepared.content, prepared.attachments, [prepared.job(prepared.candidates[0])]
+sent = prepared.content, prepared.attachments, [prepared.job(0)]
 Path(sys.argv[1]).write_bytes(pickle.dumps(sent))
 """
 
@@ -241,7 +241,7 @@ def test_a_class_made_in_a_function_is_pickled_as_what_it_is(first_folds):
             return np.zeros(len(X), dtype=int)
 
     prepared = Sweep(Own(), X, Y, cv=2).prepare()
-    jobs = [prepared.job(candidate) for candidate in prepared.candidates]
+    jobs = [prepared.job(candidate.index) for candidate in prepared.candidates]
     (measured,) = first_folds(prepared.content, prepared.attachments, jobs)
     assert measured.outcome is Outcome.SUCCEEDED, measured.traceback
 
@@ -261,9 +261,9 @@ def test_what_is_large_is_sent_once(first_folds):
             return table[-1] + self.add
 
     prepared = Sweep((WithTable(), {"add": [1, 2]}), X, Y, cv=2, predict_method=None).prepare()
-    jobs = [prepared.job(candidate) for candidate in prepared.candidates]
+    jobs = [prepared.job(candidate.index) for candidate in prepared.candidates]
     assert len([part for part in prepared.attachments if len(part) > table.nbytes]) == 1
-    assert prepared.dataset_bytes > table.nbytes
+    assert prepared.submission.dataset_bytes > table.nbytes
     assert all(len(pickle.dumps(job)) < 5_000 for job in jobs)
     measured = first_folds(prepared.content, prepared.attachments, jobs)
     assert [one.scores["score"] for one in measured] == [200_000.0, 200_001.0]

@@ -57,7 +57,7 @@ def large_frozen():
 
 
 def load(prepared, index=0):
-    return prepared.job(prepared.candidates[index]).load(prepared.attachments.__getitem__)
+    return prepared.job(index).load(prepared.attachments.__getitem__)
 
 
 # -- what is sent is what was there ---------------------------------------------------------------
@@ -100,9 +100,9 @@ def test_the_refit_is_of_what_was_there():
     model = make_pipeline(FunctionTransformer(kw_args={}), LogisticRegression())
     grid = {"functiontransformer__inv_kw_args": [{"layers": each} for each in layers]}
     prepared = Sweep((model, grid), X, Y).prepare()
-    before = prepared.refit_fit(prepared.candidates[0]).request
+    before = prepared.submission.refit_fit(0).request
     prepared.candidates[0].params["unheard_of"] = 1
-    assert prepared.refit_fit(prepared.candidates[0]).request == before
+    assert prepared.submission.refit_fit(0).request == before
     fitted = fit_and_score(load(prepared), prepared.content, -1, return_model=True)
     assert fitted.model is not None
 
@@ -123,7 +123,7 @@ def test_the_work_in_common_is_known_before():
     model = make_pipeline(StandardScaler(), LogisticRegression())
     grid = {"standardscaler__with_std": [True, False], "logisticregression__C": [1, 2]}
     prepared = Sweep((model, grid), X, Y).prepare()
-    names = [prepared.work_names[index] for index in range(4)]
+    names = [prepared.submission.work_names[index] for index in range(4)]
     assert names[0] == names[2] != names[1] == names[3]
 
 
@@ -136,7 +136,7 @@ def test_candidates_share_their_large_estimator(scoring):
     refit = not isinstance(scoring, list)
     grid = {"logisticregression__C": list(range(1, 1001))}
     prepared = Sweep((model, grid), X, Y, scoring=scoring, refit=refit).prepare()
-    jobs = [prepared.job(candidate) for candidate in prepared.candidates]
+    jobs = [prepared.job(candidate.index) for candidate in prepared.candidates]
     assert len({job.estimator for job in jobs}) == 1
     assert len(prepared.attachments[jobs[0].estimator.number]) > 160_000
     assert sum(len(job.job) for job in jobs) < 500_000
@@ -147,7 +147,7 @@ def test_candidates_share_large_values():
     model = make_pipeline(StandardScaler(), Offset())
     grid = {"offset__table": tables, "standardscaler__with_std": [True, False]}
     prepared = Sweep((model, grid), X, Y, predict_method=None).prepare()
-    jobs = [prepared.job(candidate) for candidate in prepared.candidates]
+    jobs = [prepared.job(candidate.index) for candidate in prepared.candidates]
     assert len({value for job in jobs for value in job.values}) == 3
     assert sum(len(job.job) for job in jobs) < 8_000
     for index, candidate in enumerate(prepared.candidates):
@@ -333,7 +333,7 @@ def test_what_was_changed_is_prepared_anew(change):
     assert sweep.prepare(recheck=True) is again
     np.testing.assert_array_equal(again.content.X, sweep.X)
     if change in (in_x, in_y):
-        assert again.dataset != prepared.dataset
+        assert again.submission.dataset != prepared.submission.dataset
 
 
 class WeightedOffset(Offset):

@@ -216,7 +216,13 @@ def ours(estimator, grid, X, y, scoring, cv, weights, refit):
         sample_weight=weights, predict_method=None,
     )  # fmt: skip
     prepared = sweep.prepare()
-    return scores_of(tabulate(prepared, run_in_process(prepared, through_block(prepared.content))))
+    return scores_of(
+        tabulate(
+            prepared.submission,
+            run_in_process(prepared, through_block(prepared.content)),
+            prepared.params,
+        )
+    )
 
 
 def theirs(estimator, grid, X, y, scoring, cv, weights, refit):

@@ -85,7 +85,7 @@ def test_parameters_reach_fit_and_scorer():
         score_params={"weights": np.ones(40), "note": "to the scorer"},
     )
     prepared = sweep.prepare()
-    job = prepared.job(prepared.candidates[0]).load(prepared.attachments.__getitem__)
+    job = prepared.job(0).load(prepared.attachments.__getitem__)
     seen = job.scorer.__closure__[0].cell_contents  # it came by value
     fit_and_score(job, prepared.content, 0)
     assert seen["score"] == (10, "to the scorer")

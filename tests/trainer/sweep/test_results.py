@@ -14,7 +14,8 @@ from fitcast.errors import InvalidSweepError
 from fitcast.history.records import Outcome
 from fitcast.trainer.attempt.spec import Measured
 from fitcast.trainer.sweep.prepared import Sweep
-from fitcast.trainer.sweep.results import best_candidate, out_of_fold, tabulate
+from fitcast.trainer.sweep.results import best_candidate, tabulate
+from tests.trainer.sweep.predicted import out_of_fold
 
 X = np.arange(24.0).reshape(12, 2)
 Y = np.arange(12) % 2
@@ -47,42 +48,42 @@ def test_what_never_ran_or_failed_gets_the_error_score():
     measured = {fit.fit_id: attempt({"score": 0.5 + fit.fold}) for fit in prepared.fits}
     measured["c0001-f1"] = attempt({"score": 9.0}, outcome=Outcome.OUT_OF_MEMORY)
     del measured["c0002-f2"]
-    table = tabulate(prepared, measured)
+    table = tabulate(prepared.submission, measured, prepared.params)
     assert table["split1_test_score"].tolist() == [1.5, -3.0, 1.5]
     assert table["split2_test_score"].tolist() == [2.5, 2.5, -3.0]
     assert table["rank_test_score"].tolist() == [1, 3, 2] or table["mean_test_score"][0] == 1.5
     assert np.isnan(table["mean_fit_time"][2])
-    assert best_candidate(prepared, table) == 0
+    assert best_candidate(prepared.refit, table) == 0
 
 
 def test_nothing_succeeded():
     prepared = sweep()
-    table = tabulate(prepared, {})
+    table = tabulate(prepared.submission, {}, prepared.params)
     assert np.isnan(table["mean_test_score"]).all()
     assert table["rank_test_score"].tolist() == [1, 1, 1]
-    assert best_candidate(prepared, table) == 0
-    assert out_of_fold(prepared, {}) == {}
+    assert best_candidate(prepared.refit, table) == 0
+    assert not out_of_fold(prepared, {})
 
 
 def test_candidates_without_a_mean_come_last():
     prepared = sweep()
     scores = {0: 0.2, 1: np.nan, 2: 0.9}
     measured = {f.fit_id: attempt({"score": scores[f.candidate.index]}) for f in prepared.fits}
-    table = tabulate(prepared, measured)
+    table = tabulate(prepared.submission, measured, prepared.params)
     assert table["rank_test_score"].tolist() == [2, 3, 1]
-    assert best_candidate(prepared, table) == 2
+    assert best_candidate(prepared.refit, table) == 2
 
 
 @given(st.lists(st.floats(-1e6, 1e6), min_size=9, max_size=9))
 def test_ranks_and_means(values):
     prepared = PREPARED
     measured = {f.fit_id: attempt({"score": v}) for f, v in zip(prepared.fits, values, strict=True)}
-    table = tabulate(prepared, measured)
+    table = tabulate(prepared.submission, measured, prepared.params)
     array = np.array(values).reshape(3, 3)
     np.testing.assert_array_equal(table["mean_test_score"], array.mean(axis=1))
     expected = rankdata(-array.mean(axis=1), method="min")
     np.testing.assert_array_equal(table["rank_test_score"], expected)
-    assert table["rank_test_score"][best_candidate(prepared, table)] == 1
+    assert table["rank_test_score"][best_candidate(prepared.refit, table)] == 1
 
 
 PREPARED = sweep()
@@ -91,7 +92,7 @@ PREPARED = sweep()
 def test_parameters_that_a_candidate_does_not_have_are_masked():
     grids = [{"C": [1.0]}, {"solver": ["lbfgs"], "C": [2]}, {"class_weight": [{0: 1}, None]}]
     prepared = Sweep((LogisticRegression(), grids), X, Y, cv=KFold(3)).prepare()
-    table = tabulate(prepared, {})
+    table = tabulate(prepared.submission, {}, prepared.params)
     assert table["param_C"].mask.tolist() == [False, False, True, True]
     assert table["param_solver"].mask.tolist() == [True, False, True, True]
     assert table["param_class_weight"].tolist() == [None, None, {0: 1}, None]
@@ -109,10 +110,17 @@ def test_which_score_decides():
 
     for refit, best in (("roc_auc", 0), ("accuracy", 1), (False, 1), (lambda results: 2, 2)):
         prepared = sweep(scoring=scoring, refit=refit)
-        assert best_candidate(prepared, tabulate(prepared, measured(prepared))) == best
+        assert (
+            best_candidate(
+                prepared.refit, tabulate(prepared.submission, measured(prepared), prepared.params)
+            )
+            == best
+        )
     prepared = sweep(scoring=scoring, refit=lambda results: 7)
     with pytest.raises(InvalidSweepError, match="from 0 to 2"):
-        best_candidate(prepared, tabulate(prepared, measured(prepared)))
+        best_candidate(
+            prepared.refit, tabulate(prepared.submission, measured(prepared), prepared.params)
+        )
 
 
 def test_predictions_of_rows_that_were_not_tested_are_missing():

@@ -46,14 +46,12 @@ def prepared(models=MODELS, X=X, y=Y, **options):
 
 
 def job(candidates_of, index=0):
-    return candidates_of.job(candidates_of.candidates[index]).load(
-        candidates_of.attachments.__getitem__
-    )
+    return candidates_of.job(index).load(candidates_of.attachments.__getitem__)
 
 
 def test_fits_are_candidates_times_splits():
     sweep = prepared(cv=3)
-    assert sweep.n_splits == 3
+    assert sweep.submission.n_splits == 3
     assert len(sweep.fits) == 15
     assert [fit.fit_id for fit in sweep.fits][:4] == [
         "c0000-f0",
@@ -63,8 +61,8 @@ def test_fits_are_candidates_times_splits():
     ]
     assert len({fit.fit_id for fit in sweep.fits}) == 15
     assert [fit.fold for fit in sweep.fits] == [0, 1, 2] * 5
-    assert sweep.name == "xgb+lr+rf"
-    assert sweep.scorer_names == ("score",)
+    assert sweep.submission.name == "xgb+lr+rf"
+    assert sweep.submission.scorer_names == ("score",)
     for (train, test), (their_train, their_test) in zip(
         sweep.content.splits, StratifiedKFold(3).split(X, Y), strict=True
     ):
@@ -77,7 +75,7 @@ def test_it_is_prepared_once_and_travels_light():
     assert sweep.prepare() is sweep.prepare()
     copy = pickle.loads(pickle.dumps(sweep))
     assert copy._prepared is None
-    assert copy.prepare().dataset == sweep.prepare().dataset
+    assert copy.prepare().submission.dataset == sweep.prepare().submission.dataset
 
 
 def test_requests():
@@ -94,7 +92,7 @@ def test_requests():
     assert request.missing_share == 0.0
     assert request.library_version == ".".join(xgboost.__version__.split(".")[:2])
     assert "xgboost.XGBModel" in request.bases
-    refit = sweep.refit_fit(sweep.candidates[1])
+    refit = sweep.submission.refit_fit(1)
     assert (refit.fit_id, refit.fold) == ("c0001-refit", REFIT_FOLD)
     assert (refit.request.rows_train, refit.request.rows_test) == (60, 0)
     assert refit.request.params["max_depth"] == 6
@@ -105,7 +103,7 @@ def test_requests_of_other_data():
     sweep = prepared(LogisticRegression(), matrix)
     for fit, (train, _) in zip(sweep.fits, sweep.content.splits, strict=True):
         assert fit.request.nonzeros == matrix[train].nnz
-    assert sweep.refit_fit(sweep.candidates[0]).request.nonzeros == matrix.nnz
+    assert sweep.submission.refit_fit(0).request.nonzeros == matrix.nnz
     frame = pd.DataFrame({"a": X[:, 0], "b": np.arange(60)})
     assert prepared(LogisticRegression(), frame).fits[0].request.dtype == "mixed"
     regression = prepared(Ridge(), X, Y).fits[0].request
@@ -230,7 +228,7 @@ def test_jobs():
     assert first.return_train_score
     assert first.fit_params == ()
     assert set(first.scorer._scorers) == {"roc_auc", "accuracy"}
-    assert sweep.scorer_names == ("roc_auc", "accuracy")
+    assert sweep.submission.scorer_names == ("roc_auc", "accuracy")
 
 
 def test_threads_are_set_where_the_grid_does_not():
@@ -254,7 +252,7 @@ def test_weights_go_to_the_last_step():
     assert job(prepared(nested, sample_weight=weights)).fit_params == (
         ("pipeline__logisticregression__sample_weight", "sample_weight"),
     )
-    assert sweep.dataset == prepared(LogisticRegression()).dataset
+    assert sweep.submission.dataset == prepared(LogisticRegression()).submission.dataset
 
 
 def test_no_predictions_from_what_cannot_predict():
@@ -341,7 +339,7 @@ def test_code_beside_the_users_script_is_sent_by_value(tmp_path, monkeypatch):
         pipeline = make_pipeline(FunctionTransformer(module.scale), module.Own())
         registered = set(cloudpickle.list_registry_pickle_by_value())
         sweep = prepared((pipeline, {"own__level": [1]}), scoring="accuracy")
-        (tmp_path / "job").write_bytes(sweep.job(sweep.candidates[0]).estimator)
+        (tmp_path / "job").write_bytes(sweep.job(0).estimator)
         assert cloudpickle.list_registry_pickle_by_value() == registered
     finally:
         del sys.modules["beside_the_script"], sys.modules["a_helper_of_it"]

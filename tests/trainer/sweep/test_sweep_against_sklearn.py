@@ -69,7 +69,8 @@ from fitcast.trainer.attempt import fitting
 from fitcast.trainer.attempt.fitting import fit_and_score
 from fitcast.trainer.attempt.spec import Measured
 from fitcast.trainer.sweep.prepared import PreparedSweep, Sweep
-from fitcast.trainer.sweep.results import best_candidate, out_of_fold, tabulate
+from fitcast.trainer.sweep.results import best_candidate, tabulate
+from tests.trainer.sweep.predicted import out_of_fold
 
 X, Y = make_classification(120, 8, n_informative=5, random_state=0)
 X3, Y3 = make_classification(150, 8, n_informative=6, n_classes=3, random_state=1)
@@ -115,7 +116,7 @@ def run_in_process(prepared: PreparedSweep, content=None) -> dict[str, Measured]
             "started_at": now,
             "ended_at": now,
         }
-        job = prepared.job(fit.candidate).load(prepared.attachments.__getitem__)
+        job = prepared.job(fit.candidate.index).load(prepared.attachments.__getitem__)
         try:
             fitted = fit_and_score(job, content, fit.fold)
         except Exception as error:
@@ -143,7 +144,7 @@ def compare(estimator, grid, X, y, *, cv=3, predictions=True, fit_params=None, *
         {"model": (estimator, grid)}, X, y, cv=cv, groups=groups, sample_weight=weights, **options
     ).prepare()
     ours_measured = run_in_process(prepared)
-    ours = tabulate(prepared, ours_measured)
+    ours = tabulate(prepared.submission, ours_measured, prepared.params)
 
     options.pop("predict_method", None)
     search = GridSearchCV(estimator, grid, cv=cv, n_jobs=1, **{"refit": True, **options})
@@ -167,7 +168,7 @@ def compare(estimator, grid, X, y, *, cv=3, predictions=True, fit_params=None, *
             assert ours[key].dtype == expected.dtype, key
             np.testing.assert_array_equal(ours[key], expected, err_msg=key)
     if hasattr(search, "best_index_"):
-        assert best_candidate(prepared, ours) == search.best_index_
+        assert best_candidate(prepared.refit, ours) == search.best_index_
     if predictions:
         whole = out_of_fold(prepared, ours_measured)
         for candidate in prepared.candidates:
@@ -452,8 +453,8 @@ def test_a_class_that_a_fold_never_saw():
 def test_the_refit_equals_best_estimator():
     prepared = compare(Ridge(), {"alpha": [0.1, 1, 10]}, XR, YR, cv=3)
     candidate = prepared.candidates[1]
-    fit = prepared.refit_fit(candidate)
-    job = prepared.job(candidate).load(prepared.attachments.__getitem__)
+    fit = prepared.submission.refit_fit(candidate.index)
+    job = prepared.job(candidate.index).load(prepared.attachments.__getitem__)
     fitted = fit_and_score(job, prepared.content, fit.fold, return_model=True)
     model = cloudpickle.loads(fitted.model)
     np.testing.assert_array_equal(model.coef_, Ridge(alpha=1).fit(XR, YR).coef_)
@@ -475,7 +476,7 @@ def test_what_the_scorer_asked_is_not_asked_again_for_predictions():
         Counting(10, random_state=0), X, y, cv=3, scoring=["roc_auc", "neg_log_loss"], refit=False
     )
     prepared = sweep.prepare()
-    job = prepared.job(prepared.candidates[0]).load(prepared.attachments.__getitem__)
+    job = prepared.job(0).load(prepared.attachments.__getitem__)
     Counting.asked = 0
     fitted = fit_and_score(job, prepared.content, 0)
     assert Counting.asked == 1
@@ -495,7 +496,7 @@ class Listing(GaussianNB):
 def test_predictions_may_be_a_plain_list():
     X, y = load_breast_cancer(return_X_y=True)
     prepared = Sweep(Listing(), X, y, cv=3).prepare()
-    job = prepared.job(prepared.candidates[0]).load(prepared.attachments.__getitem__)
+    job = prepared.job(0).load(prepared.attachments.__getitem__)
     train, test = prepared.content.splits[0]
     theirs = GaussianNB().fit(X[train], y[train]).predict(X[test])
     np.testing.assert_array_equal(fit_and_score(job, prepared.content, 0).predictions, theirs)

@@ -1,0 +1,406 @@
+"""A workflow's folder: all of it that outlives the process that runs it.
+
+In: its submission and key, who runs it, how it ended. Not in: the results of its fits
+(:mod:`fitcast.scheduler.kept.results`), which folder is removed when
+(:mod:`fitcast.scheduler.kept.retention`).
+
+    <home>/workflows/<workflow_id>/
+        lock               held by the process that runs it, and given back however that ends
+        key                the workflow's key; without it nothing that is sealed can be read
+        submission.json    plain data; written last, so a folder with it is whole
+        sweep.sealed       jobs, settings and rule of the user's
+        dataset.sealed     unless the backend wants it elsewhere; removed at the workflow's end
+        results/           what ended fits gave
+        passing            nobody will ask for it once its process has ended
+        forecast.json      when it was to be done, as forecast at submission
+        opened             how many processes have had it
+        end.json           how it ended
+
+What is whole is written beside its place and renamed.
+"""
+
+import fcntl
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final
+
+from pydantic import TypeAdapter, ValidationError
+
+from fitcast.errors import StoreError, SubmissionError
+from fitcast.history.records import Estimate
+from fitcast.trainer.sealing import SealedDataset, new_key
+from fitcast.trainer.sweep.submission import Submission
+from fitcast.trainer.sweep.submission_file import from_json, to_json
+
+_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
+_NEW_FILE: Final = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+_LOCK: Final = "lock"
+_PASSING: Final = "passing"
+_KEY: Final = "key"
+_SUBMISSION: Final = "submission.json"
+_OPENED: Final = "opened"
+_FORECAST: Final = "forecast.json"
+_END: Final = "end.json"
+_SEALED: Final = TypeAdapter(SealedDataset)
+_ESTIMATES: Final = TypeAdapter(list[Estimate])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Accepted:
+    """A workflow as it was taken in."""
+
+    workflow_id: str
+    submitted_at: datetime
+    submission: Submission
+    estimates: Mapping[str, Estimate]  # by fit, as forecast at submission
+    final_estimate: Estimate | None
+    result_bytes: int  # that each fit may give
+    dataset: SealedDataset
+    sweep: SealedDataset
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """How a workflow ended, or was left."""
+
+    state: str  # succeeded | failed | cancelled | interrupted
+    ended_at: datetime
+    error_type: str = ""
+    error: str = ""
+    can_resume: bool = False
+
+
+class WorkflowFolder:
+    """The folder of one workflow.
+
+    Parameters
+    ----------
+    root : Path
+        The folder of all workflows.
+    workflow_id : str
+        Which.
+
+    Raises
+    ------
+    SubmissionError
+        That can't be a workflow's id.
+    """
+
+    def __init__(self, root: Path, workflow_id: str) -> None:
+        if not _NAME.fullmatch(workflow_id):  # it is to be no way out of the folder
+            raise SubmissionError(
+                f"there is no workflow {workflow_id!r:.50}: that can be no id of one"
+            )
+        self.workflow_id = workflow_id
+        self.path = root / workflow_id
+        self._lock: int | None = None
+
+    @property
+    def results_uri(self) -> str:
+        """Where results of its fits are kept."""
+        return str(self.path)
+
+    @property
+    def sweep_uri(self) -> str:
+        """Where what it was made of is sealed."""
+        return str(self.path / "sweep.sealed")
+
+    @property
+    def dataset_uri(self) -> str:
+        """Where its dataset is sealed, unless that lies elsewhere."""
+        return str(self.path / "dataset.sealed")
+
+    # -- by the process that runs it -----------------------------------------------------------
+
+    def make(self) -> bytes:
+        """Make it, held by this process; return the new key of the workflow.
+
+        Raises
+        ------
+        StoreError
+            It can't be made there.
+        """
+        try:
+            self.path.mkdir(mode=0o700, parents=True)
+            self.hold()
+            key = new_key()
+            _write(self.path / _KEY, key)
+        except OSError as error:
+            raise self._unwritable(error) from error
+        return key
+
+    def hold(self) -> None:
+        """Say that this process runs it.
+
+        Raises
+        ------
+        SubmissionError
+            Another one does, or there is no such workflow.
+        """
+        try:
+            lock = os.open(self.path / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except FileNotFoundError:
+            raise self._unknown() from None
+        except OSError as error:
+            raise self._unwritable(error) from error
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(lock)
+            raise SubmissionError(
+                f"workflow {self.workflow_id} runs in another process: wait for it, or cancel it "
+                "there"
+            ) from None
+        except OSError as error:
+            os.close(lock)
+            raise self._unwritable(error) from error
+        self._lock = lock
+
+    def release(self) -> None:
+        """Say that this process runs it no more."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def accept(self, accepted: Accepted) -> None:
+        """Write down what was taken in; from then on it can be gone on with by others.
+
+        Raises
+        ------
+        StoreError
+            It can't be written.
+        """
+        numbers: dict[int, int] = {}
+        distinct: list[Estimate] = []
+        for one in accepted.estimates.values():
+            if id(one) not in numbers:
+                numbers[id(one)] = len(distinct)
+                distinct.append(one)
+        fits = [numbers[id(accepted.estimates[f.fit_id])] for f in accepted.submission.fits]
+        final = accepted.final_estimate
+        self._write_json(
+            _SUBMISSION,
+            {
+                "workflow_id": accepted.workflow_id,
+                "submitted_at": accepted.submitted_at.isoformat(),
+                "submission": to_json(accepted.submission),
+                "estimates": {
+                    "distinct": [asdict(one) for one in distinct],
+                    "fits": fits,
+                    "final": None if final is None else asdict(final),
+                },
+                "result_bytes": accepted.result_bytes,
+                "dataset": asdict(accepted.dataset),
+                "sweep": asdict(accepted.sweep),
+            },
+        )
+
+    def note_opened(self) -> int:
+        """Count this process in; return how many had it before."""
+        before = 0
+        with suppress(OSError, ValueError):
+            before = int((self.path / _OPENED).read_text(encoding="ascii"))
+        try:
+            _write(self.path / _OPENED, str(before + 1).encode())
+        except OSError as error:
+            raise self._unwritable(error) from error
+        return before
+
+    def note_end(self, end: End) -> None:
+        """Write down how it ended.
+
+        Raises
+        ------
+        StoreError
+            It can't be written.
+        """
+        self._write_json(_END, asdict(end) | {"ended_at": end.ended_at.isoformat()})
+
+    def note_forecast(self, forecast_s: tuple[float, float, float]) -> None:
+        """Write down P10, P50 and P90 of its end, in seconds from submission on."""
+        with suppress(OSError):  # not worth failing for
+            (self.path / _FORECAST).write_text(json.dumps(forecast_s), encoding="ascii")
+
+    def forecast_s(self) -> tuple[float, float, float] | None:
+        """Return what :meth:`note_forecast` wrote down, if anything."""
+        try:
+            p10_s, p50_s, p90_s = json.loads((self.path / _FORECAST).read_bytes())
+            return float(p10_s), float(p50_s), float(p90_s)
+        except (OSError, ValueError, TypeError):
+            return None
+
+    def note_passing(self) -> None:
+        """Write down that nobody will ask for it any more once its process has ended."""
+        with suppress(OSError):
+            (self.path / _PASSING).touch(mode=0o600)
+
+    @property
+    def is_passing(self) -> bool:
+        """Whether it may be removed once no process runs it."""
+        return (self.path / _PASSING).exists()
+
+    def go_on(self) -> None:
+        """Forget that it had ended."""
+        (self.path / _END).unlink(missing_ok=True)
+
+    # -- by anyone who may ---------------------------------------------------------------------
+
+    def is_held(self) -> bool:
+        """Tell whether a process runs it."""
+        try:
+            lock = os.open(self.path / _LOCK, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            return False
+        try:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+        finally:
+            os.close(lock)
+        return False
+
+    def key(self) -> bytes:
+        """Return its key.
+
+        Raises
+        ------
+        SubmissionError
+            It is gone.
+        """
+        try:
+            return (self.path / _KEY).read_bytes()
+        except OSError as error:
+            raise SubmissionError(
+                f"the key of workflow {self.workflow_id} can't be read ({error.strerror}): what is "
+                "sealed of it is lost; submit the sweep again"
+            ) from error
+
+    def accepted(self) -> Accepted:
+        """Return what was taken in.
+
+        Raises
+        ------
+        SubmissionError
+            There is no such workflow, it is damaged, or of a newer fitcast.
+        """
+        told = self._read_json(_SUBMISSION)
+        if told is None:
+            raise self._unknown()
+        try:
+            submission = from_json(told["submission"])
+            known = told["estimates"]
+            distinct = _ESTIMATES.validate_python(known["distinct"])
+            final = known["final"]
+            numbers = zip(submission.fits, known["fits"], strict=True)
+            return Accepted(
+                workflow_id=str(told["workflow_id"]),
+                submitted_at=datetime.fromisoformat(told["submitted_at"]),
+                submission=submission,
+                estimates={fit.fit_id: distinct[number] for fit, number in numbers},
+                final_estimate=None if final is None else _ESTIMATES.validate_python([final])[0],
+                result_bytes=int(told["result_bytes"]),
+                dataset=_SEALED.validate_python(told["dataset"]),
+                sweep=_SEALED.validate_python(told["sweep"]),
+            )
+        except (KeyError, TypeError, ValueError, IndexError, ValidationError) as error:
+            raise SubmissionError(
+                f"what is kept of workflow {self.workflow_id} is damaged "
+                f"({type(error).__name__}): submit the sweep again"
+            ) from error
+
+    def end(self) -> End | None:
+        """Return how it ended; None if it didn't, or what ran it had no time to say."""
+        told = self._read_json(_END)
+        try:
+            return (
+                None
+                if told is None
+                else End(**told | {"ended_at": datetime.fromisoformat(told["ended_at"])})
+            )
+        except (KeyError, TypeError, ValueError):
+            return None
+
+    def remove(self) -> None:
+        """Remove all of it.
+
+        Raises
+        ------
+        StoreError
+            It can't be removed.
+        """
+        try:
+            shutil.rmtree(self.path)
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            raise StoreError(f"{self.path} can't be removed ({error.strerror or error})") from error
+        finally:
+            self.release()
+
+    # --------------------------------------------------------------------------------------------
+
+    def _write_json(self, name: str, told: Mapping[str, Any]) -> None:
+        try:
+            _write(self.path / name, json.dumps(told, separators=(",", ":")).encode("ascii"))
+        except OSError as error:
+            raise self._unwritable(error) from error
+
+    def _read_json(self, name: str) -> Any:
+        try:
+            return json.loads((self.path / name).read_bytes())
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, RecursionError) as error:
+            raise SubmissionError(
+                f"{name} of workflow {self.workflow_id} can't be read ({type(error).__name__})"
+            ) from error
+
+    def _unknown(self) -> SubmissionError:
+        return SubmissionError(
+            f"there is no workflow {self.workflow_id!r} here; `fitcast workflows` lists those "
+            "there are"
+        )
+
+    def _unwritable(self, error: OSError) -> StoreError:
+        return StoreError(
+            f"{self.path} can't be written ({error.strerror or error}): free some space there, or "
+            "give another home (FITCAST_HOME)"
+        )
+
+
+def folders(root: Path) -> Iterator[WorkflowFolder]:
+    """Yield the workflows that are kept, oldest first."""
+    with suppress(OSError):
+        for path in sorted(root.iterdir()):
+            if _NAME.fullmatch(path.name) and (path / _SUBMISSION).is_file():
+                yield WorkflowFolder(root, path.name)
+
+
+def _write(path: Path, data: bytes) -> None:
+    """Write a file, whole or not at all, onto the disk itself."""
+    beside = path.with_name(f"{path.name}.new")
+    fd = os.open(
+        beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600
+    )
+    try:
+        view = memoryview(data)
+        while view:
+            view = view[os.write(fd, view) :]
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+    beside.rename(path)
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

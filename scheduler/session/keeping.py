@@ -1,0 +1,304 @@
+"""What is kept of workflows: taken in, added to while they run, opened again, removed.
+
+In: the steps in which a workflow's folder takes part. Not in: what is in it
+(:mod:`fitcast.scheduler.kept`), when they are taken (:mod:`fitcast.scheduler.session.engine`).
+"""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+from fitcast.errors import (
+    FitcastError,
+    SealError,
+    StoreError,
+    SubmissionError,
+    WorkflowInterruptedError,
+)
+from fitcast.history.records import Outcome
+from fitcast.scheduler.kept.committer import Committer
+from fitcast.scheduler.kept.results import Ended, KeptAttempt, ResultStore
+from fitcast.scheduler.kept.workflow_folder import Accepted, End, WorkflowFolder, folders
+from fitcast.scheduler.run.runs import Run
+from fitcast.trainer.sealing import remove, seal, verify
+from fitcast.trainer.sweep.layout import PreparedSweep
+from fitcast.trainer.sweep.sealed_sweep import OpenedSweep, seal_sweep
+
+FINAL: Final = frozenset({Outcome.SUCCEEDED, Outcome.FAILED})
+"""Ends of an attempt after which its fit isn't tried again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A workflow of an earlier process."""
+
+    folder: WorkflowFolder
+    accepted: Accepted
+    objects: OpenedSweep
+    store: ResultStore
+    key: bytes = field(repr=False)
+    attempts: tuple[KeptAttempt, ...]
+    damaged: tuple[str, ...]  # what can't be used of what was kept
+
+    @property
+    def done(self) -> frozenset[str]:
+        """The fits that aren't run again."""
+        return frozenset(one.fit_id for one in self.attempts if one.record.outcome in FINAL)
+
+
+class Keeper:
+    """Keeps workflows in folders of their own.
+
+    Parameters
+    ----------
+    root : Path
+        The folder of all workflows.
+    on_trouble : callable
+        ``on_trouble(workflow_id, text)``, from any thread, when results can't be kept for now; with
+        an empty text once they can again.
+    """
+
+    def __init__(self, root: Path, on_trouble: Callable[[str, str], None]) -> None:
+        self._root = root
+        self._committer = Committer(on_trouble)
+        self._passing: dict[str, WorkflowFolder] = {}
+
+    # -- a workflow's life -----------------------------------------------------------------------
+
+    def take_in(self, run: Run, prepared: PreparedSweep, dataset_uri: str | None) -> None:
+        """Seal a sweep and its dataset, and write its submission down.
+
+        Parameters
+        ----------
+        run
+            The workflow; it knows its key and its store afterwards.
+        prepared
+            The sweep.
+        dataset_uri
+            Where its dataset is sealed; None for its folder.
+
+        Raises
+        ------
+        StoreError, SealError
+            It can't be kept. Nothing of it is left then.
+        """
+        folder = WorkflowFolder(self._root, run.workflow_id)
+        key = folder.make()
+        uri = dataset_uri or folder.dataset_uri
+        try:
+            run.sealed = seal(
+                prepared.content,
+                uri,
+                key,
+                workflow_id=run.workflow_id,
+                attachments=prepared.attachments,
+            )
+            sweep = seal_sweep(
+                prepared, run.surroundings, folder.sweep_uri, key, workflow_id=run.workflow_id
+            )
+            folder.accept(
+                Accepted(
+                    workflow_id=run.workflow_id,
+                    submitted_at=run.submitted_at,
+                    submission=run.submission,
+                    estimates=run.first_estimates,
+                    final_estimate=run.final_estimate,
+                    result_bytes=run.result_bytes,
+                    dataset=run.sealed,
+                    sweep=sweep,
+                )
+            )
+        except BaseException:
+            with suppress(FitcastError):
+                remove(uri)
+            with suppress(FitcastError):
+                folder.remove()
+            raise
+        folder.note_opened()
+        run.key, run.folder = key, folder
+        run.store = ResultStore(folder.results_uri, key, run.workflow_id)
+
+    def keep(
+        self,
+        run: Run,
+        ended: Sequence[Ended],
+        then: Callable[[Sequence[KeptAttempt] | FitcastError], None],
+    ) -> None:
+        """Keep attempts' results, then call `then`; returns at once."""
+        assert run.store is not None
+        self._committer.commit(run.store, ended, then)
+
+    def give_up(self, run: Run) -> None:
+        """Let go of what of it is still to be kept."""
+        self._committer.give_up(run.workflow_id)
+
+    def end(self, run: Run) -> None:
+        """Write down how a workflow ended; remove its dataset unless it may be gone on with."""
+        view, folder = run.view(), run.folder
+        if folder is None:
+            return
+        can_resume = isinstance(view.error, WorkflowInterruptedError) or (
+            view.state == "failed" and any(o is Outcome.CANCELLED for o in run.outcomes())
+        )
+        try:
+            folder.note_end(
+                End(
+                    view.state,
+                    view.ended_at or datetime.now(UTC),
+                    "" if view.error is None else type(view.error).__name__,
+                    "" if view.error is None else str(view.error),
+                    can_resume,
+                )
+            )
+        finally:
+            if not can_resume and run.sealed is not None:
+                remove(run.sealed.uri)
+            folder.release()
+
+    # -- those of earlier processes ----------------------------------------------------------------
+
+    def opened(
+        self, workflow_id: str, *, to_run: bool, prepared: PreparedSweep | None = None
+    ) -> Opened:
+        """Open a workflow; to run it, this process holds it from then on.
+
+        Parameters
+        ----------
+        workflow_id
+            Which.
+        to_run
+            Whether it is to be gone on with.
+        prepared
+            What it was made of, in case its dataset is gone.
+
+        Raises
+        ------
+        SubmissionError
+            There is none, it is damaged, it can't be gone on with, or another process runs it.
+        SealError
+            What is sealed of it was altered.
+        """
+        folder = WorkflowFolder(self._root, workflow_id)
+        accepted = folder.accepted()
+        if to_run:
+            folder.hold()
+        try:
+            if to_run:
+                self._check_resumable(folder)
+            key = folder.key()
+            store = ResultStore(folder.results_uri, key, workflow_id)
+            objects = OpenedSweep(accepted.sweep.uri, key, accepted.sweep.dataset_id)
+            attempts, damaged = store.load(tidy=to_run)
+            if to_run:
+                accepted = _with_dataset(folder, accepted, key, prepared)
+                attempts, altered = _whole(store, attempts)
+                damaged += altered
+        except BaseException:
+            folder.release()
+            raise
+        return Opened(folder, accepted, objects, store, key, tuple(attempts), tuple(damaged))
+
+    def _check_resumable(self, folder: WorkflowFolder) -> None:
+        end = folder.end()
+        if end is not None and not end.can_resume:
+            raise SubmissionError(
+                f"workflow {folder.workflow_id} has ended ({end.state}): its result is there, "
+                f"client.workflow({folder.workflow_id!r}).result()"
+            )
+
+    def folders(self) -> Iterator[WorkflowFolder]:
+        """Yield all that is kept, oldest first."""
+        return folders(self._root)
+
+    def remove(self, workflow_id: str) -> None:
+        """Remove all of a workflow that nobody runs.
+
+        Raises
+        ------
+        SubmissionError
+            There is none, or it is run.
+        StoreError
+            It can't be removed.
+        """
+        folder = WorkflowFolder(self._root, workflow_id)
+        folder.hold()
+        with suppress(FitcastError):
+            remove(folder.accepted().dataset.uri)
+        folder.remove()
+
+    def let_pass(self, run: Run) -> None:
+        """Remove a workflow with this process: nobody will ask for it any more."""
+        if run.folder is not None:
+            self._passing[run.workflow_id] = run.folder
+            run.folder.note_passing()
+
+    def tidy(self, keep_days: float) -> list[str]:
+        """Remove what nobody runs and was left for so long, or isn't wanted; return which."""
+        removed = []
+        for folder in folders(self._root):
+            with suppress(OSError, FitcastError):
+                age_days = (time.time() - folder.path.stat().st_mtime) / 86_400.0
+                if (folder.is_passing or age_days > keep_days) and not folder.is_held():
+                    self.remove(folder.workflow_id)
+                    removed.append(folder.workflow_id)
+        return removed
+
+    def close(self, timeout_s: float) -> None:
+        """Bring onto disk what can be, and remove what nobody will ask for."""
+        self._committer.close(timeout_s)
+        for folder in self._passing.values():
+            with suppress(FitcastError):
+                folder.remove()
+
+
+def _with_dataset(
+    folder: WorkflowFolder, accepted: Accepted, key: bytes, prepared: PreparedSweep | None
+) -> Accepted:
+    """Make sure that its dataset is there, whole, if need be from what it was made of."""
+    dataset = accepted.dataset
+    if prepared is not None and prepared.submission.digest != accepted.submission.digest:
+        raise SubmissionError(
+            f"this sweep isn't the one of workflow {accepted.workflow_id}: its data, models, "
+            "splits or settings differ. Give the sweep as it was, or submit this one anew"
+        )
+    try:
+        verify(dataset.uri, key, dataset_id=dataset.dataset_id)
+    except SealError as error:
+        if prepared is None:
+            raise SubmissionError(
+                f"the dataset of workflow {accepted.workflow_id} can't be used ({error}). Give the "
+                f"sweep that it was made of, client.resume({accepted.workflow_id!r}, sweep): it is "
+                "gone on with if that is the same"
+            ) from error
+        sealed = seal(
+            prepared.content,
+            dataset.uri,
+            key,
+            workflow_id=accepted.workflow_id,
+            attachments=prepared.attachments,
+        )
+        accepted = replace(accepted, dataset=sealed)
+        folder.accept(accepted)
+    return accepted
+
+
+def _whole(
+    store: ResultStore, attempts: Sequence[KeptAttempt]
+) -> tuple[list[KeptAttempt], list[str]]:
+    """Return the attempts all of which can be read, and what is said of the others."""
+    whole, said = [], []
+    for one in attempts:
+        try:
+            if one.predictions is not None:
+                store.predictions(one.predictions)
+            if one.model is not None:
+                store.model(one.model)
+        except (SealError, StoreError) as error:
+            said.append(f"the result of {one.fit_id} can't be used, it is run again: {error}")
+        else:
+            whole.append(one)
+    return whole, said
