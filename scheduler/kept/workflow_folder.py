@@ -33,7 +33,7 @@ from typing import Any, Final
 
 from pydantic import TypeAdapter, ValidationError
 
-from fitcast.errors import StoreError, SubmissionError
+from fitcast.errors import StoreError, SubmissionError, UnknownWorkflowError, WorkflowHeldError
 from fitcast.history.records import Estimate
 from fitcast.trainer.sealing import SealedDataset, new_key
 from fitcast.trainer.sweep.submission import Submission
@@ -152,7 +152,7 @@ class WorkflowFolder:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             os.close(lock)
-            raise SubmissionError(
+            raise WorkflowHeldError(
                 f"workflow {self.workflow_id} runs in another process: wait for it, or cancel it "
                 "there"
             ) from None
@@ -363,7 +363,7 @@ class WorkflowFolder:
             ) from error
 
     def _unknown(self) -> SubmissionError:
-        return SubmissionError(
+        return UnknownWorkflowError(
             f"there is no workflow {self.workflow_id!r} here; `fitcast workflows` lists those "
             "there are"
         )

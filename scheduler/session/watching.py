@@ -111,9 +111,7 @@ class Watch:
                 self._told.add(row.fit.fit_id)
                 count = len(rows) // folds
                 params = all_params[row.fit.candidate.index]
-                told = lines_of(
-                    row, params, verbose=self._verbose, folds=folds, candidates=count
-                )
+                told = lines_of(row, params, verbose=self._verbose, folds=folds, candidates=count)
                 for line in told:
                     print(line)  # noqa: T201 - asked for
 
