@@ -327,6 +327,15 @@ class WorkflowFolder:
         except (KeyError, TypeError, ValueError):
             return None
 
+    def kept_bytes(self) -> int:
+        """Return how much of the disk it takes."""
+        total = 0
+        for folder, _, names in os.walk(self.path):
+            for name in names:
+                with suppress(OSError):
+                    total += Path(folder, name).lstat().st_size
+        return total
+
     def remove(self) -> None:
         """Remove all of it.
 

@@ -121,6 +121,11 @@ class Client:
         return self._closed
 
     @property
+    def home(self) -> Path:
+        """Where state lies."""
+        return self._settings.home
+
+    @property
     def troubles(self) -> tuple[str, ...]:
         """What the user was told about the history: unreachable, disk full, sent later."""
         return tuple(self._engine.troubles)

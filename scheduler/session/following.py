@@ -46,6 +46,10 @@ class Following:
         """Yield the folders of all there are, oldest first."""
         return folders(self._root)
 
+    def folder(self, workflow_id: str) -> WorkflowFolder:
+        """Return the folder of one."""
+        return WorkflowFolder(self._root, workflow_id)
+
     def run(self, workflow_id: str) -> DistantRun:
         """Return a workflow to be followed.
 

@@ -148,9 +148,12 @@ def _write_log(path: Path) -> None:
     """Let all that is said go to a file."""
     handler = _PrivateLog(path, maxBytes=LOG_BYTES, backupCount=OLD_LOGS, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    handler.addFilter(_is_worth_it)
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
-    for noisy in ("httpx", "distributed", "alembic", "mlflow"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
+
+
+def _is_worth_it(record: logging.LogRecord) -> bool:
+    return record.levelno >= logging.WARNING or record.name.partition(".")[0] == "fitcast"
 
 
 class _PrivateLog(RotatingFileHandler):
