@@ -39,12 +39,12 @@ class Following:
         self._root = home / "workflows"
 
     def ids(self) -> list[str]:
-        """Return all there are, oldest first."""
-        return [folder.workflow_id for folder in folders(self._root)]
+        """Return all that somebody may ask for, oldest first."""
+        return [folder.workflow_id for folder in self.folders()]
 
     def folders(self) -> Iterator[WorkflowFolder]:
-        """Yield the folders of all there are, oldest first."""
-        return folders(self._root)
+        """Yield the folders of all that somebody may ask for, oldest first."""
+        return (folder for folder in folders(self._root) if not folder.is_passing)
 
     def folder(self, workflow_id: str) -> WorkflowFolder:
         """Return the folder of one."""
@@ -68,7 +68,7 @@ class Following:
     def unfinished(self, digest: str) -> list[Unfinished]:
         """Return what there is of the very same sweep that hasn't ended for good, oldest first."""
         found = []
-        for folder in folders(self._root):
+        for folder in self.folders():
             with suppress(FitcastError):  # what can't be read can't be gone on with
                 end = folder.end()
                 if end is not None and not end.can_resume:

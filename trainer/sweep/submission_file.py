@@ -5,10 +5,9 @@ In: the one fixed layout of a stored submission, with its version. Not in: where
 (:mod:`fitcast.trainer.sweep.sealed_sweep`).
 """
 
+from collections.abc import Mapping
 from dataclasses import fields, replace
-from typing import Any, Final
-
-from pydantic import TypeAdapter, ValidationError
+from typing import Any, Final, get_args, get_origin, get_type_hints
 
 from fitcast.errors import SubmissionError
 from fitcast.history.records import Request
@@ -17,12 +16,11 @@ from fitcast.trainer.sweep.submission import Fit, Submission, SubmittedCandidate
 SCHEMA: Final = 1
 """Version of the layout. Readers refuse a newer one."""
 
+_PLAIN: Final = (str, int, float, bool, type(None))
 _OF_FOLDS: Final = ("rows_train", "rows_test", "nonzeros")  # what requests of a candidate differ in
 _OWN: Final = tuple(
     f.name for f in fields(Submission) if f.name not in ("candidates", "fits", "work_names")
 )
-_REQUEST: Final = TypeAdapter(Request)
-_PLAIN: Final = {name: TypeAdapter(Submission.__annotations__[name]) for name in _OWN}
 
 
 def to_json(submission: Submission) -> dict[str, Any]:
@@ -68,21 +66,21 @@ def from_json(told: Any) -> Submission:
         )
     try:
         return _read(told)
-    except (KeyError, TypeError, ValueError, ValidationError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise SubmissionError(
             f"the submission is damaged ({type(error).__name__}): submit the sweep again"
         ) from error
 
 
 def _read(told: dict[str, Any]) -> Submission:
-    own = {name: _PLAIN[name].validate_python(told[name]) for name in _OWN}
+    own = _checked(Submission, {name: told[name] for name in _OWN})
     folds = [dict(zip(_OF_FOLDS, map(int, fold), strict=True)) for fold in told["folds"]]
     if len(folds) != own["n_splits"] or not folds or not told["candidates"]:
         raise ValueError("folds or candidates are missing")
     candidates: list[SubmittedCandidate] = []
     fits: list[Fit] = []
     for index, one in enumerate(told["candidates"]):
-        any_fold = _REQUEST.validate_python(one["request"] | folds[0])
+        any_fold = Request(**_checked(Request, one["request"] | folds[0]))
         label, model, algorithm = (str(one[name]) for name in ("label", "model", "algorithm"))
         candidates.append(SubmittedCandidate(index, label, model, algorithm, any_fold.params))
         for number, rows in enumerate(folds):
@@ -90,3 +88,31 @@ def _read(told: dict[str, Any]) -> Submission:
             fits.append(Fit(f"c{index:04d}-f{number}", candidates[-1], number, request))
     names = {int(index): [*map(str, each)] for index, each in told["work_names"].items()}
     return Submission(candidates=tuple(candidates), fits=tuple(fits), work_names=names, **own)
+
+
+def _checked(kind: type, values: dict[str, Any]) -> dict[str, Any]:
+    """Return fields of a class with the types that it says; lists of texts become tuples.
+
+    By hand, as pydantic takes no text with half a surrogate pair in it, which names may have.
+    """
+    types = get_type_hints(kind)
+    return {name: _as(types[name], value) for name, value in values.items()}
+
+
+def _as(wanted: Any, value: Any) -> Any:
+    if wanted is float and type(value) is int:
+        return float(value)
+    if wanted in (str, int, float, bool):
+        if type(value) is wanted:
+            return value
+    elif get_origin(wanted) is tuple:
+        if type(value) is list and all(type(item) is str for item in value):
+            return tuple(value)
+    elif get_origin(wanted) is Mapping:
+        if type(value) is dict and all(type(v) in _PLAIN for v in value.values()):
+            return value
+    elif type(value) in get_args(wanted):  # a union
+        return value
+    elif float in get_args(wanted) and type(value) is int:
+        return float(value)
+    raise TypeError(f"{value!r} is no {wanted}")

@@ -192,13 +192,39 @@ def test_a_fit_as_long_as_all_others_waits_for_no_fold():
     assert [start.key.fit_id for start in starts] == ["f0", "f1"]
 
 
-def test_a_late_report_of_a_superseded_attempt_is_dropped():
+def superseded():
+    """Return a plan in which a fit's first attempt was lost with its worker and a second runs."""
     decisions = plan(ONE)
     (first,) = started(decisions.handle(submitted(estimate()), 0.0))
     decisions.handle(WorkerLeft("one"), 1.0)
     (second,) = started(decisions.handle(WorkerJoined(ONE), 2.0))
-    assert decisions.handle(ended(first), 3.0) == []
+    return decisions, first, second
+
+
+@pytest.mark.parametrize("outcome", [Outcome.FAILED, Outcome.OUT_OF_MEMORY, Outcome.CANCELLED])
+def test_a_late_report_of_a_superseded_attempt_is_dropped(outcome):
+    decisions, first, second = superseded()
+    assert decisions.handle(ended(first, outcome), 3.0) == []
     assert isinstance(decisions.handle(ended(second), 4.0)[0], events.Settle)
+
+
+def test_a_result_that_was_kept_counts_though_its_worker_was_lost_meanwhile():
+    decisions, first, second = superseded()
+    kill, settle, *_ = decisions.handle(ended(first), 3.0)
+    assert (kill.key, kill.attempt) == (second.key, second.attempt)
+    assert settle.outcome is Outcome.SUCCEEDED
+    actions = decisions.handle(ended(second, Outcome.CANCELLED), 4.0)
+    assert not any(isinstance(action, events.Settle) for action in actions)
+    assert decisions.workflows["w"].unsettled == 0
+
+
+def test_a_fit_that_waits_again_is_done_once_its_result_is_kept():
+    decisions = plan(ONE)
+    (first,) = started(decisions.handle(submitted(estimate()), 0.0))
+    decisions.handle(WorkerLeft("one"), 1.0)
+    settle = decisions.handle(ended(first), 2.0)[0]
+    assert settle.outcome is Outcome.SUCCEEDED
+    assert not started(decisions.handle(WorkerJoined(ONE), 3.0))
 
 
 def test_cancelling_kills_what_runs_and_settles_everything():

@@ -61,7 +61,7 @@ def test_fits_are_candidates_times_splits():
     ]
     assert len({fit.fit_id for fit in sweep.fits}) == 15
     assert [fit.fold for fit in sweep.fits] == [0, 1, 2] * 5
-    assert sweep.name == "xgb+lr+rf"
+    assert sweep.submission.name == "xgb+lr+rf"
     assert sweep.submission.scorer_names == ("score",)
     for (train, test), (their_train, their_test) in zip(
         sweep.content.splits, StratifiedKFold(3).split(X, Y), strict=True
@@ -252,7 +252,7 @@ def test_weights_go_to_the_last_step():
     assert job(prepared(nested, sample_weight=weights)).fit_params == (
         ("pipeline__logisticregression__sample_weight", "sample_weight"),
     )
-    assert sweep.dataset == prepared(LogisticRegression()).dataset
+    assert sweep.submission.dataset == prepared(LogisticRegression()).submission.dataset
 
 
 def test_no_predictions_from_what_cannot_predict():
