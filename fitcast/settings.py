@@ -83,7 +83,7 @@ class Settings(BaseSettings):
     keep_messages: bool = True
     result_bytes: int = Field(default=2**30, ge=2**16)
     keep_days: float = Field(default=30.0, ge=0, allow_inf_nan=False)
-    background_idle_s: float = Field(default=60.0, ge=0, allow_inf_nan=False)
+    background_idle_s: float = Field(default=60.0, ge=1, allow_inf_nan=False)
     store_wait_s: float = Field(default=30.0, gt=0, le=86_400, allow_inf_nan=False)
 
     def __init__(self, **values: Any) -> None:

@@ -42,7 +42,7 @@ def status(
     was cancelled and 6 if it was interrupted.
     """
     from fitcast.commands.tables import print_status, print_statuses
-    from fitcast.json_output import dump, output
+    from fitcast.json_output import dump, output, status_document
     from fitcast.reports import console_on
     from fitcast.scheduler.session.progress import show
 
@@ -58,11 +58,12 @@ def status(
         workflow = following.workflow(workflow_id)
         if follow:
             show(workflow, console_on(sys.stderr))
-        row = _status_row(following, workflow_id)
+        view = workflow.view
+        row = status_document(view)
         if as_json:
             dump(row, stream)
         else:
-            print_status(console_on(stream), row, workflow)
+            print_status(console_on(stream), row, view)
     raise typer.Exit(CODES.get(row["state"], NOT_OVER))
 
 

@@ -8,10 +8,11 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from fitcast.history.records import Outcome
 from fitcast.scheduler.forecast.eta import span
 
 if TYPE_CHECKING:
-    from fitcast.scheduler.session.workflow import Workflow
+    from fitcast.scheduler.run.views import WorkflowView
 
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 
@@ -34,7 +35,7 @@ def print_statuses(console: Console, rows: Sequence[dict[str, Any]]) -> None:
     console.print(table)
 
 
-def print_status(console: Console, row: dict[str, Any], workflow: "Workflow") -> None:
+def print_status(console: Console, row: dict[str, Any], view: "WorkflowView") -> None:
     """Print all about one workflow."""
     console.print(f"{row['workflow_name']}, workflow {row['workflow_id']}", highlight=False)
     console.print(f"{row['state']}, {_fits(row)} fits done, {row['running']} running")
@@ -43,15 +44,14 @@ def print_status(console: Console, row: dict[str, Any], workflow: "Workflow") ->
         console.print(note, highlight=False)
     if row["error"]:
         console.print(row["error"], highlight=False)
-    fits = workflow.fits
-    lost = fits[fits["outcome"].notna() & (fits["outcome"] != "succeeded")]
-    for fit in lost.to_dict("records"):
-        console.print(
-            f"{fit['fit_id']} {fit['candidate']}, fold {fit['fold']}: {fit['outcome']}: "
-            f"{fit['error'] or ''}",
-            style="red",
-            highlight=False,
-        )
+    for fit in view.rows.values():
+        if fit.outcome not in (None, Outcome.SUCCEEDED, Outcome.CANCELLED):
+            console.print(
+                f"{fit.fit.fit_id} {fit.fit.candidate.label}, fold {fit.fit.fold}: {fit.outcome}: "
+                f"{fit.error}",
+                style="red",
+                highlight=False,
+            )
 
 
 def print_kept(console: Console, rows: Sequence[dict[str, Any]]) -> None:

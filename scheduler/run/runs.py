@@ -351,8 +351,8 @@ class Run:
         self.end(
             "interrupted",
             WorkflowInterruptedError(
-                f"workflow {self.workflow_id} was interrupted, as its client was closed: {how} "
-                "goes on with what isn't done"
+                f"workflow {self.workflow_id} was interrupted before it was done: {how} goes on with "
+                "what isn't"
             ),
         )
 
@@ -360,6 +360,8 @@ class Run:
         """Take in how it ended in an earlier process; None if that had no time to say."""
         if end is None or end.state == "interrupted":
             self.interrupt()
+            known = [record.ended_at for record in self._records]  # nothing later is known of it
+            self._change(ended_at=max([self.submitted_at, *known]) if end is None else end.ended_at)
             return
         error = error_named(end.error_type, end.error) if end.error_type else None
         self.end(end.state, error)
