@@ -28,11 +28,18 @@ def below(pid: int) -> list[psutil.Process]:
     return []
 
 
+def lives(process: psutil.Process) -> bool:
+    """Tell whether a process does anything any more."""
+    with suppress(psutil.NoSuchProcess):
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    return False
+
+
 def is_nothing_left(home: Path, pid: int, family: list[psutil.Process]) -> bool:
     """Tell whether a background process is gone with all that it had."""
     return (
         not psutil.pid_exists(pid)
-        and not any(one.is_running() and one.status() != "zombie" for one in family)
+        and not any(map(lives, family))
         and not Place(home).is_held()
         and not leases_of(pid)
     )

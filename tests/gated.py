@@ -29,7 +29,7 @@ class Gated(ClassifierMixin, BaseEstimator):
             time.sleep(0.01)
         if self.fail:
             raise ValueError("told to fail")
-        print("fitted to depth", self.depth)
+        print("fitted to depth", self.depth)  # noqa: T201 - for logs
         self.tree_ = DecisionTreeClassifier(max_depth=self.depth, random_state=0).fit(X, y)
         self.classes_ = self.tree_.classes_
         return self

@@ -351,8 +351,8 @@ class Run:
         self.end(
             "interrupted",
             WorkflowInterruptedError(
-                f"workflow {self.workflow_id} was interrupted before it was done: {how} goes on with "
-                "what isn't"
+                f"workflow {self.workflow_id} was interrupted before it was done: {how} goes on "
+                "with what isn't"
             ),
         )
 

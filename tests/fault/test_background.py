@@ -20,7 +20,7 @@ from fitcast.scheduler.session.background.place import Place
 from fitcast.scheduler.session.background.starting import hand_over, started
 from fitcast.scheduler.session.following import Following
 from fitcast.settings import Settings
-from tests.background import background_pid, below, ended, ended_after, is_nothing_left
+from tests.background import background_pid, below, ended, ended_after, is_nothing_left, lives
 from tests.gated import DEPTHS, FITS, FOLDS, Gated, X, Y, sweep
 from tests.polling import LONGEST_S, wait_for
 
@@ -62,7 +62,7 @@ def killed(home: Path) -> None:
     pid = background_pid(home)
     family = below(pid)
     os.kill(pid, signal.SIGKILL)
-    assert wait_for(lambda: not any(one.is_running() for one in family if one.status() != "zombie"))
+    assert wait_for(lambda: not any(map(lives, family)))
 
 
 def test_a_kill_leaves_a_workflow_that_can_be_gone_on_with(home, gate):
@@ -179,7 +179,7 @@ def test_it_leaves_whoever_starts_it(home):
     assert process.pid not in {one.pid for one in psutil.Process().children(recursive=True)}
     assert os.getsid(process.pid) != os.getsid(0)
     assert process.terminal() is None
-    links = [os.readlink(f"/proc/{process.pid}/fd/{fd}") for fd in (0, 1, 2)]
+    links = [str(Path(f"/proc/{process.pid}/fd/{fd}").readlink()) for fd in (0, 1, 2)]
     log = str(home / "background" / "log")
     assert links == ["/dev/null", log, log]
     for name in ("lock", "log", "socket"):
@@ -223,9 +223,9 @@ def test_other_settings_are_refused_by_name(home, tmp_path, monkeypatch):
     calls = started(Settings())
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/other.db")
     monkeypatch.setenv("FITCAST_CPUS", "1")
-    with Client(start_workers=False) as client:
-        with pytest.raises(errors.BackgroundError, match=r"other settings \(tracking_uri, cpus\)"):
-            client.submit(sweep(), detach=True)
+    others = pytest.raises(errors.BackgroundError, match=r"other settings \(tracking_uri, cpus\)")
+    with Client(start_workers=False) as client, others:
+        client.submit(sweep(), detach=True)
     assert not list((home / "workflows").glob("*"))
     assert calls.health()["running"] == 0
 
@@ -276,9 +276,9 @@ def test_another_user_gets_no_answer_even_if_the_folders_are_open(monkeypatch, t
             path = home / "background" / "socket"
 
             def attacked() -> str:
+                python = shutil.which("python3", path="/usr/local/bin:/usr/bin:/bin")
                 return subprocess.run(
-                    [shutil.which("python3", path="/usr/local/bin:/usr/bin:/bin"), "-c", ATTACK]
-                    + [str(path)],
+                    [python, "-c", ATTACK, str(path)],
                     user=NOBODY,
                     group=NOBODY,
                     extra_groups=[],

@@ -30,7 +30,7 @@ def test_it_ends_once_nothing_was_asked_and_nothing_ran_for_so_long():
     assert not idleness.begin(1060.0)
 
 
-@given(st.lists(st.tuples(st.sampled_from(["ask", "answer", "run", "ended"]), st.floats(0, 100))))
+@given(st.lists(st.tuples(st.sampled_from(["ask", "answer", "run", "ended"]), st.integers(0, 100))))
 def test_no_request_comes_in_between_the_decision_and_the_end(steps):
     runs: list[str] = []
     asked, now_s, over = 0, 0.0, False
