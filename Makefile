@@ -57,6 +57,9 @@ test-faults: $(READY) ## kill and stop processes of running sweeps 200 times: ab
 	@$(BIN)/python -m pytest -m slow tests/fault
 	@$(BIN)/python -m tests.fault.long_run --kills 200 --minutes 12 --json build/test-faults.json
 
+test-durable: $(READY) ## kill clients of workflows that are gone on with 200 times: about half an hour
+	@$(BIN)/python -m tests.fault.durable_kills --kills 200 --minutes 60
+
 test-benchmarks: $(READY) ## run every benchmark once on small data: two minutes
 	@$(BIN)/python -m pytest -m slow tests/benchmarks
 

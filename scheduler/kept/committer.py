@@ -3,11 +3,12 @@
 In: what waits of which workflow, putting together what waits (a group commit), trying again while
 the disk is full. Not in: how a commit is made (:mod:`fitcast.scheduler.kept.results`).
 
-While one commit is on its way to the disk the next ones wait, and then go out together: so the
-number of files follows from the speed of the disk, not from the number of fits.
+While one commit is on its way to the disk the next ones wait, and then go out together; commits
+begin some milliseconds apart. So the number of files doesn't follow from the number of fits.
 """
 
 import logging
+import math
 import threading
 import time
 from collections import OrderedDict, deque
@@ -29,6 +30,9 @@ Wait: TypeAlias = Callable[[threading.Condition, float | None], object]
 PATIENCE_S: Final = 600.0
 """For how long a commit that fails is tried again, unless told otherwise."""
 
+APART_S: Final = 0.01
+"""How far apart commits begin, unless told otherwise: a file costs more than what is in it."""
+
 _FIRST_PAUSE_S: Final = 1.0
 _LONGEST_PAUSE_S: Final = 30.0
 _GROUP_ATTEMPTS: Final = 1000
@@ -42,12 +46,7 @@ class _Waiting:
     store: ResultStore
     ended: Sequence[Ended]
     then: Then
-
-    @property
-    def size_bytes(self) -> int:
-        measured = [one.measured for one in self.ended]
-        arrays = sum(m.predictions.nbytes for m in measured if m.predictions is not None)
-        return arrays + sum(len(m.model) for m in measured if m.model is not None)
+    size_bytes: int
 
 
 @dataclass(slots=True)
@@ -90,6 +89,9 @@ class Committer:
         that this is over: they are kept, or nothing waits any more. On the committer's thread.
     patience_s
         For how long one commit is tried.
+    apart_s
+        Commits begin at least so far apart, so that tiny fits share files; the first one of a while
+        begins at once.
     clock, wait
         Monotonic seconds, and how they pass: for tests in virtual time.
     """
@@ -99,11 +101,14 @@ class Committer:
         on_trouble: Callable[[str, str], None],
         *,
         patience_s: float = PATIENCE_S,
+        apart_s: float = APART_S,
         clock: Callable[[], float] = time.monotonic,
         wait: Wait = threading.Condition.wait,
     ) -> None:
         self._on_trouble = on_trouble
         self._patience_s = patience_s
+        self._apart_s = apart_s
+        self._free_at_s = -math.inf  # when the next commit may begin
         self._clock = clock
         self._wait = wait
         self._changed = threading.Condition()
@@ -124,10 +129,11 @@ class Committer:
             Is called once, on the committer's thread: with what is kept once it is on the disk,
             or with the error because of which it isn't and won't be.
         """
+        waiting = _Waiting(store, ended, then, _size_bytes(ended))
         with self._changed:
             if not self._closing:
                 line = self._lines.setdefault(store.workflow_id, _Line())
-                line.waiting.append(_Waiting(store, ended, then))
+                line.waiting.append(waiting)
                 if self._thread is None:
                     self._thread = threading.Thread(
                         target=self._run, name="fitcast-committer", daemon=True
@@ -192,7 +198,9 @@ class Committer:
                 for workflow_id, line in list(self._lines.items()):
                     if line.given_up:
                         return workflow_id, line, []
-                    if line.waiting and (line.due_s <= now_s or self._closing):
+                    due_s = max(line.due_s, self._free_at_s)
+                    if line.waiting and (due_s <= now_s or self._closing):
+                        self._free_at_s = now_s + self._apart_s
                         self._lines.move_to_end(workflow_id)  # the others come before its next
                         group = line.group()
                         for _ in group:
@@ -201,7 +209,8 @@ class Committer:
                 if self._closing:
                     return None
                 dues_s = [line.due_s for line in self._lines.values() if line.waiting]
-                self._wait(self._changed, min(dues_s) - now_s if dues_s else None)
+                due_s = max(min(dues_s), self._free_at_s) if dues_s else math.inf
+                self._wait(self._changed, due_s - now_s if dues_s else None)
 
     def _committed(self, workflow_id: str, line: _Line, group: list[_Waiting]) -> None:
         try:
@@ -265,6 +274,12 @@ class Committer:
             self._on_trouble(workflow_id, text)
         except Exception:
             log.exception("what is told of a trouble was refused")
+
+
+def _size_bytes(ended: Sequence[Ended]) -> int:
+    measured = [one.measured for one in ended]
+    arrays = sum(each.predictions.nbytes for each in measured if each.predictions is not None)
+    return arrays + sum(len(each.model) for each in measured if each.model is not None)
 
 
 def _tell(then: Then, what: list[KeptAttempt] | FitcastError) -> None:

@@ -263,7 +263,7 @@ _READERS: Final[dict[str, Callable[[Any], Any]]] = {
 the end, with a new version of the layout."""
 
 _TO_JSON: Final[dict[Callable[[Any], Any], Callable[[Any], Any]]] = {
-    Outcome: str,
+    Outcome: lambda outcome: Outcome(outcome).value,
     _number: float,
     _whole: int,
     datetime.fromisoformat: datetime.isoformat,

@@ -151,9 +151,9 @@ class LocalFolder:
                     os.unlink(left, dir_fd=folder)
                 raise
             finally:
-                os.close(descriptor)
+                _close(descriptor)
         finally:
-            os.close(folder)
+            _close(folder)
 
     def free_bytes(self) -> int | None:
         """Return the free space, None if nobody knows."""
@@ -376,6 +376,11 @@ def _write(descriptor: int, data: bytes | memoryview) -> None:
     view = memoryview(data)
     while view:
         view = view[os.write(descriptor, view) :]
+
+
+def _close(descriptor: int) -> None:
+    with suppress(OSError):  # all of it is on the disk already, or was refused
+        os.close(descriptor)
 
 
 def _remove_if_left(name: str, folder: int) -> None:

@@ -79,28 +79,35 @@ class ResultStore:
         self._loaded: set[str] = set()
         self._next: int | None = None  # number of the next commit; None before the first look
 
-    def load(self) -> tuple[list[KeptAttempt], list[str]]:
+    def load(self, *, tidy: bool = True) -> tuple[list[KeptAttempt], list[str]]:
         """Return all attempts that are kept, in the order of their commits, and what is damaged.
 
         Reads the heads only; predictions and models are verified when they are read.
+
+        Parameters
+        ----------
+        tidy
+            Whether files that a kill left unfinished are removed, and those that can't be used set
+            aside: only by who runs the workflow, as another may be writing them just now.
 
         Returns
         -------
         attempts : list of KeptAttempt
             Each once, even if its commit was repeated.
         messages : list of str
-            One for each file that can't be used; it was set aside.
+            One for each file that can't be used.
 
         Raises
         ------
         StoreError
             The folder, or the disk, can't be read at all; nothing was changed.
         """
-        self._place.remove_unfinished()
+        if tidy:
+            self._place.remove_unfinished()
         self._loaded.clear()
-        return self.load_new()
+        return self.load_new(tidy=tidy)
 
-    def load_new(self) -> tuple[list[KeptAttempt], list[str]]:
+    def load_new(self, *, tidy: bool = False) -> tuple[list[KeptAttempt], list[str]]:
         """Return what was committed since the last look; see `load`."""
         found: dict[str, KeptAttempt] = {}
         messages = []
@@ -115,7 +122,7 @@ class ResultStore:
                 told = str(error)
                 if not isinstance(error, SealError):
                     told = str(_RESULTS.damaged(self._at(name), told))
-                messages.append(f"{told}. {self._set_aside(name)}")
+                messages.append(f"{told}. {self._set_aside(name)}" if tidy else told)
                 log.warning("%s", messages[-1])
         return list(found.values()), messages
 
@@ -186,7 +193,10 @@ class ResultStore:
 
     def _number(self) -> int:
         if self._next is None:
-            self._names()
+            try:
+                self._names()
+            except StoreError as error:
+                raise StoreError(f"results can't be kept: {error}") from error
         with self._lock:
             number = self._next or 1
             self._next = number + 1

@@ -24,6 +24,7 @@ import json
 import os
 import re
 import shutil
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -42,6 +43,7 @@ from fitcast.trainer.sweep.submission_file import from_json, to_json
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
 _NEW_FILE: Final = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
 _LOCK: Final = "lock"
+_LOOKS, _LOOK_S = 20, 0.005  # longer than anyone looks
 _PASSING: Final = "passing"
 _KEY: Final = "key"
 _SUBMISSION: Final = "submission.json"
@@ -95,7 +97,9 @@ class WorkflowFolder:
 
     def __init__(self, root: Path, workflow_id: str) -> None:
         if not _NAME.fullmatch(workflow_id):  # it is to be no way out of the folder
-            raise SubmissionError(f"{workflow_id!r} is no workflow's id")
+            raise SubmissionError(
+                f"there is no workflow {workflow_id!r:.50}: that can be no id of one"
+            )
         self.workflow_id = workflow_id
         self.path = root / workflow_id
         self._lock: int | None = None
@@ -149,7 +153,7 @@ class WorkflowFolder:
         except OSError as error:
             raise self._unwritable(error) from error
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _lock(lock)
         except BlockingIOError:
             os.close(lock)
             raise WorkflowHeldError(
@@ -390,6 +394,16 @@ def folders(root: Path) -> Iterator[WorkflowFolder]:
         for path in sorted(root.iterdir()):
             if _NAME.fullmatch(path.name) and (path / _SUBMISSION).is_file():
                 yield WorkflowFolder(root, path.name)
+
+
+def _lock(lock: int) -> None:
+    """Lock a file; who only looks whether it is locked holds it for a moment, and is waited for."""
+    for _ in range(_LOOKS):
+        with suppress(BlockingIOError):
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        time.sleep(_LOOK_S)
+    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def _write(path: Path, data: bytes) -> None:

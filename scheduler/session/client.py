@@ -206,7 +206,7 @@ class Client:
             raise
         return self._handle(run)
 
-    def resume(self, workflow_id: str) -> Workflow:
+    def resume(self, workflow_id: str, sweep: "Sweep | None" = None) -> Workflow:
         """Go on with a workflow whose client ended before it did, and return a handle on it.
 
         Only fits without a kept result run again. Its data is what it was at submission.
@@ -215,6 +215,8 @@ class Client:
         ----------
         workflow_id : str
             Its id; `workflows` lists those there are.
+        sweep : Sweep, optional
+            What it was made of, in case its dataset is gone; it must be the same.
 
         Raises
         ------
@@ -229,7 +231,8 @@ class Client:
         known = self._engine.run(workflow_id)
         if known is not None and not known.is_over:
             return self._handle(known)
-        return self._handle(self._engine.resume(workflow_id))
+        prepared = None if sweep is None else sweep.prepare(recheck=True)
+        return self._handle(self._engine.resume(workflow_id, prepared))
 
     def workflow(self, workflow_id: str) -> Workflow:
         """Return the handle of a workflow of this client, or of another process.

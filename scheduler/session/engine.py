@@ -38,7 +38,6 @@ from fitcast.scheduler.session.leases import Lease
 from fitcast.sizing.learning.model import SizingModel
 from fitcast.trainer.attempt.spec import RESULT_BYTES, Measured
 from fitcast.trainer.machine_speed import machine_speed
-from fitcast.trainer.sealing import verify
 from fitcast.trainer.sweep.layout import PreparedSweep
 
 END_WITHIN_S = 30.0
@@ -161,15 +160,22 @@ class Engine:
         run.result_bytes = self._result_bytes
         return run
 
-    def resume(self, workflow_id: str) -> Run:
+    def resume(self, workflow_id: str, prepared: PreparedSweep | None = None) -> Run:
         """Go on with a workflow of an earlier process: with the fits that have no result yet.
+
+        Parameters
+        ----------
+        workflow_id
+            Which.
+        prepared
+            What it was made of, in case its dataset is gone.
 
         Raises
         ------
         SubmissionError, SealError
             It can't be gone on with.
         """
-        opened = self._keeper.opened(workflow_id)
+        opened = self._keeper.opened(workflow_id, prepared)
         try:
             accepted = opened.accepted
             cast = forecast_sweep(
@@ -181,7 +187,6 @@ class Engine:
             )
             if any(one.record.fold == REFIT_FOLD for one in opened.attempts):
                 cast = replace(cast, final=None)
-            verify(accepted.dataset.uri, opened.key, dataset_id=accepted.dataset.dataset_id)
             run = run_of(opened, cast.correction)
             run.opened = opened.folder.note_opened()
             opened.folder.go_on()

@@ -8,12 +8,18 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
 
-from fitcast.errors import FitcastError, SubmissionError, WorkflowInterruptedError
+from fitcast.errors import (
+    FitcastError,
+    SealError,
+    StoreError,
+    SubmissionError,
+    WorkflowInterruptedError,
+)
 from fitcast.history.records import Outcome
 from fitcast.scheduler.forecast.eta import Eta
 from fitcast.scheduler.kept.committer import Committer
@@ -21,7 +27,7 @@ from fitcast.scheduler.kept.results import Ended, KeptAttempt, ResultStore
 from fitcast.scheduler.kept.workflow_folder import Accepted, End, WorkflowFolder, folders
 from fitcast.scheduler.run.runs import Run
 from fitcast.sizing.learning.correction import SweepCorrection
-from fitcast.trainer.sealing import remove, seal
+from fitcast.trainer.sealing import remove, seal, verify
 from fitcast.trainer.sweep.layout import PreparedSweep
 from fitcast.trainer.sweep.sealed_sweep import OpenedSweep, seal_sweep
 
@@ -160,8 +166,15 @@ class Keeper:
                 remove(run.sealed.uri)
             folder.release()
 
-    def opened(self, workflow_id: str) -> Opened:
+    def opened(self, workflow_id: str, prepared: PreparedSweep | None = None) -> Opened:
         """Open a workflow of an earlier process to run it: this process holds it from then on.
+
+        Parameters
+        ----------
+        workflow_id
+            Which.
+        prepared
+            What it was made of, in case its dataset is gone.
 
         Raises
         ------
@@ -170,7 +183,7 @@ class Keeper:
         SealError
             What is sealed of it was altered.
         """
-        return opened(self._root, workflow_id, to_run=True)
+        return opened(self._root, workflow_id, to_run=True, prepared=prepared)
 
     def let_pass(self, run: Run) -> None:
         """Remove a workflow with this process: nobody will ask for it any more."""
@@ -197,8 +210,21 @@ class Keeper:
                 folder.remove()
 
 
-def opened(root: Path, workflow_id: str, *, to_run: bool = False) -> Opened:
+def opened(
+    root: Path, workflow_id: str, *, to_run: bool = False, prepared: PreparedSweep | None = None
+) -> Opened:
     """Open a workflow; to run it, this process holds it from then on.
+
+    Parameters
+    ----------
+    root
+        The folder of all workflows.
+    workflow_id
+        Which.
+    to_run
+        Whether it is to be gone on with.
+    prepared
+        What it was made of, in case its dataset is gone.
 
     Raises
     ------
@@ -217,7 +243,11 @@ def opened(root: Path, workflow_id: str, *, to_run: bool = False) -> Opened:
         key = folder.key()
         store = ResultStore(folder.results_uri, key, workflow_id)
         objects = OpenedSweep(accepted.sweep.uri, key, accepted.sweep.dataset_id)
-        attempts, damaged = store.load()
+        attempts, damaged = store.load(tidy=to_run)
+        if to_run:
+            accepted = _with_dataset(folder, accepted, key, prepared)
+            attempts, altered = _whole(store, attempts)
+            damaged += altered
     except BaseException:
         folder.release()
         raise
@@ -286,3 +316,52 @@ def eta_at_submission(opened: Opened) -> Eta:
     p10_s, p50_s, p90_s = opened.folder.forecast_s() or (math.nan, math.nan, math.nan)
     later = timedelta(seconds=0.0 if math.isnan(p50_s) else p50_s)
     return Eta(p10_s, p50_s, p90_s, opened.accepted.submitted_at + later)
+
+
+def _with_dataset(
+    folder: WorkflowFolder, accepted: Accepted, key: bytes, prepared: PreparedSweep | None
+) -> Accepted:
+    """Make sure that its dataset is there, whole, if need be from what it was made of."""
+    dataset = accepted.dataset
+    if prepared is not None and prepared.submission.digest != accepted.submission.digest:
+        raise SubmissionError(
+            f"this sweep isn't the one of workflow {accepted.workflow_id}: its data, models, "
+            "splits or settings differ. Give the sweep as it was, or submit this one anew"
+        )
+    try:
+        verify(dataset.uri, key, dataset_id=dataset.dataset_id)
+    except SealError as error:
+        if prepared is None:
+            raise SubmissionError(
+                f"the dataset of workflow {accepted.workflow_id} can't be used ({error}). Give the "
+                f"sweep that it was made of, client.resume({accepted.workflow_id!r}, sweep): it is "
+                "gone on with if that is the same"
+            ) from error
+        sealed = seal(
+            prepared.content,
+            dataset.uri,
+            key,
+            workflow_id=accepted.workflow_id,
+            attachments=prepared.attachments,
+        )
+        accepted = replace(accepted, dataset=sealed)
+        folder.accept(accepted)
+    return accepted
+
+
+def _whole(
+    store: ResultStore, attempts: Sequence[KeptAttempt]
+) -> tuple[list[KeptAttempt], list[str]]:
+    """Return the attempts all of which can be read, and what is said of the others."""
+    whole, said = [], []
+    for one in attempts:
+        try:
+            if one.predictions is not None:
+                store.predictions(one.predictions)
+            if one.model is not None:
+                store.model(one.model)
+        except (SealError, StoreError) as error:
+            said.append(f"the result of {one.fit_id} can't be used, it is run again: {error}")
+        else:
+            whole.append(one)
+    return whole, said

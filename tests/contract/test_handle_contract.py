@@ -80,9 +80,9 @@ def _failing():
     return Sweep({"tree": (Gated(), {"fail": [True]})}, X, Y, cv=FOLDS, refit=False)
 
 
-def test_a_cancelled_workflow_keeps_what_was_done(submit, gate, request):
-    workflow = submit(sweep(gate, free=1))
-    assert wait_for(lambda: workflow.counts()[0] >= 1)
+def test_a_workflow_is_cancelled_by_whoever_may(submit, gate, request):
+    workflow = submit(sweep(gate))
+    assert wait_for(lambda: workflow.state == "running")
     if "beside" in request.node.name:
         with pytest.raises(errors.WorkflowHeldError, match="another client"):
             workflow.cancel()
@@ -94,8 +94,6 @@ def test_a_cancelled_workflow_keeps_what_was_done(submit, gate, request):
         workflow.result(timeout_s=LONGEST_S)
     assert workflow.state == "cancelled"
     assert workflow.counts()[1] == 0
-    assert {"cancelled", "succeeded"} == set(workflow.fits["outcome"])
-    kept = workflow.result(partial=True)
-    assert np.isfinite(kept.cv_results_["split0_test_score"]).any()
+    assert set(workflow.fits["outcome"]) == {"cancelled"}
     workflow.cancel()  # again is no harm
     assert workflow.state == "cancelled"

@@ -39,7 +39,8 @@ def kept(home: Path) -> Counter[tuple[int, int]]:
     """Return how often each fit has a kept result."""
     found: Counter[tuple[int, int]] = Counter()
     for folder in folders(home / "workflows"):
-        attempts, damaged = ResultStore(folder.results_uri, folder.key(), folder.workflow_id).load()
+        store = ResultStore(folder.results_uri, folder.key(), folder.workflow_id)
+        attempts, damaged = store.load(tidy=False)
         assert not damaged
         found.update((one.record.candidate_index, one.record.fold) for one in attempts)
     return found

@@ -78,7 +78,7 @@ def from_plain(words: Words, data: memoryview) -> npt.NDArray[Any]:
         distinct = np.empty(len(values), dtype=object)
         for number, value in enumerate(values):
             distinct[number] = value
-        taken: npt.NDArray[Any] = distinct[codes]
+        taken: npt.NDArray[Any] = distinct[codes.reshape(-1)].reshape(shape)
         return taken
     if not _DTYPE.fullmatch(kind):
         raise ValueError("an array is of a kind that isn't plain")
