@@ -197,6 +197,7 @@ def test_it_ends_once_it_is_idle_and_leaves_nothing(home, monkeypatch):
     assert wait_for(lambda: is_nothing_left(home, pid, family))
     assert not (home / "background" / "socket").exists()
     assert workflow.state == "succeeded"
+    check_undisturbed(Following(home).workflow(workflow.id))  # as it is kept
     assert "ends" in (home / "background" / "log").read_text()
 
 
