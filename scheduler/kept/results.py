@@ -76,6 +76,7 @@ class ResultStore:
         self._key = key
         self._place = place_of(self.uri)
         self._lock = Lock()
+        self._loaded: set[str] = set()
         self._next: int | None = None  # number of the next commit; None before the first look
 
     def load(self, *, tidy: bool = True) -> tuple[list[KeptAttempt], list[str]]:
@@ -103,9 +104,17 @@ class ResultStore:
         """
         if tidy:
             self._place.remove_unfinished()
+        self._loaded.clear()
+        return self.load_new(tidy=tidy)
+
+    def load_new(self, *, tidy: bool = False) -> tuple[list[KeptAttempt], list[str]]:
+        """Return what was committed since the last look; see `load`."""
         found: dict[str, KeptAttempt] = {}
         messages = []
         for name in self._names():
+            if name in self._loaded:
+                continue
+            self._loaded.add(name)
             try:
                 for kept in self._heads(name):
                     found.setdefault(kept.record.record_id, kept)
