@@ -47,7 +47,8 @@ class _Child:
     run_id: str
     params: set[str] = field(default_factory=set)  # names that are already there
     marks: dict[str, None] = field(default_factory=dict)  # of the attempts that it shows
-    counted: int | None = None  # attempts that its totals are of, if it is closed
+    # If it is closed: the attempts that its totals are of, its status, when it ended
+    closed: tuple[int, str, int] | None = None
 
 
 @dataclass(slots=True)
@@ -111,11 +112,14 @@ class RunWriter:
         known = _Child(runs.parent, set(parent.data.params))
         self._log(known, [], shown.shown_params(run.params))
         if saves := saves_of(parent):
-            (earlier,) = records_of(self._client, parent)
-            runs.earlier = tuple(earlier)
-            runs.sent = {r.record_id for r in earlier}
-            if saves[-1].stop in {None, len(earlier)}:  # else readers get all of it again
-                runs.saves = [*saves[:-1], saves[-1]._replace(stop=len(earlier))]
+            # What was put behind the rows of the last save by one that broke off is there, too
+            stop = saves[-1].stop
+            parts = [(0, stop)] if stop is None else [(0, stop), (stop, None)]
+            saved, *broken_off = records_of(self._client, parent, parts)
+            runs.earlier = (*saved, *(r for part in broken_off for r in part))
+            runs.sent = {r.record_id for r in runs.earlier}
+            if stop in {None, len(saved)}:  # else readers get all of it again
+                runs.saves = [*saves[:-1], saves[-1]._replace(stop=len(saved))]
         return runs
 
     def _reopen(self, runs: WorkflowRuns) -> None:
@@ -151,22 +155,22 @@ class RunWriter:
         ended: bool,
     ) -> None:
         new = [r for r in records if not runs.shows(r)]
-        index = records[0].candidate_index
-        child = runs.children.get(index)
-        if not new and (not ended or (child is not None and child.counted == len(records))):
+        last = max(r.ended_at for r in records)
+        status = shown.candidate_status(records)
+        closed = (len(records), status, shown.epoch_ms(last))
+        child = runs.children.get(records[0].candidate_index)
+        if not new and (not ended or (child is not None and child.closed == closed)):
             return
         if child is None:
             child = self._open_child(runs, new or records, workflow)
-        elif child.counted is not None and not ended:
+        elif child.closed is not None and not ended:
             self._client.update_run(child.run_id, status="RUNNING")
-        child.counted = None
+        child.closed = None
         # Files first: an attempt with a mark is never looked at again
         self._log_texts(child.run_id, new, workflow)
         points = [p for r in new for p in shown.fit_points(r)]
         marks = child.marks | dict.fromkeys(mark(r.record_id) for r in new)
         tags = {shown.SENT_TAG: marks_text(marks, shown.MAX_TAG)} if new else {}
-        last = max(r.ended_at for r in records)
-        status = shown.candidate_status(records)
         if ended:
             summary = shown.totals(records) | shown.mean_scores(records)
             # MLflow shows the value of the highest step: the one of all attempts, whatever the
@@ -314,10 +318,12 @@ class RunWriter:
 
 def _known_child(run: Any) -> _Child:
     """Return what a candidate's run has, as the search for it says."""
-    closed = run.info.status not in {"RUNNING", "SCHEDULED"} and shown.NOTE_TAG in run.data.tags
-    counted = int(run.data.metrics.get("fits/attempts", 0)) if closed else None
+    closed = None
+    if run.info.end_time is not None and run.info.status not in {"RUNNING", "SCHEDULED"}:
+        counted = int(run.data.metrics.get("fits/attempts", 0))
+        closed = (counted, run.info.status, run.info.end_time)
     marks = parse_marks(run.data.tags.get(shown.SENT_TAG, ""))
-    return _Child(run.info.run_id, set(run.data.params), marks, counted)
+    return _Child(run.info.run_id, set(run.data.params), marks, closed)
 
 
 def _stored_end(parent: Any) -> WorkflowEnd | None:

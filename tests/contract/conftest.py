@@ -1,9 +1,12 @@
+import shutil
 import sys
 from pathlib import Path
 
 import pytest
 
 from fitcast.history.mlflow_store import MlflowHistory
+from tests.history.mlflow_servers import server
+from tests.ports import free_port
 
 sys.path.insert(0, str(Path(__file__).parent))  # for what this folder's tests share
 
@@ -14,3 +17,12 @@ def empty_database(tmp_path_factory):
     path = tmp_path_factory.mktemp("schema") / "mlflow.db"
     MlflowHistory(f"sqlite:///{path}", experiment="unused").prepare()
     return path
+
+
+@pytest.fixture(scope="session")
+def mlflow_server(tmp_path_factory, empty_database):
+    """The address of a real server on this machine."""
+    folder, port = tmp_path_factory.mktemp("server"), free_port()
+    shutil.copy(empty_database, folder / "server.db")
+    with server(folder, port):
+        yield f"http://127.0.0.1:{port}"
