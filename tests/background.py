@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 
 from fitcast.scheduler.session.background.calls import Calls, UnreachableError
-from fitcast.scheduler.session.background.place import Place
+from fitcast.scheduler.session.background.place import BackgroundPlace
 from tests.leases import leases_of
 from tests.polling import wait_for
 
@@ -40,7 +40,7 @@ def is_nothing_left(home: Path, pid: int, family: list[psutil.Process]) -> bool:
     return (
         not psutil.pid_exists(pid)
         and not any(map(lives, family))
-        and not Place(home).is_held()
+        and not BackgroundPlace(home).is_held()
         and not leases_of(pid)
     )
 

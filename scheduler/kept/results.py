@@ -32,7 +32,7 @@ from fitcast.scheduler.kept.layout import (
     encoded,
     heads_bytes,
 )
-from fitcast.scheduler.kept.places import Source, UnreadableFileError, place_of
+from fitcast.scheduler.kept.places import ResultsSource, UnreadableFileError, place_of
 from fitcast.trainer.sealed_files import Kind, SealedFile, new_header, sealed
 
 __all__ = ["Ended", "KeptAttempt", "Part", "ResultStore"]
@@ -276,7 +276,7 @@ class ResultStore:
 class _Reader:
     """Reads the beginning of a file at once, and goes back for what lies behind."""
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: ResultsSource) -> None:
         self._source = source
         self._first = source.read(0, min(_FIRST_BYTES, source.size_bytes))
         self._at = 0

@@ -16,7 +16,7 @@ from fitcast import Client, LocalBackend, Pool, Workflow, errors
 from fitcast.history.store import MemoryHistory
 from fitcast.scheduler.kept.workflow_folder import WorkflowFolder
 from fitcast.scheduler.session.background.calls import Calls, UnreachableError
-from fitcast.scheduler.session.background.place import Place
+from fitcast.scheduler.session.background.place import BackgroundPlace
 from fitcast.scheduler.session.background.starting import hand_over, started
 from fitcast.scheduler.session.following import Following
 from fitcast.settings import Settings
@@ -202,7 +202,7 @@ def test_it_ends_once_it_is_idle_and_leaves_nothing(home, monkeypatch):
 
 
 def test_a_socket_that_was_left_is_replaced(home):
-    place = Place(Settings().ensure_home())
+    place = BackgroundPlace(Settings().ensure_home())
     place.make()
     with socket.socket(socket.AF_UNIX) as left, place._folder() as folder:
         left.bind(f"/proc/self/fd/{folder}/socket")

@@ -12,7 +12,7 @@ from typing import Any, Final
 from urllib.parse import quote, urlencode
 
 from fitcast.errors import error_named
-from fitcast.scheduler.session.background.place import Place
+from fitcast.scheduler.session.background.place import BackgroundPlace
 
 ANSWER_S: Final = 20.0
 """Longer than any answer takes that isn't asked to wait for something."""
@@ -37,7 +37,7 @@ class Calls:
     """
 
     def __init__(self, home: Path) -> None:
-        self._place = Place(home)
+        self._place = BackgroundPlace(home)
 
     def health(self) -> dict[str, Any]:
         """Return who it is, and with which settings it was started."""
@@ -92,7 +92,7 @@ class Calls:
 
 
 class _Connection(http.client.HTTPConnection):
-    def __init__(self, place: Place, timeout_s: float) -> None:
+    def __init__(self, place: BackgroundPlace, timeout_s: float) -> None:
         super().__init__("fitcast", timeout=timeout_s)
         self._place = place
         self._timeout_s = timeout_s

@@ -31,7 +31,7 @@ _PEER: Final = struct.Struct("3i")  # process, user, group
 _FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
-class Place:
+class BackgroundPlace:
     """The folder of a home's background process.
 
     Parameters

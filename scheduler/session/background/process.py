@@ -28,7 +28,7 @@ from fitcast.errors import FitcastError
 from fitcast.scheduler.backends.chosen import backend_of_settings
 from fitcast.scheduler.session.background.api import OwnersProtocol, control_api
 from fitcast.scheduler.session.background.idleness import Idleness
-from fitcast.scheduler.session.background.place import LOG_BYTES, OLD_LOGS, Place
+from fitcast.scheduler.session.background.place import LOG_BYTES, OLD_LOGS, BackgroundPlace
 from fitcast.scheduler.session.background.starting import ANOTHER, READY, settings_marks
 from fitcast.scheduler.session.engine import Engine
 from fitcast.scheduler.session.opening import engine_of
@@ -44,7 +44,7 @@ _ANSWERING_S: Final = 5
 def run_until_idle(home: str) -> int:
     """Run workflows that are handed over until there are none; return the exit code."""
     settings = Settings(home=Path(home))
-    place = Place(settings.ensure_home())
+    place = BackgroundPlace(settings.ensure_home())
     place.make()
     lock = place.hold()
     if lock is None:
@@ -56,7 +56,7 @@ def run_until_idle(home: str) -> int:
         os.close(lock)
 
 
-def _run(settings: Settings, place: Place) -> int:
+def _run(settings: Settings, place: BackgroundPlace) -> int:
     ending = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: ending.set())

@@ -18,7 +18,7 @@ import fitcast
 from fitcast.errors import BackgroundError
 from fitcast.history.tracking_uri import checked_uri
 from fitcast.scheduler.session.background.calls import Calls, UnreachableError
-from fitcast.scheduler.session.background.place import Place
+from fitcast.scheduler.session.background.place import BackgroundPlace
 from fitcast.settings import KubernetesSettings, Settings
 from fitcast.version import __version__
 
@@ -63,7 +63,7 @@ def hand_over(workflow_id: str, settings: Settings) -> dict[str, Any]:
             return calls.resume(workflow_id)
         except UnreachableError as error:  # it ended just now
             if time.monotonic() > end_s:
-                log = Place(settings.home).log
+                log = BackgroundPlace(settings.home).log
                 raise BackgroundError(
                     f"the background process doesn't answer ({error}): see {log}"
                 ) from error
@@ -78,7 +78,7 @@ def started(settings: Settings) -> Calls:
     BackgroundError
         It can't be started, or was started with other settings.
     """
-    place = Place(settings.ensure_home())
+    place = BackgroundPlace(settings.ensure_home())
     place.make()
     calls = Calls(settings.home)
     end_s = time.monotonic() + START_WITHIN_S
@@ -100,7 +100,7 @@ def started(settings: Settings) -> Calls:
             return calls
 
 
-def _start(settings: Settings, place: Place) -> None:
+def _start(settings: Settings, place: BackgroundPlace) -> None:
     environment = os.environ | {
         "FITCAST_HOME": str(settings.home),
         "FITCAST_TRACKING_URI": checked_uri(settings.tracking_uri),
