@@ -55,7 +55,7 @@ class Place(Protocol):
         """Return the names in it that match the pattern; none if there is no folder."""
 
     def opened(self, name: str) -> AbstractContextManager[ResultsSource]:
-        """Give a file as a ResultsSource, in a context; UnreadableFileError if there is none to read."""
+        """Give a file, in a context; UnreadableFileError if there is none to read."""
 
     def write(self, name: str, chunks: Iterable[bytes | memoryview]) -> None:
         """Write a new file: it is wholly there for good, or nothing of it is (OSError …)."""

@@ -32,13 +32,8 @@ class Told(RidgeClassifier):
 class Gated(RandomForestClassifier):
     # by its trees too long to share a process, whose results come together
     def fit(self, X, y):
-        try:  # in the folder that it is submitted from; one alone waits, the other core is free
-            Path("first").touch(exist_ok=False)
-        except FileExistsError:
-            waits = False
-        else:
-            waits = True
-        while waits and not Path("gate").exists():
+        # in the folder that it is submitted from; one fold alone waits, the other core is free
+        while X[0, 0] == 5.1 and not Path("gate").exists():
             time.sleep(0.01)
         self.tree_ = DecisionTreeClassifier().fit(X, y)
         return self
