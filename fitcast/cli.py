@@ -1,11 +1,12 @@
 """The command line. Heavy imports wait until a command needs them."""
 
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from fitcast.commands import following, running
+from fitcast.commands.options import AsJson, File
 from fitcast.errors import FitcastError, InvalidPoolError
 from fitcast.version import __version__
 
@@ -21,13 +22,14 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+for command in (running.run, running.resume, following.status, following.logs, following.cancel):
+    app.command()(command)
+app.add_typer(following.workflows, name="workflows")
+
 history = typer.Typer(help="What earlier fits cost: the workflows, and other people's runs.")
 app.add_typer(history, name="history")
 
 _INTERRUPTED = 130  # as shells say it: 128 + SIGINT
-
-File = Annotated[Path, typer.Argument(help="A Python file that defines `sweep`.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of tables.")]
 
 
 def _version(wanted: bool) -> None:
@@ -56,40 +58,6 @@ def demo(
     from fitcast.demo import run_demo
 
     run_demo(rows=rows, compare=compare)
-
-
-@app.command()
-def run(
-    file: File,
-    as_json: AsJson = False,
-    quiet: Annotated[
-        bool, typer.Option("--quiet", "-q", help="Show the result alone: no forecast, no progress.")
-    ] = False,
-) -> None:
-    """Run the sweep that a Python file defines."""
-    from fitcast.json_output import dump, output, run_document
-    from fitcast.reports import console_on, print_accuracy, print_estimate, print_result
-    from fitcast.scheduler.session.client import Client
-    from fitcast.scheduler.session.progress import show
-    from fitcast.sweep_file import read_sweep
-
-    with output(as_json) as stream:
-        console = console_on(stream)
-        sweep = read_sweep(file)
-        with Client() as client:
-            forecast = client.estimate(sweep)
-            if not (quiet or as_json):
-                print_estimate(console, forecast)
-            workflow = client.submit(sweep)
-            if not quiet:
-                show(workflow, console_on(sys.stderr))
-            result = workflow.result()
-            if as_json:
-                dump(run_document(forecast, workflow, result), stream)
-                return
-            print_result(console, result)
-            if not quiet:
-                print_accuracy(console, workflow)
 
 
 @app.command()

@@ -14,6 +14,9 @@ also ``ValueError``, so code written for scikit-learn catches them.
     ├── SealError                   a sealed file that is damaged, swapped or not ours
     ├── StoreError                  results of a workflow can't be kept or read
     ├── SubmissionError             a workflow that is kept can't be opened or gone on with
+    │   ├── UnknownWorkflowError    there is none of that name here
+    │   └── WorkflowHeldError       another process runs it
+    ├── BackgroundError             the background process can't be started, or used as it is
     ├── HistoryError                the MLflow store can't be read or written
     │   └── InvalidCursorError      a position to read on from that isn't one of this store
     ├── ModelError                  a stored sizing model can't be used
@@ -68,6 +71,18 @@ class StoreError(FitcastError):
 
 class SubmissionError(FitcastError):
     """A stored submission is damaged, of a newer fitcast, gone, or in use elsewhere."""
+
+
+class UnknownWorkflowError(SubmissionError):
+    """There is no workflow of that name in this home."""
+
+
+class WorkflowHeldError(SubmissionError):
+    """Another process runs the workflow."""
+
+
+class BackgroundError(FitcastError):
+    """The background process can't be started, or was started with other settings."""
 
 
 class HistoryError(FitcastError):
@@ -136,3 +151,11 @@ class WorkflowFailedError(WorkflowError):
 
 class WaitTimeoutError(WorkflowError, TimeoutError):
     """The workflow wasn't done within the time given to ``wait`` or ``result``; it goes on."""
+
+
+def error_named(kind: str, message: str) -> FitcastError:
+    """Return the error of a name as another process told it; of a kind unknown here, the base."""
+    found = globals().get(kind)
+    if not (isinstance(found, type) and issubclass(found, FitcastError)):
+        found = FitcastError
+    return found(message)

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, TextIO
 
 import numpy as np
@@ -24,10 +24,17 @@ from fitcast.scheduler.plan.pools import Pool
 
 if TYPE_CHECKING:
     from fitcast.scheduler.forecast.sweep_forecast import SweepEstimate
+    from fitcast.scheduler.run.views import WorkflowView
     from fitcast.scheduler.session.results import Result
     from fitcast.scheduler.session.workflow import Workflow
 
 POOL_FIELDS = ("name", "cpus", "memory_bytes", "workers", "price_per_hour")
+
+STATUS_FIELDS = (
+    *("workflow_id", "workflow_name", "state", "done", "running", "fits"),
+    *("eta_s_p10", "eta_s_p50", "eta_s_p90", "finish_at"),
+    *("notes", "submitted_at", "ended_at", "error"),
+)
 
 _STDOUT = 1
 
@@ -88,8 +95,52 @@ def estimate_document(
     return document
 
 
+def status_document(view: "WorkflowView") -> dict[str, Any]:
+    """Return how far a workflow is."""
+    done, running, total = view.counts()
+    eta = None if view.is_over else view.eta
+    gone_s = 0.0
+    if eta is not None:  # it is from when it was made on
+        made_at = eta.finish_at - timedelta(seconds=eta.p50_s)
+        gone_s = max(0.0, (datetime.now(UTC) - made_at).total_seconds())
+    left = (
+        None if eta is None else [max(0.0, s - gone_s) for s in (eta.p10_s, eta.p50_s, eta.p90_s)]
+    )
+    return {
+        "workflow_id": view.workflow_id,
+        "workflow_name": view.name,
+        "state": view.state,
+        "done": done,
+        "running": running,
+        "fits": total,
+        "eta_s_p10": left and left[0],
+        "eta_s_p50": left and left[1],
+        "eta_s_p90": left and left[2],
+        "finish_at": eta and eta.finish_at,
+        "notes": view.notes,
+        "submitted_at": view.submitted_at,
+        "ended_at": view.ended_at,
+        "error": None if view.error is None else str(view.error),
+    }
+
+
+def unreadable_document(workflow_id: str, why: str) -> dict[str, Any]:
+    """Return that of a workflow of which nothing can be read."""
+    row: dict[str, Any] = dict.fromkeys(STATUS_FIELDS)
+    return row | {
+        "workflow_id": workflow_id,
+        "workflow_name": "",
+        "state": "unreadable",
+        "done": 0,
+        "running": 0,
+        "fits": 0,
+        "notes": (),
+        "error": why,
+    }
+
+
 def run_document(
-    estimate: "SweepEstimate", workflow: "Workflow", result: "Result"
+    estimate: "SweepEstimate | None", workflow: "Workflow", result: "Result"
 ) -> dict[str, Any]:
     """Return what was forecast of a workflow, what came out, and what it took."""
     return {
@@ -99,7 +150,7 @@ def run_document(
             "state": workflow.state,
             "took_s": workflow.took_s,
         },
-        "estimate": estimate_document(estimate),
+        "estimate": None if estimate is None else estimate_document(estimate),
         "best": {
             "candidate": result.best_candidate_,
             "params": result.best_params_,

@@ -50,6 +50,9 @@ class Settings(BaseSettings):
     keep_days : float
         Days for which what is kept of a workflow stays once nobody runs it
         (``FITCAST_KEEP_DAYS``); 30.
+    background_idle_s : float
+        Seconds after which the background process ends that has nothing to do
+        (``FITCAST_BACKGROUND_IDLE_S``); 60.
     store_wait_s : float
         Seconds that a slow or locked store of the history is waited for
         (``FITCAST_STORE_WAIT_S``), each time; 30. Records wait in the outbox beyond that.
@@ -80,6 +83,7 @@ class Settings(BaseSettings):
     keep_messages: bool = True
     result_bytes: int = Field(default=2**30, ge=2**16)
     keep_days: float = Field(default=30.0, ge=0, allow_inf_nan=False)
+    background_idle_s: float = Field(default=60.0, ge=1, allow_inf_nan=False)
     store_wait_s: float = Field(default=30.0, gt=0, le=86_400, allow_inf_nan=False)
 
     def __init__(self, **values: Any) -> None:

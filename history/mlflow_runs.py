@@ -115,11 +115,11 @@ class RunWriter:
             # What was put behind the rows of the last save by one that broke off is there, too
             stop = saves[-1].stop
             parts = [(0, stop)] if stop is None else [(0, stop), (stop, None)]
-            in_saves, *broken_off = records_of(self._client, parent, parts)
-            runs.earlier = (*in_saves, *(r for part in broken_off for r in part))
+            saved, *broken_off = records_of(self._client, parent, parts)
+            runs.earlier = (*saved, *(r for part in broken_off for r in part))
             runs.sent = {r.record_id for r in runs.earlier}
-            if stop in {None, len(in_saves)}:  # else readers get all of it again
-                runs.saves = [*saves[:-1], saves[-1]._replace(stop=len(in_saves))]
+            if stop in {None, len(saved)}:  # else readers get all of it again
+                runs.saves = [*saves[:-1], saves[-1]._replace(stop=len(saved))]
         return runs
 
     def _reopen(self, runs: WorkflowRuns) -> None:

@@ -61,6 +61,11 @@ class Began(NamedTuple):
         """Return what those have that begin now."""
         return cls(_folder(), dict(os.environ))
 
+    @classmethod
+    def elsewhere(cls) -> "Began":
+        """Return what isn't known of those that another process starts: all is told to them."""
+        return cls("", {})
+
 
 def surroundings(began: Began | None = None) -> bytes:
     """Return what is in force in this thread, and what changed in this process since workers began.

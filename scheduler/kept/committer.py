@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
 from fitcast.errors import FitcastError, InternalError, StoreError
+from fitcast.scheduler.kept.freed_memory import give_back
 from fitcast.scheduler.kept.results import Ended, KeptAttempt, ResultStore
 
 log = logging.getLogger(__name__)
@@ -37,6 +38,7 @@ _FIRST_PAUSE_S: Final = 1.0
 _LONGEST_PAUSE_S: Final = 30.0
 _GROUP_ATTEMPTS: Final = 1000
 _GROUP_BYTES: Final = 64 * 2**20
+_GIVE_BACK_BYTES: Final = 16 * 2**20
 
 
 @dataclass(slots=True)
@@ -115,6 +117,7 @@ class Committer:
         self._lines: OrderedDict[str, _Line] = OrderedDict()  # by whose turn it is
         self._thread: threading.Thread | None = None
         self._closing = False
+        self._passed_bytes = 0  # since memory was last given back
 
     def commit(self, store: ResultStore, ended: Sequence[Ended], then: Then) -> None:
         """Have attempts committed; returns at once.
@@ -233,6 +236,10 @@ class Committer:
         for waiting in group:
             _tell(waiting.then, kept[: len(waiting.ended)])
             kept = kept[len(waiting.ended) :]
+        self._passed_bytes += sum(waiting.size_bytes for waiting in group)
+        if self._passed_bytes >= _GIVE_BACK_BYTES:
+            self._passed_bytes = 0
+            give_back()
 
     def _failed(
         self, workflow_id: str, line: _Line, group: list[_Waiting], error: StoreError

@@ -39,7 +39,7 @@ class UnreadableFileError(Exception):
     """Something stands in a file's place that can't be read; says what."""
 
 
-class Source(Protocol):
+class ResultsSource(Protocol):
     """An open file."""
 
     size_bytes: int
@@ -54,8 +54,8 @@ class Place(Protocol):
     def names(self, pattern: re.Pattern[str]) -> list[str]:
         """Return the names in it that match the pattern; none if there is no folder."""
 
-    def opened(self, name: str) -> AbstractContextManager[Source]:
-        """Give a file as a Source, in a context; UnreadableFileError if there is none to read."""
+    def opened(self, name: str) -> AbstractContextManager[ResultsSource]:
+        """Give a file, in a context; UnreadableFileError if there is none to read."""
 
     def write(self, name: str, chunks: Iterable[bytes | memoryview]) -> None:
         """Write a new file: it is wholly there for good, or nothing of it is (OSError …)."""
@@ -111,8 +111,8 @@ class LocalFolder:
             raise self._unreadable(error) from error
 
     @contextmanager
-    def opened(self, name: str) -> Iterator[Source]:
-        """Give a file as a Source, in a context."""
+    def opened(self, name: str) -> Iterator[ResultsSource]:
+        """Give a file as a ResultsSource, in a context."""
         try:
             with self._folder() as folder:
                 descriptor = os.open(name, os.O_RDONLY | _SAFE, dir_fd=folder)
@@ -255,8 +255,8 @@ class ObjectFolder:
         return [name for name in names if pattern.fullmatch(name)]
 
     @contextmanager
-    def opened(self, name: str) -> Iterator[Source]:
-        """Give a file as a Source, in a context."""
+    def opened(self, name: str) -> Iterator[ResultsSource]:
+        """Give a file as a ResultsSource, in a context."""
         yield _Object(self._files, self._at(name), self._path)
 
     def write(self, name: str, chunks: Iterable[bytes | memoryview]) -> None:

@@ -32,7 +32,7 @@ from fitcast.scheduler.kept.layout import (
     encoded,
     heads_bytes,
 )
-from fitcast.scheduler.kept.places import Source, UnreadableFileError, place_of
+from fitcast.scheduler.kept.places import ResultsSource, UnreadableFileError, place_of
 from fitcast.trainer.sealed_files import Kind, SealedFile, new_header, sealed
 
 __all__ = ["Ended", "KeptAttempt", "Part", "ResultStore"]
@@ -76,6 +76,7 @@ class ResultStore:
         self._key = key
         self._place = place_of(self.uri)
         self._lock = Lock()
+        self._loaded: set[str] = set()
         self._next: int | None = None  # number of the next commit; None before the first look
 
     def load(self, *, tidy: bool = True) -> tuple[list[KeptAttempt], list[str]]:
@@ -103,9 +104,17 @@ class ResultStore:
         """
         if tidy:
             self._place.remove_unfinished()
+        self._loaded.clear()
+        return self.load_new(tidy=tidy)
+
+    def load_new(self, *, tidy: bool = False) -> tuple[list[KeptAttempt], list[str]]:
+        """Return what was committed since the last look; see `load`."""
         found: dict[str, KeptAttempt] = {}
         messages = []
         for name in self._names():
+            if name in self._loaded:
+                continue
+            self._loaded.add(name)
             try:
                 for kept in self._heads(name):
                     found.setdefault(kept.record.record_id, kept)
@@ -267,7 +276,7 @@ class ResultStore:
 class _Reader:
     """Reads the beginning of a file at once, and goes back for what lies behind."""
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: ResultsSource) -> None:
         self._source = source
         self._first = source.read(0, min(_FIRST_BYTES, source.size_bytes))
         self._at = 0

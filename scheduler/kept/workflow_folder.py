@@ -24,6 +24,7 @@ import json
 import os
 import re
 import shutil
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -33,7 +34,7 @@ from typing import Any, Final
 
 from pydantic import TypeAdapter, ValidationError
 
-from fitcast.errors import StoreError, SubmissionError
+from fitcast.errors import StoreError, SubmissionError, UnknownWorkflowError, WorkflowHeldError
 from fitcast.history.records import Estimate
 from fitcast.trainer.sealing import SealedDataset, new_key
 from fitcast.trainer.sweep.submission import Submission
@@ -42,6 +43,7 @@ from fitcast.trainer.sweep.submission_file import from_json, to_json
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
 _NEW_FILE: Final = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
 _LOCK: Final = "lock"
+_LOOKS, _LOOK_S = 20, 0.005  # longer than anyone looks
 _PASSING: Final = "passing"
 _KEY: Final = "key"
 _SUBMISSION: Final = "submission.json"
@@ -151,10 +153,10 @@ class WorkflowFolder:
         except OSError as error:
             raise self._unwritable(error) from error
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _lock(lock)
         except BlockingIOError:
             os.close(lock)
-            raise SubmissionError(
+            raise WorkflowHeldError(
                 f"workflow {self.workflow_id} runs in another process: wait for it, or cancel it "
                 "there"
             ) from None
@@ -329,6 +331,15 @@ class WorkflowFolder:
         except (KeyError, TypeError, ValueError):
             return None
 
+    def kept_bytes(self) -> int:
+        """Return how much of the disk it takes."""
+        total = 0
+        for folder, _, names in os.walk(self.path):
+            for name in names:
+                with suppress(OSError):
+                    total += Path(folder, name).lstat().st_size
+        return total
+
     def remove(self) -> None:
         """Remove all of it.
 
@@ -365,7 +376,7 @@ class WorkflowFolder:
             ) from error
 
     def _unknown(self) -> SubmissionError:
-        return SubmissionError(
+        return UnknownWorkflowError(
             f"there is no workflow {self.workflow_id!r} here; `fitcast workflows` lists those "
             "there are"
         )
@@ -383,6 +394,16 @@ def folders(root: Path) -> Iterator[WorkflowFolder]:
         for path in sorted(root.iterdir()):
             if _NAME.fullmatch(path.name) and (path / _SUBMISSION).is_file():
                 yield WorkflowFolder(root, path.name)
+
+
+def _lock(lock: int) -> None:
+    """Lock a file; who only looks whether it is locked holds it for a moment, and is waited for."""
+    for _ in range(_LOOKS):
+        with suppress(BlockingIOError):
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        time.sleep(_LOOK_S)
+    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def _write(path: Path, data: bytes) -> None:

@@ -23,6 +23,7 @@ from fitcast.errors import (
     WorkflowCancelledError,
     WorkflowFailedError,
     WorkflowInterruptedError,
+    error_named,
 )
 from fitcast.history.records import REFIT_FOLD, Estimate, Outcome, Record
 from fitcast.scheduler.forecast.eta import Eta
@@ -101,6 +102,7 @@ class Run:
         self.objects = objects
         self.jobs = jobs
         self.surroundings = surroundings
+        self.surroundings_elsewhere = b""  # for workers that another process starts, if they differ
         self.final_estimate = final_estimate
         self.submitted_at = submitted_at
         self.opened = opened
@@ -285,6 +287,10 @@ class Run:
         if done:
             self.settle(fit_id, record.outcome, "")
 
+    def follow(self, fit_id: str, **told: Any) -> None:
+        """Take in what another process, which runs it, told of a fit."""
+        self._change_row(fit_id, **told)
+
     def settle(self, fit_id: str, outcome: Outcome, reason: str) -> None:
         """Note what finally became of a fit."""
         row = self._rows[fit_id]
@@ -345,8 +351,8 @@ class Run:
         self.end(
             "interrupted",
             WorkflowInterruptedError(
-                f"workflow {self.workflow_id} was interrupted, as its client was closed: {how} "
-                "goes on with what isn't done"
+                f"workflow {self.workflow_id} was interrupted before it was done: {how} goes on "
+                "with what isn't"
             ),
         )
 
@@ -354,11 +360,10 @@ class Run:
         """Take in how it ended in an earlier process; None if that had no time to say."""
         if end is None or end.state == "interrupted":
             self.interrupt()
+            known = [record.ended_at for record in self._records]  # nothing later is known of it
+            self._change(ended_at=max([self.submitted_at, *known]) if end is None else end.ended_at)
             return
-        kinds: dict[str, type[FitcastError]] = {
-            kind.__name__: kind for kind in (WorkflowCancelledError, WorkflowFailedError)
-        }
-        error = kinds.get(end.error_type, FitcastError)(end.error) if end.error_type else None
+        error = error_named(end.error_type, end.error) if end.error_type else None
         self.end(end.state, error)
         self._change(ended_at=end.ended_at)
 

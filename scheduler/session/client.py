@@ -8,18 +8,19 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, ClassVar
 
-from fitcast.errors import FitcastError
-from fitcast.history.mlflow_store import MlflowHistory
+from fitcast.errors import FitcastError, InvalidInputError, WorkflowHeldError
 from fitcast.history.store import HistoryStore
-from fitcast.history.tracking_uri import sqlite_path
 from fitcast.scheduler.backends.chosen import backend_of_settings
 from fitcast.scheduler.backends.local import LocalBackend
 from fitcast.scheduler.backends.protocol import Backend
 from fitcast.scheduler.forecast.probes import probe_sweeps
 from fitcast.scheduler.forecast.sweep_forecast import SweepEstimate, forecast_sweep
 from fitcast.scheduler.plan.pools import Pool, check_pools, planned_workers
-from fitcast.scheduler.run.runs import Run
-from fitcast.scheduler.session.engine import Engine
+from fitcast.scheduler.run.followed import Followed
+from fitcast.scheduler.session.background.starting import hand_over, started
+from fitcast.scheduler.session.distant import DistantRun
+from fitcast.scheduler.session.following import Following
+from fitcast.scheduler.session.opening import engine_of
 from fitcast.scheduler.session.workflow import Workflow
 from fitcast.settings import Settings
 from fitcast.sizing.learning.model import SizingModel
@@ -46,6 +47,9 @@ class Client:
         The MLflow store; by default ``MLFLOW_TRACKING_URI``, else SQLite under `home`.
     history : HistoryStore, optional
         Another store in its place, for example ``MemoryHistory()`` to leave nothing behind.
+    start_workers : bool
+        Whether workers of this machine are started at once, to be there when they are needed; if
+        not, with the first workflow that runs here.
 
     Raises
     ------
@@ -64,32 +68,25 @@ class Client:
         home: str | Path | None = None,
         tracking_uri: str | None = None,
         history: HistoryStore | None = None,
+        start_workers: bool = True,
     ) -> None:
         if isinstance(backend, str):
             raise FitcastError(
                 "shared platforms can't be reached yet: leave the address out to use this machine"
             )
         Client._first_made_in = Client._first_made_in or os.getpid()
-        settings = Settings() if home is None else Settings(home=Path(home))
-        folder = settings.ensure_home()
-        self.tracking_uri = tracking_uri or settings.tracking_uri
-        store = history or MlflowHistory(
-            self.tracking_uri, settings.experiment, wait_s=settings.store_wait_s
-        )
-        database = sqlite_path(self.tracking_uri) if history is None else None
+        chosen = {"home": None if home is None else Path(home), "tracking_uri": tracking_uri}
+        settings = Settings(**{name: value for name, value in chosen.items() if value})
+        settings.ensure_home()
+        self.tracking_uri = settings.tracking_uri
+        self._settings = settings
         self._closed = False
         backend = backend or backend_of_settings()
         self._began = Began.now() if isinstance(backend, LocalBackend) else None
-        self._engine = Engine(
-            backend,
-            folder,
-            store,
-            is_new=database is not None and not database.exists(),
-            checked=settings.check_plan,
-            keep_messages=settings.keep_messages,
-            result_bytes=settings.result_bytes,
-            keep_days=settings.keep_days,
-        )
+        self._backend = backend
+        self._has_own_history = history is not None
+        self._following = Following(settings.home)
+        self._engine = engine_of(settings, backend, history=history, start_workers=start_workers)
         atexit.register(self.close)
 
     def __enter__(self) -> "Client":
@@ -124,6 +121,11 @@ class Client:
         return self._closed
 
     @property
+    def home(self) -> Path:
+        """Where state lies."""
+        return self._settings.home
+
+    @property
     def troubles(self) -> tuple[str, ...]:
         """What the user was told about the history: unreachable, disk full, sent later."""
         return tuple(self._engine.troubles)
@@ -155,7 +157,7 @@ class Client:
         cast = forecast_sweep(model, sweep.prepare().submission, planned_workers(there))
         return cast.estimate(there, ready_in_s)
 
-    def submit(self, sweep: "Sweep", *, probe: bool = False) -> Workflow:
+    def submit(self, sweep: "Sweep", *, probe: bool = False, detach: bool = False) -> Workflow:
         """Start a sweep and return a handle on it.
 
         It returns once the dataset is encrypted: the data, and whatever else the sweep was made of,
@@ -169,19 +171,31 @@ class Client:
             What to run.
         probe : bool
             As in `estimate`; it then returns once the probes are done.
+        detach : bool
+            Whether the background process of this home runs it, which outlives this one.
 
         Raises
         ------
         InvalidInputError
             The sweep can't be run as it is; nothing was started.
+        BackgroundError
+            The background process can't be started, or was started with other settings.
         """
         if self._closed:
             raise FitcastError("this client was closed: make a new one")
+        if detach:
+            self._check_detachable()
         around = surroundings(self._began)
+        elsewhere = around if self._began is None else surroundings(Began.elsewhere())
         prepared = sweep.prepare(recheck=True)
         model = self._probed(sweep) if probe else self._engine.model()
         cast = forecast_sweep(model, prepared.submission, self._engine.workers())
-        run = self._engine.submit(cast, prepared, around)
+        if detach:
+            started(self._settings)  # before anything is kept: it may not be possible
+            workflow_id = self._engine.accept(cast, prepared, around, elsewhere)
+            hand_over(workflow_id, self._settings)
+            return self._handle(self._following.run(workflow_id))
+        run = self._engine.submit(cast, prepared, around, elsewhere)
         try:
             eta = self._engine.eta(cast)
             run.captured.wait()
@@ -221,26 +235,27 @@ class Client:
         return self._handle(self._engine.resume(workflow_id, prepared))
 
     def workflow(self, workflow_id: str) -> Workflow:
-        """Return the handle of a workflow of this client, or of an earlier process.
+        """Return the handle of a workflow of this client, or of another process.
+
+        It is live if the background process of this home, or another client, runs it.
 
         Raises
         ------
         SubmissionError
             There is none, or what is kept of it can't be read.
         """
-        run = self._engine.run(workflow_id) or self._engine.kept(workflow_id)
-        return self._handle(run)
+        return self._handle(self._engine.run(workflow_id) or self._following.run(workflow_id))
 
     def workflows(self) -> list[Workflow]:
-        """Return the workflows of this client and those of earlier processes, oldest first.
+        """Return the workflows of this client and those of other processes, oldest first.
 
         Those of which what is kept can't be read are left out.
         """
-        here = {run.workflow_id: run for run in self._engine.runs()}
-        for workflow_id in self._engine.kept_ids():
+        here: dict[str, Followed] = {run.workflow_id: run for run in self._engine.runs()}
+        for workflow_id in self._following.ids():
             if workflow_id not in here:
                 with suppress(FitcastError):
-                    here[workflow_id] = self._engine.kept(workflow_id)
+                    here[workflow_id] = self._following.run(workflow_id)
         return [self._handle(here[workflow_id]) for workflow_id in sorted(here)]
 
     def remove(self, workflow_id: str) -> None:
@@ -253,7 +268,7 @@ class Client:
         StoreError
             It can't be removed.
         """
-        self._engine.remove(workflow_id)
+        self._following.remove(workflow_id)
 
     def forget(self, workflow: Workflow) -> None:
         """Let go of a workflow and its data once it is over: handles alone hold it then.
@@ -277,8 +292,41 @@ class Client:
             atexit.unregister(self.close)
             self._engine.close()
 
-    def _handle(self, run: Run) -> Workflow:
-        return Workflow(run, self._engine.cancel, self._engine.url, self._engine.log_model)
+    def _handle(self, run: Followed) -> Workflow:
+        engine = self._engine
+        cancel = (lambda _: run.cancel()) if isinstance(run, DistantRun) else engine.cancel
+        return Workflow(run, cancel, engine.url, engine.log_model, self._detach)
+
+    def _detach(self, run: Followed) -> Followed:
+        """Leave a workflow to the background process; return it as it is followed from then on."""
+        here, workflow_id = self._engine.run(run.workflow_id), run.workflow_id
+        if run.is_over and run.view().state != "interrupted":
+            return run
+        if here is None and not run.is_over:  # another process runs it
+            if isinstance(run, DistantRun) and run.is_told:
+                return run
+            raise WorkflowHeldError(
+                f"workflow {workflow_id} is run by another client: detach there"
+            )
+        self._check_detachable()
+        started(self._settings)  # before it ends here
+        if here is not None and self._engine.interrupt(workflow_id).state != "interrupted":
+            return here  # it had ended by then
+        hand_over(workflow_id, self._settings)
+        return self._following.run(workflow_id)
+
+    def _check_detachable(self) -> None:
+        """Check that the background process can do the same as this client."""
+        if self._has_own_history:
+            raise InvalidInputError(
+                "this client has a history of its own, which no other process can have: give "
+                "tracking_uri in its place to detach"
+            )
+        if type(self._backend) is not type(backend_of_settings()):
+            raise InvalidInputError(
+                "the background process has workers where the settings say "
+                "(FITCAST_KUBERNETES_IMAGE and others), and this client has others: set these"
+            )
 
     def _probed(self, sweep: "Sweep") -> SizingModel:
         """Return the model with what probes of a sweep told."""

@@ -5,7 +5,6 @@ users see (:mod:`fitcast.scheduler.session.client`), the order of these steps
 (:mod:`fitcast.scheduler.plan.lifecycle`).
 """
 
-import math
 import sys
 import threading
 import time
@@ -13,7 +12,7 @@ from collections.abc import Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -33,10 +32,9 @@ from fitcast.scheduler.run.dispatcher import Dispatcher
 from fitcast.scheduler.run.executor import Executor
 from fitcast.scheduler.run.runs import Run
 from fitcast.scheduler.run.steps import Kept
-from fitcast.scheduler.session.keeping import Keeper, Opened
+from fitcast.scheduler.session.keeping import Keeper, eta_at_submission, run_of
 from fitcast.scheduler.session.learning import Learner
 from fitcast.scheduler.session.leases import Lease
-from fitcast.sizing.learning.correction import SweepCorrection
 from fitcast.sizing.learning.model import SizingModel
 from fitcast.trainer.attempt.spec import RESULT_BYTES, Measured
 from fitcast.trainer.machine_speed import machine_speed
@@ -67,6 +65,8 @@ class Engine:
         What the result of a fit may take.
     keep_days : float
         For how long what is kept of workflows stays that nobody runs.
+    start_workers : bool
+        Whether workers that workflows share are started now, and not with the first that runs here.
     """
 
     def __init__(
@@ -80,6 +80,7 @@ class Engine:
         keep_messages: bool = True,
         result_bytes: int = RESULT_BYTES,
         keep_days: float = 30.0,
+        start_workers: bool = True,
     ) -> None:
         self.troubles: list[str] = []
         self._backend = backend
@@ -101,7 +102,10 @@ class Engine:
         self._writer = HistoryWriter(store, home / "outbox", on_trouble=self._tell)
         self._own: dict[str, Dispatcher] = {}  # by workflow, where each has its own workers
         workers = backend.shared()
-        self._shared = None if workers is None else self._dispatcher(workers)
+        self._shared_workers = workers
+        self._shared: Dispatcher | None = None  # once they are started
+        if workers is not None and start_workers:
+            self._shared = self._dispatcher(workers)
         self._speed: Future[float] = Future()
         self._background = Executor("fitcast-background", threads=3)
         self._background.submit(self._measure_speed)
@@ -109,8 +113,38 @@ class Engine:
 
     # -- workflows -------------------------------------------------------------------------------
 
-    def submit(self, cast: SweepForecast, prepared: PreparedSweep, around: bytes = b"") -> Run:
+    def submit(
+        self,
+        cast: SweepForecast,
+        prepared: PreparedSweep,
+        around: bytes = b"",
+        around_elsewhere: bytes = b"",
+    ) -> Run:
         """Take a forecast sweep in, with what its fits' code has around it; return at once."""
+        run = self._new_run(cast, prepared, around)
+        run.surroundings_elsewhere = around_elsewhere
+        self._prepared[run.workflow_id] = prepared
+        self._run(run, cast)
+        return run
+
+    def accept(
+        self, cast: SweepForecast, prepared: PreparedSweep, around: bytes, around_elsewhere: bytes
+    ) -> str:
+        """Take a forecast sweep in for another process to run; return its id once it is sealed.
+
+        Raises
+        ------
+        StoreError, SealError
+            It can't be kept. Nothing of it is left then.
+        """
+        run = self._new_run(cast, prepared, around)
+        run.surroundings_elsewhere = around_elsewhere
+        self._keeper.take_in(run, prepared, self._dataset_uri(run))
+        self.note_forecast(run, self.eta(cast))
+        self._keeper.let_go(run)
+        return run.workflow_id
+
+    def _new_run(self, cast: SweepForecast, prepared: PreparedSweep, around: bytes) -> Run:
         now = datetime.now(UTC)
         run = Run(
             workflow_id=f"{now:%Y%m%d-%H%M%S}-{uuid4().hex[:8]}",
@@ -124,8 +158,6 @@ class Engine:
             submitted_at=now,
         )
         run.result_bytes = self._result_bytes
-        self._prepared[run.workflow_id] = prepared
-        self._run(run, cast)
         return run
 
     def resume(self, workflow_id: str, prepared: PreparedSweep | None = None) -> Run:
@@ -143,7 +175,7 @@ class Engine:
         SubmissionError, SealError
             It can't be gone on with.
         """
-        opened = self._keeper.opened(workflow_id, to_run=True, prepared=prepared)
+        opened = self._keeper.opened(workflow_id, prepared)
         try:
             accepted = opened.accepted
             cast = forecast_sweep(
@@ -155,11 +187,11 @@ class Engine:
             )
             if any(one.record.fold == REFIT_FOLD for one in opened.attempts):
                 cast = replace(cast, final=None)
-            run = self._run_of(opened, cast.correction)
+            run = run_of(opened, cast.correction)
             run.opened = opened.folder.note_opened()
             opened.folder.go_on()
             self._let_workers_open(run)
-            run.forecast.set_result(_eta_of(opened))
+            run.forecast.set_result(eta_at_submission(opened))
             run.note_eta(self.eta(cast))
         except BaseException:
             opened.folder.release()
@@ -169,53 +201,6 @@ class Engine:
         self._run(run, cast, sealed=True)
         for one in opened.attempts:
             self._note(one.record, one.measured)
-        return run
-
-    def kept(self, workflow_id: str) -> Run:
-        """Return a workflow of an earlier process as it was left; nothing of it runs here.
-
-        Raises
-        ------
-        SubmissionError, SealError
-            There is none, or what is kept of it can't be read.
-        """
-        opened = self._keeper.opened(workflow_id, to_run=False)
-        run = self._run_of(opened, None)
-        end = opened.folder.end()
-        run.forecast.set_result(_eta_of(opened))
-        if opened.folder.is_held():
-            run.note_state("running")
-            return run
-        run.leave(end)
-        return run
-
-    def kept_ids(self) -> list[str]:
-        """Return the workflows of earlier processes, oldest first."""
-        return [f.workflow_id for f in self._keeper.folders() if not f.is_passing]
-
-    def remove(self, workflow_id: str) -> None:
-        """Remove all that is kept of a workflow that nobody runs."""
-        self._keeper.remove(workflow_id)
-
-    def _run_of(self, opened: Opened, correction: SweepCorrection | None) -> Run:
-        accepted = opened.accepted
-        run = Run(
-            workflow_id=accepted.workflow_id,
-            submission=accepted.submission,
-            objects=opened.objects,
-            jobs=opened.objects.jobs,
-            surroundings=opened.objects.surroundings,
-            correction=correction,
-            estimates=accepted.estimates,
-            final_estimate=accepted.final_estimate,
-            submitted_at=accepted.submitted_at,
-            opened=1,
-        )
-        run.result_bytes = accepted.result_bytes
-        run.key, run.sealed = opened.key, accepted.dataset
-        run.store, run.folder = opened.store, opened.folder
-        for one in opened.attempts:
-            run.take_in(one, done=one.fit_id in opened.done)
         return run
 
     def _run(self, run: Run, cast: SweepForecast, *, sealed: bool = False) -> None:
@@ -237,10 +222,11 @@ class Engine:
         )
         with self._lock:
             self._runs[run.workflow_id] = run
-            dispatcher = self._shared
-            if dispatcher is None:
+            own = self._shared_workers is None
+            if own:
                 dispatcher = self._own[run.workflow_id] = self._dispatcher(None)
-        own = self._shared is None
+            else:
+                dispatcher = self._shared = self._shared or self._dispatcher(self._shared_workers)
         told = cast.submitted(run.workflow_id, own_workers=own)
         dispatcher.submit(run, replace(told, sealed=sealed))
 
@@ -255,6 +241,21 @@ class Engine:
         dispatcher = self._shared or self._own.get(workflow_id)
         if dispatcher is not None:
             dispatcher.cancel(workflow_id)
+
+    def interrupt(self, workflow_id: str) -> Run:
+        """End a workflow here so that another process may go on with it; return it once it ended.
+
+        Fits that run at this moment begin anew there. One that ended before stays as it ended.
+        """
+        run = self._runs[workflow_id]
+        run.captured.wait()
+        run.is_interrupted = True
+        self.cancel(workflow_id)
+        run.closed.wait()
+        if run.state == "interrupted":
+            with self._lock:
+                self._runs.pop(workflow_id, None)
+        return run
 
     def runs(self) -> list[Run]:
         """Return all that was submitted, oldest first."""
@@ -295,7 +296,7 @@ class Engine:
     def model(self) -> SizingModel:
         """Return the sizing model in use, for the machines that fits run on."""
         here = self._speed.result(60)
-        speed = here if self._shared is not None else self._backend.machine_speed
+        speed = here if self._shared_workers is not None else self._backend.machine_speed
         return self._learner.model().for_machine(speed)
 
     def eta(self, cast: SweepForecast) -> Eta:
@@ -350,14 +351,16 @@ class Engine:
     def seal(self, run: Run) -> None:
         """Encrypt what it was made of, with a key of its own, and write its submission down."""
         prepared = self._prepared.pop(run.workflow_id)
-        root = self._backend.dataset_root
-        uri = None if root is None else f"{root.rstrip('/')}/{run.workflow_id}.sealed"
-        self._keeper.take_in(run, prepared, uri)
+        self._keeper.take_in(run, prepared, self._dataset_uri(run))
         self._let_workers_open(run)
+
+    def _dataset_uri(self, run: Run) -> str | None:
+        root = self._backend.dataset_root
+        return None if root is None else f"{root.rstrip('/')}/{run.workflow_id}.sealed"
 
     def _let_workers_open(self, run: Run) -> None:
         """Let this machine's workers find its dataset and its key."""
-        if self._shared is None or run.sealed is None:
+        if self._shared_workers is None or run.sealed is None:
             return
         for ending, content in ((".key", run.key), (".uri", run.sealed.uri.encode())):
             path = self._keys.path / f"{run.sealed.dataset_id}{ending}"
@@ -473,10 +476,3 @@ class Engine:
     def _tell(self, trouble: str) -> None:
         self.troubles.append(trouble)
         print(f"fitcast: {trouble}", file=sys.stderr)  # noqa: T201
-
-
-def _eta_of(opened: Opened) -> Eta:
-    """Return the ETA given at submission; nothing is known if there was none."""
-    p10_s, p50_s, p90_s = opened.folder.forecast_s() or (math.nan, math.nan, math.nan)
-    later = timedelta(seconds=0.0 if math.isnan(p50_s) else p50_s)
-    return Eta(p10_s, p50_s, p90_s, opened.accepted.submitted_at + later)

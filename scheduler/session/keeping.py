@@ -4,11 +4,12 @@ In: the steps in which a workflow's folder takes part. Not in: what is in it
 (:mod:`fitcast.scheduler.kept`), when they are taken (:mod:`fitcast.scheduler.session.engine`).
 """
 
+import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
 
@@ -20,10 +21,12 @@ from fitcast.errors import (
     WorkflowInterruptedError,
 )
 from fitcast.history.records import Outcome
+from fitcast.scheduler.forecast.eta import Eta
 from fitcast.scheduler.kept.committer import Committer
 from fitcast.scheduler.kept.results import Ended, KeptAttempt, ResultStore
 from fitcast.scheduler.kept.workflow_folder import Accepted, End, WorkflowFolder, folders
 from fitcast.scheduler.run.runs import Run
+from fitcast.sizing.learning.correction import SweepCorrection
 from fitcast.trainer.sealing import remove, seal, verify
 from fitcast.trainer.sweep.layout import PreparedSweep
 from fitcast.trainer.sweep.sealed_sweep import OpenedSweep, seal_sweep
@@ -97,9 +100,8 @@ class Keeper:
                 workflow_id=run.workflow_id,
                 attachments=prepared.attachments,
             )
-            sweep = seal_sweep(
-                prepared, run.surroundings, folder.sweep_uri, key, workflow_id=run.workflow_id
-            )
+            around = run.surroundings_elsewhere or run.surroundings
+            sweep = seal_sweep(prepared, around, folder.sweep_uri, key, workflow_id=run.workflow_id)
             folder.accept(
                 Accepted(
                     workflow_id=run.workflow_id,
@@ -121,6 +123,11 @@ class Keeper:
         folder.note_opened()
         run.key, run.folder = key, folder
         run.store = ResultStore(folder.results_uri, key, run.workflow_id)
+
+    def let_go(self, run: Run) -> None:
+        """Leave a workflow that was taken in to another process."""
+        if run.folder is not None:
+            run.folder.release()
 
     def keep(
         self,
@@ -159,19 +166,13 @@ class Keeper:
                 remove(run.sealed.uri)
             folder.release()
 
-    # -- those of earlier processes ----------------------------------------------------------------
-
-    def opened(
-        self, workflow_id: str, *, to_run: bool, prepared: PreparedSweep | None = None
-    ) -> Opened:
-        """Open a workflow; to run it, this process holds it from then on.
+    def opened(self, workflow_id: str, prepared: PreparedSweep | None = None) -> Opened:
+        """Open a workflow of an earlier process to run it: this process holds it from then on.
 
         Parameters
         ----------
         workflow_id
             Which.
-        to_run
-            Whether it is to be gone on with.
         prepared
             What it was made of, in case its dataset is gone.
 
@@ -182,53 +183,7 @@ class Keeper:
         SealError
             What is sealed of it was altered.
         """
-        folder = WorkflowFolder(self._root, workflow_id)
-        accepted = folder.accepted()
-        if to_run:
-            folder.hold()
-        try:
-            if to_run:
-                self._check_resumable(folder)
-            key = folder.key()
-            store = ResultStore(folder.results_uri, key, workflow_id)
-            objects = OpenedSweep(accepted.sweep.uri, key, accepted.sweep.dataset_id)
-            attempts, damaged = store.load(tidy=to_run)
-            if to_run:
-                accepted = _with_dataset(folder, accepted, key, prepared)
-                attempts, altered = _whole(store, attempts)
-                damaged += altered
-        except BaseException:
-            folder.release()
-            raise
-        return Opened(folder, accepted, objects, store, key, tuple(attempts), tuple(damaged))
-
-    def _check_resumable(self, folder: WorkflowFolder) -> None:
-        end = folder.end()
-        if end is not None and not end.can_resume:
-            raise SubmissionError(
-                f"workflow {folder.workflow_id} has ended ({end.state}): its result is there, "
-                f"client.workflow({folder.workflow_id!r}).result()"
-            )
-
-    def folders(self) -> Iterator[WorkflowFolder]:
-        """Yield all that is kept, oldest first."""
-        return folders(self._root)
-
-    def remove(self, workflow_id: str) -> None:
-        """Remove all of a workflow that nobody runs.
-
-        Raises
-        ------
-        SubmissionError
-            There is none, or it is run.
-        StoreError
-            It can't be removed.
-        """
-        folder = WorkflowFolder(self._root, workflow_id)
-        folder.hold()
-        with suppress(FitcastError):
-            remove(folder.accepted().dataset.uri)
-        folder.remove()
+        return opened(self._root, workflow_id, to_run=True, prepared=prepared)
 
     def let_pass(self, run: Run) -> None:
         """Remove a workflow with this process: nobody will ask for it any more."""
@@ -243,7 +198,7 @@ class Keeper:
             with suppress(OSError, FitcastError):
                 age_days = (time.time() - folder.path.stat().st_mtime) / 86_400.0
                 if (folder.is_passing or age_days > keep_days) and not folder.is_held():
-                    self.remove(folder.workflow_id)
+                    remove_workflow(self._root, folder.workflow_id)
                     removed.append(folder.workflow_id)
         return removed
 
@@ -253,6 +208,114 @@ class Keeper:
         for folder in self._passing.values():
             with suppress(FitcastError):
                 folder.remove()
+
+
+def opened(
+    root: Path, workflow_id: str, *, to_run: bool = False, prepared: PreparedSweep | None = None
+) -> Opened:
+    """Open a workflow; to run it, this process holds it from then on.
+
+    Parameters
+    ----------
+    root
+        The folder of all workflows.
+    workflow_id
+        Which.
+    to_run
+        Whether it is to be gone on with.
+    prepared
+        What it was made of, in case its dataset is gone.
+
+    Raises
+    ------
+    SubmissionError
+        There is none, it is damaged, it can't be gone on with, or another process runs it.
+    SealError
+        What is sealed of it was altered.
+    """
+    folder = WorkflowFolder(root, workflow_id)
+    accepted = folder.accepted()
+    if to_run:
+        folder.hold()
+    try:
+        if to_run:
+            _check_resumable(folder)
+        key = folder.key()
+        store = ResultStore(folder.results_uri, key, workflow_id)
+        objects = OpenedSweep(accepted.sweep.uri, key, accepted.sweep.dataset_id)
+        attempts, damaged = store.load(tidy=to_run)
+        if to_run:
+            accepted = _with_dataset(folder, accepted, key, prepared)
+            attempts, altered = _whole(store, attempts)
+            damaged += altered
+    except BaseException:
+        folder.release()
+        raise
+    return Opened(folder, accepted, objects, store, key, tuple(attempts), tuple(damaged))
+
+
+def _check_resumable(folder: WorkflowFolder) -> None:
+    end = folder.end()
+    if end is not None and not end.can_resume:
+        raise SubmissionError(
+            f"workflow {folder.workflow_id} has ended ({end.state}): its result is there, "
+            f"client.workflow({folder.workflow_id!r}).result()"
+        )
+
+
+def remove_workflow(root: Path, workflow_id: str) -> None:
+    """Remove all of a workflow that nobody runs.
+
+    Raises
+    ------
+    SubmissionError
+        There is none, or it is run.
+    StoreError
+        It can't be removed.
+    """
+    folder = WorkflowFolder(root, workflow_id)
+    folder.hold()
+    with suppress(FitcastError):
+        remove(folder.accepted().dataset.uri)
+    folder.remove()
+
+
+def run_of(opened: Opened, correction: SweepCorrection | None = None) -> Run:
+    """Return an opened workflow, with what is kept of its fits.
+
+    Parameters
+    ----------
+    opened
+        The workflow.
+    correction
+        As :class:`fitcast.scheduler.run.runs.Run` takes it; None if it doesn't run here.
+    """
+    accepted = opened.accepted
+    run = Run(
+        workflow_id=accepted.workflow_id,
+        submission=accepted.submission,
+        objects=opened.objects,
+        jobs=opened.objects.jobs,
+        surroundings=opened.objects.surroundings,
+        correction=correction,
+        estimates=accepted.estimates,
+        final_estimate=accepted.final_estimate,
+        submitted_at=accepted.submitted_at,
+        opened=1,
+    )
+    run.result_bytes = accepted.result_bytes
+    run.key, run.sealed = opened.key, accepted.dataset
+    run.store, run.folder = opened.store, opened.folder
+    for one in opened.attempts:
+        run.take_in(one, done=one.fit_id in opened.done)
+    return run
+
+
+def eta_at_submission(opened: Opened) -> Eta:
+    """Return the ETA given at submission; nothing is known if there was none."""
+    p10_s, p50_s, p90_s = opened.folder.forecast_s() or (math.nan, math.nan, math.nan)
+    later = timedelta(seconds=0.0 if math.isnan(p50_s) else p50_s)
+    return Eta(p10_s, p50_s, p90_s, opened.accepted.submitted_at + later)
 
 
 def _with_dataset(

@@ -13,8 +13,9 @@ from fitcast.errors import FitcastError, WaitTimeoutError
 from fitcast.history.records import REFIT_FOLD, Outcome, Record
 from fitcast.scheduler.forecast.eta import Eta, span
 from fitcast.scheduler.forecast.pictures import block, timeline
-from fitcast.scheduler.run.runs import Run
+from fitcast.scheduler.run.followed import Followed
 from fitcast.scheduler.run.views import WorkflowView
+from fitcast.scheduler.session.logs import logs_of
 from fitcast.scheduler.session.results import Result, leaderboard
 from fitcast.trainer.sweep.fitting_here import fit_here
 from fitcast.trainer.sweep.layout import PreparedSweep
@@ -30,15 +31,17 @@ class Workflow:
 
     def __init__(
         self,
-        run: Run,
+        run: Followed,
         cancel: Callable[[str], None],
         url: Callable[[str], str | None],
         log_model: Callable[..., str],
+        detach: Callable[[Followed], Followed] | None = None,
     ) -> None:
         self._run = run
         self._cancel = cancel
         self._url = url
         self._log_model = log_model
+        self._detach = detach
 
     def __repr__(self) -> str:
         return f"<Workflow {self.name!r} {self.id}: {self.state}>"
@@ -157,6 +160,29 @@ class Workflow:
         if not self._run.is_over:
             self._cancel(self.id)
 
+    def detach(self) -> "Workflow":
+        """Leave it to the background process, so that it outlives this one; return itself.
+
+        Fits that run at this moment begin anew there; those that are done aren't repeated. This
+        handle follows it from then on. One that is over, or runs there already, is left as it is.
+
+        Raises
+        ------
+        BackgroundError
+            The background process can't be started, or was started with other settings: it goes on
+            here.
+        InvalidInputError
+            Its client has a history or workers that another process can't have.
+        SubmissionError
+            Another client runs it.
+        """
+        if self._detach is None:
+            raise FitcastError(
+                f"this handle only follows it: client.workflow({self.id!r}).detach() does it"
+            )
+        self._run = self._detach(self._run)
+        return self
+
     def progress(self) -> "Workflow":
         """Show a live bar with the ETA until it is over, in a terminal or a notebook."""
         from fitcast.scheduler.session.progress import show
@@ -177,20 +203,7 @@ class Workflow:
         FitcastError
             There is no such fit.
         """
-        rows = self._run.view().rows
-        if fit is not None and fit not in rows:
-            raise FitcastError(f"there is no fit {fit!r}; workflow.fits lists them by fit_id")
-        parts = []
-        for row in rows.values() if fit is None else (rows[fit],):
-            measured = row.measured
-            if measured is None:
-                continue
-            texts = (measured.stdout, measured.stderr, *measured.warnings, measured.traceback)
-            text = "\n".join(text.rstrip() for text in texts if text.strip())
-            if text or row.error:
-                head = f"== {row.fit.fit_id} {row.fit.candidate.label} fold {row.fit.fold}"
-                parts.append(f"{head}\n{text or row.error}")
-        return "\n".join(parts)
+        return logs_of(self._run.view(), fit)
 
     def result(self, timeout_s: float | None = None, *, partial: bool = False) -> Result:
         """Wait for the end and return the result.
@@ -243,7 +256,7 @@ class Workflow:
         )
 
 
-def _open_model(run: Run, view: WorkflowView, *, asked: bool) -> Any:
+def _open_model(run: Followed, view: WorkflowView, *, asked: bool) -> Any:
     model = run.model()
     if model is None:
         if not asked:
@@ -267,7 +280,7 @@ def _open_model(run: Run, view: WorkflowView, *, asked: bool) -> Any:
         ) from error
 
 
-def _fitted_here(run: Run, fit: Fit, why: str) -> Any:
+def _fitted_here(run: Followed, fit: Fit, why: str) -> Any:
     """Fit the best candidate once more, as what a worker fitted can't be sent."""
     warnings.warn(
         f"the best model can't leave the process that it was fitted in ({why}): it is fitted again "

@@ -26,7 +26,7 @@ _TRIES = 5
 _TRY_AGAIN_S = 0.5
 
 
-class SealedFile:
+class ForwardedFile:
     """A file that comes in pieces, in order.
 
     Parameters
@@ -77,7 +77,7 @@ class SealedSource(SchedulerPlugin):  # type: ignore[misc]
     def __init__(self, scheduler: Any, folder: Path) -> None:
         self._scheduler = scheduler
         self._folder = folder
-        self._file: SealedFile | None = None
+        self._file: ForwardedFile | None = None
         self._ready: dict[str, dict[str, Any]] = {}  # by address: what a worker told of itself
         self._version = 0  # of that: answers and events travel apart, and may pass each other
         scheduler.handlers |= {
@@ -90,7 +90,7 @@ class SealedSource(SchedulerPlugin):  # type: ignore[misc]
         }
 
     def _offer(self, dataset_id: str, total_bytes: int) -> int:
-        self._file = SealedFile(self._folder / f"{dataset_id}.sealed", total_bytes)
+        self._file = ForwardedFile(self._folder / f"{dataset_id}.sealed", total_bytes)
         return self._file.held_bytes
 
     def _put(self, offset: int, data: bytes) -> int:
@@ -131,7 +131,7 @@ class SealedSource(SchedulerPlugin):  # type: ignore[misc]
 async def send(scheduler: Any, dataset_id: str, path: Path) -> None:
     """Send a sealed file to a scheduler; what is there already isn't sent again."""
     total_bytes = path.stat().st_size
-    file = SealedFile(path, total_bytes)
+    file = ForwardedFile(path, total_bytes)
     held = await scheduler.fitcast_offer(dataset_id=dataset_id, total_bytes=total_bytes)
     while held < total_bytes:
         data = await asyncio.to_thread(file.get, held)
@@ -155,7 +155,7 @@ class Receiver:
     def __init__(self, worker: Any, path: Path) -> None:
         self._worker = worker
         self._path = path
-        self._file: SealedFile | None = None
+        self._file: ForwardedFile | None = None
         worker.handlers["fitcast_get"] = self._get
 
     def _get(self, offset: int) -> bytes:
@@ -176,13 +176,13 @@ class Receiver:
                 if told["total_bytes"] is None:  # the client is still sending
                     await asyncio.sleep(_TRY_AGAIN_S)
                     continue
-                self._file = SealedFile(self._path, told["total_bytes"])
+                self._file = ForwardedFile(self._path, told["total_bytes"])
                 await self._fill(self._file, told["addresses"])
                 return
             except OSError:  # whom it was asking is gone: another will have it
                 await asyncio.sleep(_TRY_AGAIN_S * (1 + random.random()))
 
-    async def _fill(self, file: SealedFile, addresses: list[str]) -> None:
+    async def _fill(self, file: ForwardedFile, addresses: list[str]) -> None:
         others = [address for address in addresses if address != self._worker.address]
         source = self._worker.rpc(random.choice(others)) if others else self._worker.scheduler
         while not file.is_whole:

@@ -64,7 +64,7 @@ def test_a_failing_fit_keeps_its_traceback_and_the_rest_goes_on(client):
     result = workflow.result(timeout_s=LONGEST_S)
     assert list(result.errors["outcome"]) == ["failed"] * 3
     assert result.leaderboard.iloc[0]["candidate"] == "m fail=False"
-    assert (workflow.fits["attempts"] == 1).all()
+    assert (workflow.fits["attempts"] <= 2).all()  # in company once, then alone
     logs = workflow.logs("c0001-f0")
     assert "Traceback" in logs
     assert "told to fail" in logs

@@ -161,6 +161,8 @@ def test_who_resumes_waits_for_a_save_under_way_and_then_goes_on(together):
     assert wait_for(lambda: any(together.outbox.glob(".sending-*")))
     resuming.start_workflow(examples.run())
     resuming.add(SECOND)
+    resuming.start_workflow(examples.run("w2"))  # its turn comes after the other's
+    assert wait_for(lambda: together.shared.workflow("w2"))
     assert together.shared.workflow("w1") is None
     connection.may_go_on.set()
     assert closing.flush(LONGEST_S)

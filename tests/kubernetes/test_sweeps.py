@@ -134,8 +134,8 @@ def test_a_pool_without_room_is_told_and_done_without(cluster, client_of):
         name="dear", cpus=1, memory_bytes=400 * MIB, max_workers=1, price_per_hour=9.0
     )
     workflow = client_of(nowhere, dear).submit(sweep({"slow": Slow(sleep_s=0.2)}, cv=3))
-    cluster.wait(lambda: workflow.notes or workflow.is_over, "the trouble to be told")
-    assert "didn't match Pod's node affinity" in " ".join(workflow.notes)
+    told = "didn't match Pod's node affinity"
+    cluster.wait(lambda: told in " ".join(workflow.notes), "the trouble to be told")
     workflow.wait(LONGEST_S)
     assert set(workflow.fits["pool"]) == {"dear"}
 

@@ -25,6 +25,7 @@ from fitcast.trainer.sweep.requests import Shape, plain_params, request_for
 from fitcast.trainer.sweep.scorers import SINGLE
 from fitcast.trainer.sweep.splits import Splits
 from fitcast.trainer.sweep.submission import Fit, Submission, SubmittedCandidate
+from fitcast.trainer.sweep.users_code import the_same_anywhere
 
 if TYPE_CHECKING:
     from fitcast.trainer.sweep.prepared import Sweep
@@ -205,7 +206,7 @@ def _digest(
         if not isinstance(part, bytes):
             return repr(part).encode()
         if id(part) not in known:
-            known[id(part)] = hashlib.blake2b(part, digest_size=16).digest()
+            known[id(part)] = hashlib.blake2b(the_same_anywhere(part), digest_size=16).digest()
         return known[id(part)]
 
     for job in jobs:

@@ -7,6 +7,7 @@ pickled (:mod:`fitcast.trainer.sweep.jobs`).
 
 import hashlib
 import os
+import re
 import sys
 import sysconfig
 import threading
@@ -19,6 +20,8 @@ from typing import Any, TypeAlias
 import cloudpickle
 
 Dumps: TypeAlias = Callable[[Any], bytes]
+
+_RANDOM_NAME = re.compile(rb"[0-9a-f]{32}")  # uuid4().hex
 
 _by_value_lock = threading.Lock()
 
@@ -52,6 +55,25 @@ def pickled_size(thing: Any) -> tuple[int, bytes]:
 
         digest = either_way(pickled)
     return sink.size, digest
+
+
+def the_same_anywhere(data: bytes) -> bytes:
+    """Return a pickle without what is chance in it, for digests: it can't be opened any more.
+
+    cloudpickle gives each class that it pickles by value a random name, once per process.
+    """
+    known: Any = getattr(cloudpickle.cloudpickle, "_DYNAMIC_CLASS_TRACKER_BY_ID", {})
+    if not known:
+        return data
+    numbers: dict[bytes, bytes] = {}
+
+    def numbered(found: re.Match[bytes]) -> bytes:
+        name = found[0]
+        if name.decode("ascii") not in known:  # somebody's own text
+            return name
+        return numbers.setdefault(name, b"class %d" % len(numbers))
+
+    return _RANDOM_NAME.sub(numbered, data)
 
 
 @contextmanager

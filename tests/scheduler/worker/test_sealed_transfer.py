@@ -9,8 +9,8 @@ from distributed import Client, Scheduler, Worker
 from fitcast.errors import BackendError
 from fitcast.scheduler.worker.sealed_transfer import (
     CHUNK_BYTES,
+    ForwardedFile,
     Receiver,
-    SealedFile,
     SealedSource,
     send,
 )
@@ -155,7 +155,7 @@ def test_disks_that_are_full_are_told(folders):
 
 
 def test_pieces_that_do_not_follow_are_left_out(tmp_path):
-    file = SealedFile(tmp_path / "f", 6)
+    file = ForwardedFile(tmp_path / "f", 6)
     assert file.put(0, b"abc") == 3
     assert file.put(0, b"abc") == 3  # sent twice
     assert file.put(5, b"f") == 3

@@ -1,0 +1,1 @@
+"""Workflows without the process that submitted them: a background process for each home."""
