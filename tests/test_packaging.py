@@ -22,10 +22,11 @@ HEAVY |= {"pydantic", "rich", "scipy", "sklearn", "tensorflow", "typer", "xgboos
 def installed_files(folder: Path) -> set[str]:
     """Return what the tree says an installation holds, as paths inside the wheel."""
     files = {f"fitcast/{path.name}" for path in folder.glob("fitcast/*.py")} | {"fitcast/py.typed"}
-    for room in ROOMS:
+    for room in (*ROOMS, "fitcast/commands"):
         for path in (folder / room).rglob("*"):
             if path.suffix in {".py", ".json"} and "__pycache__" not in path.parts:
-                files.add(f"fitcast/{path.relative_to(folder)}")
+                name = str(path.relative_to(folder)).removeprefix("fitcast/")
+                files.add(f"fitcast/{name}")
     return files
 
 

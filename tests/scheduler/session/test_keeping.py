@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from fitcast.scheduler.kept.workflow_folder import WorkflowFolder
+from fitcast.scheduler.kept.workflow_folder import WorkflowFolder, folders
 from fitcast.scheduler.session.keeping import Keeper
 from tests.scheduler.kept.test_workflow_folder import accepted
 
@@ -39,7 +39,7 @@ def test_old_ones_that_nobody_runs_are_removed(keeper, tmp_path):
     made(tmp_path, "passing", 0, passing=True)
     running = made(tmp_path, "passing-held", 0, held=True, passing=True)
     assert sorted(keeper.tidy(30)) == ["old", "passing"]
-    left = sorted(folder.workflow_id for folder in keeper.folders())
+    left = sorted(folder.workflow_id for folder in folders(tmp_path))
     assert left == ["held", "passing-held", "young"]
     held.release()
     running.release()
