@@ -31,7 +31,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from fitcast.history.codec import record_to_json, row_to_record, to_utc
-from fitcast.history.outbox_locks import NEW, is_ours, locked, moving, sending
+from fitcast.history.file_locks import locked
+from fitcast.history.outbox_locks import NEW, is_ours, moving, sending
 from fitcast.history.records import Record
 from fitcast.history.store import AttemptLog, WorkflowEnd, WorkflowHistory, WorkflowRun
 

@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
+from fitcast.history.file_locks import locked, opened_for_lock
+
 NEW: Final = ".new-"  # folders that aren't locked yet; other processes leave them alone
 _MOVING: Final = ".moving"
 _SENDING: Final = ".sending-"
@@ -22,23 +24,12 @@ def is_ours(name: str) -> bool:
     return name.startswith(".")
 
 
-def locked(path: Path) -> int | None:
-    """Return a descriptor that holds the lock of a file; None if someone else holds it."""
-    descriptor = _opened(path)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(descriptor)
-        return None
-    return descriptor
-
-
 @contextmanager
 def moving(folder: Path) -> Iterator[None]:
     """Move files between processes' folders, one process at a time; it takes milliseconds."""
     path = folder / _MOVING
     while True:
-        descriptor = _opened(path)
+        descriptor = opened_for_lock(path)
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         if _is_still(path, descriptor):
             break
@@ -70,10 +61,6 @@ def sending(folder: Path, name: str) -> Iterator[bool]:
         yield True
     finally:
         _give_back(path, descriptor)
-
-
-def _opened(path: Path) -> int:
-    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o600)
 
 
 def _is_still(path: Path, descriptor: int) -> bool:

@@ -23,6 +23,7 @@ import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
 from fitcast.errors import StoreError
+from fitcast.trainer.shared_memory import write_all
 
 _PARTIAL: Final = ".partial"
 _ASIDE: Final = ".damaged"
@@ -141,7 +142,7 @@ class LocalFolder:
                 with suppress(OSError):  # where there are no locks, what a kill leaves stays
                     fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 for data in _gathered(chunks):
-                    _write(descriptor, data)
+                    write_all(descriptor, data)
                 os.fsync(descriptor)
                 os.rename(partial, name, src_dir_fd=folder, dst_dir_fd=folder)
                 left = name
@@ -370,12 +371,6 @@ def _gathered(chunks: Iterable[bytes | memoryview]) -> Iterator[bytes | memoryvi
             waiting, size = [], 0
     if waiting:
         yield b"".join(waiting)
-
-
-def _write(descriptor: int, data: bytes | memoryview) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[os.write(descriptor, view) :]
 
 
 def _close(descriptor: int) -> None:

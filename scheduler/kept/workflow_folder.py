@@ -2,7 +2,7 @@
 
 In: its submission and key, who runs it, how it ended. Not in: the results of its fits
 (:mod:`fitcast.scheduler.kept.results`), which folder is removed when
-(:mod:`fitcast.scheduler.kept.retention`).
+(:mod:`fitcast.scheduler.session.keeping`).
 
     <home>/workflows/<workflow_id>/
         lock               held by the process that runs it, and given back however that ends
@@ -19,12 +19,10 @@ In: its submission and key, who runs it, how it ended. Not in: the results of it
 What is whole is written beside its place and renamed.
 """
 
-import fcntl
 import json
 import os
 import re
 import shutil
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -35,15 +33,16 @@ from typing import Any, Final
 from pydantic import TypeAdapter, ValidationError
 
 from fitcast.errors import StoreError, SubmissionError, UnknownWorkflowError, WorkflowHeldError
+from fitcast.history.file_locks import LOOKERS_S, is_locked, locked
 from fitcast.history.records import Estimate
 from fitcast.trainer.sealing import SealedDataset, new_key
+from fitcast.trainer.shared_memory import write_all
 from fitcast.trainer.sweep.submission import Submission
 from fitcast.trainer.sweep.submission_file import from_json, to_json
 
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
 _NEW_FILE: Final = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
 _LOCK: Final = "lock"
-_LOOKS, _LOOK_S = 20, 0.005  # longer than anyone looks
 _PASSING: Final = "passing"
 _KEY: Final = "key"
 _SUBMISSION: Final = "submission.json"
@@ -147,22 +146,16 @@ class WorkflowFolder:
             Another one does, or there is no such workflow.
         """
         try:
-            lock = os.open(self.path / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            lock = locked(self.path / _LOCK, LOOKERS_S)
         except FileNotFoundError:
             raise self._unknown() from None
         except OSError as error:
             raise self._unwritable(error) from error
-        try:
-            _lock(lock)
-        except BlockingIOError:
-            os.close(lock)
+        if lock is None:
             raise WorkflowHeldError(
                 f"workflow {self.workflow_id} runs in another process: wait for it, or cancel it "
                 "there"
-            ) from None
-        except OSError as error:
-            os.close(lock)
-            raise self._unwritable(error) from error
+            )
         self._lock = lock
 
     def release(self) -> None:
@@ -256,19 +249,7 @@ class WorkflowFolder:
 
     def is_held(self) -> bool:
         """Tell whether a process runs it."""
-        try:
-            lock = os.open(self.path / _LOCK, os.O_RDONLY | os.O_CLOEXEC)
-        except OSError:
-            return False
-        try:
-            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        except OSError:
-            return False
-        finally:
-            os.close(lock)
-        return False
+        return is_locked(self.path / _LOCK)
 
     def key(self) -> bytes:
         """Return its key.
@@ -396,26 +377,12 @@ def folders(root: Path) -> Iterator[WorkflowFolder]:
                 yield WorkflowFolder(root, path.name)
 
 
-def _lock(lock: int) -> None:
-    """Lock a file; who only looks whether it is locked holds it for a moment, and is waited for."""
-    for _ in range(_LOOKS):
-        with suppress(BlockingIOError):
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return
-        time.sleep(_LOOK_S)
-    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-
-
 def _write(path: Path, data: bytes) -> None:
     """Write a file, whole or not at all, onto the disk itself."""
     beside = path.with_name(f"{path.name}.new")
-    fd = os.open(
-        beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600
-    )
+    fd = os.open(beside, _NEW_FILE, 0o600)
     try:
-        view = memoryview(data)
-        while view:
-            view = view[os.write(fd, view) :]
+        write_all(fd, data)
         os.fsync(fd)
     finally:
         os.close(fd)

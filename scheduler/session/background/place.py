@@ -13,7 +13,6 @@ A socket's path may have 107 bytes. Home folders are longer at times, so it is r
 descriptor of its folder.
 """
 
-import fcntl
 import os
 import socket
 import struct
@@ -23,11 +22,14 @@ from pathlib import Path
 from typing import Final
 
 from fitcast.errors import BackgroundError
+from fitcast.history.file_locks import LOOKERS_S, is_locked, locked
 
 LOG_BYTES: Final = 2**20
 OLD_LOGS: Final = 2
+_LOCK: Final = "lock"
 _SOCKET: Final = "socket"
 _PEER: Final = struct.Struct("3i")  # process, user, group
+_APPENDED: Final = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
 _FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -69,27 +71,15 @@ class BackgroundPlace:
 
     def hold(self) -> int | None:
         """Return the lock as this process has it from now on; None if another one has it."""
-        lock = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(lock)
-            return None
-        return lock
+        return locked(self.path / _LOCK, LOOKERS_S)
 
     def is_held(self) -> bool:
         """Tell whether a process has the lock."""
-        try:
-            lock = os.open(self.path / "lock", os.O_RDONLY | os.O_CLOEXEC)
-        except OSError:
-            return False
-        try:
-            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        finally:
-            os.close(lock)
-        return False
+        return is_locked(self.path / _LOCK)
+
+    def open_log(self) -> int:
+        """Return a descriptor that appends to the log; its owner's alone."""
+        return os.open(self.log, _APPENDED, 0o600)
 
     def listening(self) -> socket.socket:
         """Return a socket that listens; for the holder of the lock.

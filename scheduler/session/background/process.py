@@ -62,7 +62,7 @@ def _run(settings: Settings, place: BackgroundPlace) -> int:
         signal.signal(number, lambda *_: ending.set())
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     said = os.dup(_STDOUT)
-    _write_log(place.log)
+    _write_log(place)
     log.info("process %d begins, on %s", os.getpid(), place.home)
     try:
         engine = engine_of(settings, backend_of_settings())
@@ -144,9 +144,9 @@ def _say(word: str, descriptor: int = _STDOUT) -> None:
         os.close(descriptor)
 
 
-def _write_log(path: Path) -> None:
+def _write_log(place: BackgroundPlace) -> None:
     """Let all that is said go to a file."""
-    handler = _PrivateLog(path, maxBytes=LOG_BYTES, backupCount=OLD_LOGS, encoding="utf-8")
+    handler = _PrivateLog(place)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     handler.addFilter(_is_worth_it)
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
@@ -159,9 +159,12 @@ def _is_worth_it(record: logging.LogRecord) -> bool:
 class _PrivateLog(RotatingFileHandler):
     """A file of its owner alone; what is written to the process's outputs goes there, too."""
 
+    def __init__(self, place: BackgroundPlace) -> None:
+        self._place = place
+        super().__init__(place.log, maxBytes=LOG_BYTES, backupCount=OLD_LOGS, encoding="utf-8")
+
     def _open(self) -> TextIOWrapper:
-        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
-        descriptor = os.open(self.baseFilename, flags, 0o600)
+        descriptor = self._place.open_log()
         for output in (_STDOUT, _STDERR):
             os.dup2(descriptor, output)
         return os.fdopen(descriptor, "a", encoding="utf-8")

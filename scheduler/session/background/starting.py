@@ -106,8 +106,7 @@ def _start(settings: Settings, place: BackgroundPlace) -> None:
         "FITCAST_TRACKING_URI": checked_uri(settings.tracking_uri),
         "PYTHONPATH": os.pathsep.join(_path()),
     }
-    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
-    log = os.open(place.log, flags, 0o600)
+    log = place.open_log()
     try:
         process = subprocess.Popen(  # noqa: S603 - our own command
             [sys.executable, "-P", "-m", _PROGRAM, str(settings.home)],

@@ -17,6 +17,7 @@ import numpy as np
 from fitcast.errors import StoreError
 from fitcast.scheduler.kept import places
 from fitcast.scheduler.kept.results import ResultStore
+from fitcast.trainer import shared_memory
 from tests.scheduler.kept.keeping import ended, numbers_of
 
 KEY = b"k" * 32
@@ -63,7 +64,7 @@ def killed(folder, at):
     pid = os.fork()
     if pid == 0:
         stopping = StoppingOs(at, kill=True)
-        places.os = stopping
+        places.os = shared_memory.os = stopping
         commit(folder)
         os.write(write, json.dumps(stopping.calls).encode())
         os._exit(0)
@@ -75,14 +76,14 @@ def killed(folder, at):
 
 
 def failed(folder, at):
-    stopping = places.os = StoppingOs(at, kill=False)
+    stopping = places.os = shared_memory.os = StoppingOs(at, kill=False)
     try:
         commit(folder)
     except StoreError as error:
         assert "No space left" in str(error), error
         return True, ""
     finally:
-        places.os = os
+        places.os = shared_memory.os = os
     return False, json.dumps(stopping.calls)
 
 
