@@ -129,6 +129,8 @@ class HeldKey:
 
     def asked_for(self) -> None:
         """Return once somebody waits for it: the opening is in its middle."""
+        if self._fd >= 0:  # whoever asked before is gone
+            os.close(self._fd)
         self._fd = os.open(self.path, os.O_WRONLY)
 
     def give(self) -> None:

@@ -48,6 +48,7 @@ from fitcast.trainer.attempt.split_blocks import SplitBlocks
 from fitcast.trainer.shared_memory import freeze, new_block
 
 _SEEN_WITHIN_S = 0.5  # a dead server's connections end a moment before it is seen to be dead
+_TRIES = 3  # with a new fork server each, if the last one died before anything began
 _FAILED_STARTS = 2  # after so many without being ready once, the server is not started again
 
 
@@ -177,7 +178,7 @@ class AttemptRunner:
         try:
             if not self._has_dataset(batch, source):
                 return batch.without_process(Outcome.CANCELLED)
-            for _ in range(3):
+            for _ in range(_TRIES):
                 measured = self._run_once(batch)
                 if measured is not None:
                     return measured
@@ -363,27 +364,36 @@ class AttemptRunner:
         *fds: int,
         connect: Connect = lambda connection: None,
     ) -> tuple[int | None, Loaded]:
-        """Have a block filled by a loader; return it frozen, or None and what went wrong."""
-        server = self._live_server()
-        block = new_block(name)
-        connection = server.request(kind, *fds, block)
-        try:
-            connect(connection)
-            send_message(connection, asked)
-            loaded: Loaded = receive_message(connection)
-        except ConnectionLostError:
-            loaded = Loaded(
-                error="the process that loads data ended before it was done; this worker may have "
-                f"too little memory for the dataset. {server.last_words()}".strip()
-            )
-        finally:
-            connect(None)
-            server.finished(connection)
-        if loaded.error:
+        """Have a block filled by a loader; return it frozen, or None and what went wrong.
+
+        A loader that went with its server says nothing about the data: the next server's is asked.
+        """
+        for _ in range(_TRIES):
+            server = self._live_server()
+            block = new_block(name)
+            connection = server.request(kind, *fds, block)
+            try:
+                connect(connection)
+                send_message(connection, asked)
+                loaded: Loaded = receive_message(connection)
+            except ConnectionLostError:
+                loaded = Loaded(
+                    error="the process that loads data ended before it was done; this worker may "
+                    f"have too little memory for the dataset. {server.last_words()}".strip()
+                )
+                server_died = server.ends_within(_SEEN_WITHIN_S)
+            else:
+                server_died = False
+            finally:
+                connect(None)
+                server.finished(connection)
+            if not loaded.error:
+                freeze(block)
+                return block, loaded
             os.close(block)
-            return None, loaded
-        freeze(block)
-        return block, loaded
+            if not server_died:
+                break
+        return None, loaded
 
 
 def _load(dataset_id: str, uri: str, key_file: Path) -> Load:

@@ -5,6 +5,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import replace
 
+import psutil
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -25,6 +26,7 @@ from fitcast.trainer.attempt import running_batch
 from fitcast.trainer.attempt.runner import AttemptRunner
 from fitcast.trainer.attempt.running_batch import Tombstones
 from fitcast.trainer.sealing import new_key, seal
+from tests.polling import LONGEST_S
 
 
 class Sealed(Opened):
@@ -189,6 +191,22 @@ def test_a_dataset_that_nobody_waited_for_any_more_is_opened_anew(sealed, pool):
         assert outcomes(running.result(30)) == [Outcome.CANCELLED]
     spec = sealed.spec(LogisticRegression(C=0.01))
     assert outcomes(sealed.runner.run((spec,), sealed.source())) == [Outcome.SUCCEEDED]
+
+
+@pytest.mark.parametrize("ends", [1, 2])
+def test_an_opening_outlives_its_fork_server(sealed, pool, ends):
+    held = sealed.held_key()
+    spec = sealed.spec(LogisticRegression(C=0.01))
+    running = pool.submit(sealed.runner.run, (spec,), sealed.source(held))
+    for _ in range(ends):
+        held.asked_for()
+        killed = psutil.Process(sealed.runner.server_pid)
+        killed.kill()
+        assert held.is_given_up()
+        assert wait_for(lambda killed=killed: sealed.runner.server_pid != killed.pid)
+    held.asked_for()
+    held.give()
+    assert outcomes(running.result(LONGEST_S)) == [Outcome.SUCCEEDED]
 
 
 def test_where_a_cancelled_attempts_dataset_was_does_not_matter(sealed):
