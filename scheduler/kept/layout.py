@@ -29,6 +29,7 @@ LAYOUT_VERSION: Final = 1
 PREAMBLE: Final = struct.Struct("<IQ")
 """Version of the layout, and bytes of the heads."""
 
+_FINAL: Final = frozenset({Outcome.SUCCEEDED, Outcome.FAILED})
 _COLUMNS: Final[tuple[str, ...]] = tuple(SCHEMA.names)
 _JSON: Final = json.JSONEncoder(separators=(",", ":"))
 
@@ -62,6 +63,11 @@ class KeptAttempt:
     measured: Measured  # without predictions and model
     predictions: Part | None
     model: Part | None
+
+    @property
+    def is_final(self) -> bool:
+        """Whether its fit isn't tried again after it."""
+        return self.record.outcome in _FINAL
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ import logging
 import re
 import secrets
 from collections.abc import Sequence
+from dataclasses import dataclass
 from threading import Lock
 from typing import Any, Final
 
@@ -35,7 +36,7 @@ from fitcast.scheduler.kept.layout import (
 from fitcast.scheduler.kept.places import ResultsSource, UnreadableFileError, place_of
 from fitcast.trainer.sealed_files import Kind, SealedFile, new_header, sealed
 
-__all__ = ["Ended", "KeptAttempt", "Part", "ResultStore"]
+__all__ = ["Ended", "KeptAttempt", "KeptPredictions", "Part", "ResultStore"]
 
 log = logging.getLogger(__name__)
 
@@ -271,6 +272,30 @@ class ResultStore:
 
     def _at(self, name: str) -> str:
         return f"{self.uri}/{name}"
+
+
+@dataclass(frozen=True, slots=True)
+class KeptPredictions:
+    """A fit's predictions where they are kept."""
+
+    store: ResultStore
+    part: Part
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of the array, without opening it."""
+        assert self.part.words is not None
+        return tuple(self.part.words[1])
+
+    def load(self) -> npt.NDArray[Any]:
+        """Return the array.
+
+        Raises
+        ------
+        StoreError, SealError
+            It can't be read, or was altered.
+        """
+        return self.store.predictions(self.part)
 
 
 class _Reader:

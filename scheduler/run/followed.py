@@ -4,7 +4,8 @@ from datetime import datetime
 from typing import Protocol
 
 from fitcast.scheduler.forecast.eta import Eta
-from fitcast.scheduler.run.runs import KeptPredictions, SweepObjects
+from fitcast.scheduler.kept.results import KeptPredictions
+from fitcast.scheduler.run.runs import SweepObjects
 from fitcast.scheduler.run.views import WorkflowView
 from fitcast.trainer.sweep.submission import Submission
 

@@ -7,11 +7,8 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from functools import cache
-from hashlib import sha256
-from importlib.metadata import version
 from types import MappingProxyType
 from typing import Any, Protocol
 
@@ -27,11 +24,10 @@ from fitcast.errors import (
 )
 from fitcast.history.records import REFIT_FOLD, Estimate, Outcome, Record
 from fitcast.scheduler.forecast.eta import Eta
-from fitcast.scheduler.kept.results import KeptAttempt, Part, ResultStore
+from fitcast.scheduler.kept.results import KeptAttempt, KeptPredictions, ResultStore
 from fitcast.scheduler.kept.workflow_folder import End, WorkflowFolder
 from fitcast.scheduler.plan.events import CommonWork, Conclude, Start
 from fitcast.scheduler.run.views import FitRow, WorkflowView
-from fitcast.sizing.laws.families import with_threads
 from fitcast.sizing.learning.correction import SweepCorrection
 from fitcast.trainer.attempt.spec import RESULT_BYTES, JobBytes, Measured
 from fitcast.trainer.sealing import SealedDataset
@@ -113,7 +109,6 @@ class Run:
         self.key = b""
         self.store: ResultStore | None = None  # where results are kept, once it is accepted
         self.folder: WorkflowFolder | None = None  # likewise
-        self.first_estimates = dict(estimates)
         self.final_fit: Fit | None = None  # of the best candidate, once it is chosen
         self.common_work: dict[str, CommonWork] = {}  # by fit_id, where there is
         self.result_bytes = RESULT_BYTES  # what each fit may give
@@ -171,11 +166,15 @@ class Run:
         """Whether its result is final."""
         return self.over.is_set()
 
+    def first_estimates(self) -> dict[str, Estimate]:
+        """Return what each fit on a fold was forecast to cost at submission, by fit_id."""
+        return {fit.fit_id: self._rows[fit.fit_id].estimate for fit in self.submission.fits}
+
     def outcomes(self) -> list[Outcome | None]:
         """Return what became of each fit."""
         return [row.outcome for row in self.view().rows.values()]
 
-    def predicted(self, fit_id: str) -> "KeptPredictions | None":
+    def predicted(self, fit_id: str) -> KeptPredictions | None:
         """Return what a fit predicted, if it succeeded and its predictions are kept."""
         kept = self._kept.get(fit_id)
         if kept is None or kept.predictions is None or self.store is None:
@@ -267,7 +266,7 @@ class Run:
             if kept is not None:
                 self._kept[fit_id] = kept
 
-    def take_in(self, kept: KeptAttempt, *, done: bool) -> None:
+    def take_in(self, kept: KeptAttempt) -> None:
         """Take in an attempt that an earlier process kept."""
         fit_id, record = kept.fit_id, kept.record
         if fit_id not in self._rows:
@@ -284,7 +283,7 @@ class Run:
             started_at=record.started_at,
         )
         self.note_end(fit_id, kept.measured, record, kept)
-        if done:
+        if kept.is_final:
             self.settle(fit_id, record.outcome, "")
 
     def follow(self, fit_id: str, **told: Any) -> None:
@@ -374,88 +373,3 @@ class Run:
             self.over.set()
             self._change()  # views made from now on say so
             self.captured.set()
-
-
-@cache
-def library_versions() -> dict[str, str]:
-    """Return the versions of the libraries that fits' costs depend on."""
-    return {name: version(name) for name in ("fitcast", "scikit-learn", "xgboost", "lightgbm")}
-
-
-def _record_id(run: Run, fit: Fit, attempt: int) -> str:
-    """Return the same for the same attempt, whoever tells of it: the history has each once."""
-    told = f"{run.workflow_id}/{run.opened}/{fit.fit_id}/{attempt}"
-    return sha256(told.encode()).hexdigest()[:32]
-
-
-@dataclass(frozen=True, slots=True)
-class KeptPredictions:
-    """A fit's predictions where they are kept."""
-
-    store: ResultStore
-    part: Part
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Of the array, without opening it."""
-        assert self.part.words is not None
-        return tuple(self.part.words[1])
-
-    def load(self) -> npt.NDArray[Any]:
-        """Return the array.
-
-        Raises
-        ------
-        StoreError, SealError
-            It can't be read, or was altered.
-        """
-        return self.store.predictions(self.part)
-
-
-def record_of(
-    run: Run,
-    fit: Fit,
-    attempt: int,
-    measured: Measured,
-    *,
-    pool: str,
-    worker: str,
-    host: str,
-    threads: int,
-    memory_limit_bytes: int,
-    deadline_s: float | None,
-    versions: dict[str, str],
-    machine_speed: float,
-) -> Record:
-    """Return the record of an attempt: request, cost, end, and what had been forecast."""
-    estimate = run.row(fit.fit_id).estimate
-    return Record(
-        record_id=_record_id(run, fit, attempt),
-        workflow_id=run.workflow_id,
-        workflow_name=run.submission.name,
-        dataset=run.submission.dataset,
-        candidate=fit.candidate.label,
-        candidate_index=fit.candidate.index,
-        fold=fit.fold,
-        attempt=attempt,
-        request=replace(fit.request, threads=threads),
-        estimate=with_threads(estimate, threads),
-        outcome=measured.outcome,
-        runtime_s=measured.runtime_s,
-        cpu_s=measured.cpu_s,
-        peak_memory_bytes=measured.peak_memory_bytes,
-        base_memory_bytes=measured.base_memory_bytes,
-        memory_limit_bytes=memory_limit_bytes,
-        deadline_s=deadline_s,
-        pool=pool,
-        worker=worker,
-        host=host,
-        started_at=measured.started_at,
-        ended_at=measured.ended_at,
-        scores=dict(measured.scores),
-        error_type=measured.error_type,
-        error_message=measured.error_message,
-        versions=versions,
-        machine_speed=machine_speed,
-        shared_s=measured.shared_s,
-    )

@@ -16,8 +16,9 @@ from fitcast.scheduler.forecast.sweep_forecast import OVERHEAD_S
 from fitcast.scheduler.kept.results import Ended, KeptAttempt
 from fitcast.scheduler.plan import events
 from fitcast.scheduler.plan.events import AttemptEnded, FitKey
+from fitcast.scheduler.run.attempt_records import library_versions, record_of
 from fitcast.scheduler.run.attempts import DaskAttempts, Member, ProcessEnded, ProcessFailed
-from fitcast.scheduler.run.runs import Run, library_versions, record_of
+from fitcast.scheduler.run.runs import Run
 from fitcast.scheduler.run.worker_set import LossExplained, WorkerSet, WorkersSeen
 from fitcast.trainer.attempt.spec import Measured
 

@@ -14,13 +14,14 @@ from typing import Any, Final
 
 from fitcast.errors import UnknownWorkflowError, WorkflowHeldError
 from fitcast.history.records import REFIT_FOLD
+from fitcast.scheduler.kept.results import KeptPredictions
 from fitcast.scheduler.kept.workflow_folder import End
 from fitcast.scheduler.run.followed import Foretold
-from fitcast.scheduler.run.runs import KeptPredictions, Run, SweepObjects
+from fitcast.scheduler.run.runs import Run, SweepObjects
 from fitcast.scheduler.run.views import WorkflowView
 from fitcast.scheduler.session.background.calls import Calls, UnreachableError
 from fitcast.scheduler.session.background.documents import eta_of, fit_of
-from fitcast.scheduler.session.keeping import FINAL, Opened, eta_at_submission, run_of
+from fitcast.scheduler.session.keeping import Opened, eta_at_submission, run_of
 from fitcast.trainer.sweep.submission import Submission
 
 FRESH_S: Final = 0.5
@@ -209,7 +210,7 @@ class DistantRun:
     def _read_kept(self) -> list[str]:
         attempts, _ = self._store.load_new()
         for one in attempts:
-            self._run.take_in(one, done=one.record.outcome in FINAL)
+            self._run.take_in(one)
         return [one.fit_id for one in attempts]
 
 

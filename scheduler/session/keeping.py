@@ -11,7 +11,6 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Final
 
 from fitcast.errors import (
     FitcastError,
@@ -31,9 +30,6 @@ from fitcast.trainer.sealing import remove, seal, verify
 from fitcast.trainer.sweep.layout import PreparedSweep
 from fitcast.trainer.sweep.sealed_sweep import OpenedSweep, seal_sweep
 
-FINAL: Final = frozenset({Outcome.SUCCEEDED, Outcome.FAILED})
-"""Ends of an attempt after which its fit isn't tried again."""
-
 
 @dataclass(frozen=True, slots=True)
 class Opened:
@@ -50,7 +46,7 @@ class Opened:
     @property
     def done(self) -> frozenset[str]:
         """The fits that aren't run again."""
-        return frozenset(one.fit_id for one in self.attempts if one.record.outcome in FINAL)
+        return frozenset(one.fit_id for one in self.attempts if one.is_final)
 
 
 class Keeper:
@@ -107,7 +103,7 @@ class Keeper:
                     workflow_id=run.workflow_id,
                     submitted_at=run.submitted_at,
                     submission=run.submission,
-                    estimates=run.first_estimates,
+                    estimates=run.first_estimates(),
                     final_estimate=run.final_estimate,
                     result_bytes=run.result_bytes,
                     dataset=run.sealed,
@@ -307,7 +303,7 @@ def run_of(opened: Opened, correction: SweepCorrection | None = None) -> Run:
     run.key, run.sealed = opened.key, accepted.dataset
     run.store, run.folder = opened.store, opened.folder
     for one in opened.attempts:
-        run.take_in(one, done=one.fit_id in opened.done)
+        run.take_in(one)
     return run
 
 
