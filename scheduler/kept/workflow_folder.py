@@ -48,6 +48,7 @@ _KEY: Final = "key"
 _SUBMISSION: Final = "submission.json"
 _OPENED: Final = "opened"
 _FORECAST: Final = "forecast.json"
+_BEST: Final = "best.json"
 _END: Final = "end.json"
 _SEALED: Final = TypeAdapter(SealedDataset)
 _ESTIMATES: Final = TypeAdapter(list[Estimate])
@@ -228,6 +229,18 @@ class WorkflowFolder:
         try:
             p10_s, p50_s, p90_s = json.loads((self.path / _FORECAST).read_bytes())
             return float(p10_s), float(p50_s), float(p90_s)
+        except (OSError, ValueError, TypeError):
+            return None
+
+    def note_best(self, index: int) -> None:
+        """Write down which candidate was chosen as the best."""
+        with suppress(OSError):  # else it is chosen once more
+            _write(self.path / _BEST, json.dumps(index).encode())
+
+    def best_index(self) -> int | None:
+        """Return which candidate was chosen as the best; None if none was yet."""
+        try:
+            return int(json.loads((self.path / _BEST).read_bytes()))
         except (OSError, ValueError, TypeError):
             return None
 

@@ -254,6 +254,13 @@ class OpenWorkers:
 
 
 @dataclass(frozen=True, slots=True)
+class InterruptChoice:
+    """Let go of the choice of a workflow's best candidate, which is under way."""
+
+    workflow_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class InterruptOpening:
     """Stop making a workflow's own cluster; that `OpenWorkers` is answered all the same."""
 
@@ -320,7 +327,9 @@ OfWorkflow: TypeAlias = (
 SlowAction: TypeAlias = OfWorkflow | ExplainLoss
 """Actions that take time: each is answered by its event, or by `ActionFailed`."""
 
-Action: TypeAlias = SlowAction | Start | Kill | Settle | InterruptOpening | Conclude | Close
+Action: TypeAlias = (
+    SlowAction | Start | Kill | Settle | InterruptChoice | InterruptOpening | Conclude | Close
+)
 
 
 @dataclass(frozen=True, slots=True)

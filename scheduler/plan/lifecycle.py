@@ -24,6 +24,7 @@ from fitcast.scheduler.plan.events import (
     CloseWorkers,
     Conclude,
     FitKey,
+    InterruptChoice,
     InterruptOpening,
     Kill,
     OfWorkflow,
@@ -106,6 +107,8 @@ def give_up(
     actions: list[Action] = []
     if any(isinstance(asked, OpenWorkers) for asked in workflow.pending):
         actions.append(InterruptOpening(workflow.workflow_id))
+    if ChooseFinal(workflow.workflow_id) in workflow.pending:
+        actions.append(InterruptChoice(workflow.workflow_id))
     reason = "cancelled" if error is None else f"cancelled: {error}"
     for fit in workflow.fits.values():
         if fit.outcome is not None:

@@ -24,6 +24,7 @@ from fitcast.scheduler.plan.events import (
     ExplainLoss,
     FinalChosen,
     FitKey,
+    InterruptChoice,
     InterruptOpening,
     Kill,
     OpenWorkers,
@@ -106,7 +107,7 @@ class SimulatedBackend:
                     self.finished_s[action.workflow_id] = self.now_s
                 case Kill():
                     self._kill(action)
-                case Settle() | Close() | InterruptOpening():
+                case Settle() | Close() | InterruptOpening() | InterruptChoice():
                     pass
                 case _:
                     pending += self._slow(action)

@@ -8,8 +8,10 @@ One task is one process of fits: a leader and those that follow it. Not in: what
 
 import logging
 import math
+import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -25,6 +27,8 @@ from fitcast.trainer.naming import error_name
 from fitcast.trainer.sweep.submission import Fit
 
 log = logging.getLogger(__name__)
+
+_LOOK_EVERY_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +106,8 @@ class DaskAttempts:
         self.dask: Any = None  # a connected distributed.Client
         self._post = post
         self._sent: dict[tuple[FitKey, int], Sent] = {}  # by every member
+        self._asking_lock = threading.Lock()
+        self._asked: dict[str, tuple[str, Any]] = {}  # by workflow: what runs beside the plan
 
     def send(self, run: Run, start: events.Start) -> Sent:
         """Send an attempt and its followers to a worker."""
@@ -154,6 +160,56 @@ class DaskAttempts:
             self.dask.run(cancel_attempt, *given, workers=[worker], on_error="ignore")
         except Exception:  # the worker, or the way to it, is gone: so the attempt is
             log.info("%s can't be told to end %s", worker, given, exc_info=True)
+
+    def ask(self, run: Run, spec: AttemptSpec) -> Measured:
+        """Run something of a workflow that is no fit of the plan, and wait for its end.
+
+        Any worker runs it, another one if that is lost. One such per workflow and time; once
+        :meth:`give_up_asking` was called for it, it is cancelled.
+        """
+        from fitcast.scheduler.worker.plugin import run_attempts
+
+        asked_s = time.monotonic()
+        with self._asking_lock:
+            if run.given_up.is_set():
+                return _ended(Outcome.CANCELLED, asked_s)
+            dask = self.dask
+            future = dask.submit(
+                run_attempts, (spec,), pure=False, key=f"{spec.fit_id}-{spec.workflow_id}"
+            )
+            self._asked[run.workflow_id] = spec.fit_id, future
+        try:
+            while self.dask is dask:  # else nothing more is heard of it
+                with suppress(TimeoutError):
+                    (measured,) = future.result(timeout=_LOOK_EVERY_S)
+                    return measured or _ended(Outcome.CANCELLED, asked_s)
+            return _lost(asked_s, None)
+        except BaseException as error:
+            if run.given_up.is_set():
+                return _ended(Outcome.CANCELLED, asked_s)
+            return _lost(asked_s, error)
+        finally:
+            future.release()
+            with self._asking_lock:
+                del self._asked[run.workflow_id]
+
+    def give_up_asking(self, run: Run) -> None:
+        """End what a workflow was asked for; waits until workers were told."""
+        from fitcast.scheduler.worker.plugin import cancel_attempt
+
+        with self._asking_lock:
+            run.given_up.set()
+            asked = self._asked.get(run.workflow_id)
+        if asked is None:
+            return
+        fit_id, future = asked
+        future.cancel()
+        try:  # whichever has it
+            self.dask.run(cancel_attempt, run.workflow_id, fit_id, 1, on_error="ignore")
+        except Exception:
+            log.info(
+                "workers can't be told to end %s of %s", fit_id, run.workflow_id, exc_info=True
+            )
 
     def release_dataset(self, dataset_id: str) -> None:
         """Let all workers forget a dataset; waits until they have."""
@@ -213,16 +269,21 @@ def _spec(run: Run, start: events.Start, member: Member) -> AttemptSpec:
 def _lost(sent_s: float, error: BaseException | None) -> Measured:
     from distributed import KilledWorker
 
-    now = datetime.now(UTC)
-    took_s = time.monotonic() - sent_s
     if isinstance(error, FitcastError):
         kind, message = type(error).__name__, str(error)
     elif error is None or isinstance(error, KilledWorker):
         kind, message = "WorkerLost", "the worker was lost while it ran"
     else:
         kind, message = error_name(error), f"the worker was lost ({error!r:.200})"
+    return _ended(Outcome.WORKER_LOST, sent_s, kind, message)
+
+
+def _ended(outcome: Outcome, sent_s: float, kind: str = "", message: str = "") -> Measured:
+    """Return the end of an attempt of which nothing was measured."""
+    now = datetime.now(UTC)
+    took_s = time.monotonic() - sent_s
     return Measured(
-        outcome=Outcome.WORKER_LOST,
+        outcome=outcome,
         runtime_s=took_s,
         cpu_s=0.0,
         peak_memory_bytes=0,

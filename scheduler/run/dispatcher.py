@@ -293,6 +293,9 @@ class Dispatcher:
                 self._runs[action.workflow_id].conclude(action)
             case events.InterruptOpening():
                 self._workers.interrupt()
+            case events.InterruptChoice():
+                given_up = self._runs[action.workflow_id]
+                self._calls.submit(lambda: self._attempts.give_up_asking(given_up))
             case events.ExplainLoss():
                 self._workers.explain(action.address, returns=action.returns)
             case events.Close():

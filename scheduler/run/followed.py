@@ -61,6 +61,9 @@ class Followed(Protocol):
     def now(self) -> datetime:
         """Return the time by a clock that never goes back."""
 
+    def chosen(self) -> int | None:
+        """Return the index of the best candidate; None if none was chosen yet."""
+
     def predicted(self, fit_id: str) -> KeptPredictions | None:
         """Return what a fit predicted, if it succeeded and its predictions are kept."""
 

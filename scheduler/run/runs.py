@@ -5,7 +5,7 @@ One thread writes, the dispatcher's; everybody else reads :class:`~fitcast.sched
 
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -31,7 +31,6 @@ from fitcast.scheduler.run.views import FitRow, WorkflowView
 from fitcast.sizing.learning.correction import SweepCorrection
 from fitcast.trainer.attempt.spec import RESULT_BYTES, JobBytes, Measured
 from fitcast.trainer.sealing import SealedDataset
-from fitcast.trainer.sweep.results import best_candidate, scored, tabulate
 from fitcast.trainer.sweep.submission import Fit, Submission
 
 
@@ -41,10 +40,6 @@ class SweepObjects(Protocol):
     @property
     def params(self) -> Sequence[dict[str, Any]]:
         """The grid's setting of each candidate."""
-
-    @property
-    def refit(self) -> bool | str | Callable[..., Any]:
-        """As the sweep has it: a callable chooses the best candidate."""
 
     @property
     def test_rows(self) -> Sequence[npt.NDArray[np.intp]]:
@@ -109,10 +104,12 @@ class Run:
         self.key = b""
         self.store: ResultStore | None = None  # where results are kept, once it is accepted
         self.folder: WorkflowFolder | None = None  # likewise
+        self.best_index: int | None = None  # of the best candidate, once it is chosen
         self.final_fit: Fit | None = None  # of the best candidate, once it is chosen
         self.common_work: dict[str, CommonWork] = {}  # by fit_id, where there is
         self.result_bytes = RESULT_BYTES  # what each fit may give
         self.process_start_s = 0.0  # that a fit is spared in the process of another
+        self.given_up = threading.Event()  # nobody is to be asked for its best candidate
         self.is_interrupted = False  # what runs it ends before it does
         self.captured = threading.Event()  # nothing of the user's is read any more
         self.over = threading.Event()  # its result is final
@@ -173,6 +170,12 @@ class Run:
     def outcomes(self) -> list[Outcome | None]:
         """Return what became of each fit."""
         return [row.outcome for row in self.view().rows.values()]
+
+    def chosen(self) -> int | None:
+        """Return the index of the best candidate; None if none was chosen yet."""
+        refits = (row for row in self.view().rows.values() if row.fit.fold == REFIT_FOLD)
+        found = next((row.fit.candidate.index for row in refits), None)
+        return found if self.best_index is None else self.best_index
 
     def predicted(self, fit_id: str) -> KeptPredictions | None:
         """Return what a fit predicted, if it succeeded and its predictions are kept."""
@@ -300,26 +303,11 @@ class Run:
             error = f"{error}; {reason}" if error else reason
         self._change_row(fit_id, state="done", outcome=outcome, ended_at=ended_at, error=error)
 
-    def choose_final(self) -> Fit | None:
-        """Return the fit of the best candidate on all rows; None if there is no best.
-
-        Raises
-        ------
-        WorkflowFailedError
-            The user's own rule for it failed.
-        """
-        measured = self.view().measured()
-        if not any(one.outcome is Outcome.SUCCEEDED for one in measured.values()):
-            return None
-        try:
-            rule = self.objects.refit if self.submission.has_rule else self.submission.refit
-            if callable(rule):
-                table = tabulate(self.submission, measured, self.objects.params)
-            else:
-                table = scored(self.submission, measured)
-            return self.submission.refit_fit(best_candidate(rule, table))
-        except Exception as error:
-            raise WorkflowFailedError(f"the best candidate can't be chosen: {error}") from error
+    def note_best(self, index: int) -> None:
+        """Note which candidate is the best, so that nobody has to choose it again."""
+        self.best_index = index
+        if self.folder is not None:
+            self.folder.note_best(index)
 
     def add_final(self, fit: Fit) -> None:
         """Take the fit of the best candidate on all rows in."""

@@ -14,6 +14,7 @@ from fitcast.scheduler.backends.protocol import Workers
 from fitcast.scheduler.kept.results import Ended, KeptAttempt
 from fitcast.scheduler.plan import events
 from fitcast.scheduler.run.attempts import DaskAttempts
+from fitcast.scheduler.run.best_choice import choose_best
 from fitcast.scheduler.run.executor import Executor
 from fitcast.scheduler.run.runs import Run
 from fitcast.scheduler.run.worker_set import WorkerSet
@@ -89,7 +90,7 @@ class StepRunner:
     workers : WorkerSet
         What workflows with workers of their own open and close.
     attempts : DaskAttempts
-        By which workers are told to let go of a dataset.
+        By which workers let go of a dataset, and are asked for the best candidate.
     post : callable
         ``post(event)``, from any thread.
     """
@@ -135,7 +136,7 @@ class StepRunner:
                 self._workers.open(self._steps.workers_for(run))
                 return events.WorkersOpened(name)
             case events.ChooseFinal():
-                run.final_fit = fit = run.choose_final()
+                run.final_fit = fit = choose_best(run, self._attempts)
                 fit_id = None if fit is None else fit.fit_id
                 return events.FinalChosen(name, fit_id, run.final_estimate)
             case events.RecordEnd():

@@ -101,6 +101,11 @@ class DistantRun:
         """Return the time by a clock that never goes back."""
         return self._run.now()
 
+    def chosen(self) -> int | None:
+        """Return the index of the best candidate; None if none was chosen yet."""
+        known = self._folder.best_index()
+        return self._run.chosen() if known is None else known
+
     def predicted(self, fit_id: str) -> KeptPredictions | None:
         """Return what a fit predicted, if it succeeded and its predictions are kept."""
         return self._run.predicted(fit_id)

@@ -302,6 +302,7 @@ def run_of(opened: Opened, correction: SweepCorrection | None = None) -> Run:
     run.result_bytes = accepted.result_bytes
     run.key, run.sealed = opened.key, accepted.dataset
     run.store, run.folder = opened.store, opened.folder
+    run.best_index = opened.folder.best_index()
     for one in opened.attempts:
         run.take_in(one)
     return run

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from fitcast.errors import FitcastError, WaitTimeoutError
+from fitcast.errors import FitcastError, InvalidSweepError, WaitTimeoutError
 from fitcast.history.records import REFIT_FOLD, Outcome, Record
 from fitcast.scheduler.forecast.eta import Eta, span
 from fitcast.scheduler.forecast.pictures import block, timeline
@@ -232,11 +232,12 @@ class Workflow:
         submission, objects = self._run.submission, self._run.objects
         cv_results = tabulate(submission, view.measured(), objects.params)
         names = score_names(cv_results)
-        refit = objects.refit if submission.has_rule else submission.refit
+        refit = submission.refit
         score = refit if refit in names else names[0]
-        best = None
-        if refit or len(names) == 1:
-            with suppress(Exception) if partial else nullcontext():  # the user's own rule for it
+        wants_best = bool(refit) or submission.has_rule
+        best = self._run.chosen()
+        if best is None and not submission.has_rule and (refit or len(names) == 1):
+            with suppress(InvalidSweepError) if partial else nullcontext():
                 best = best_candidate(refit, cv_results)
         candidate = None if best is None else submission.candidates[best]
         fits = _table(view)
@@ -250,7 +251,7 @@ class Workflow:
             best_score_=None if best is None else float(cv_results[f"mean_test_{score}"][best]),
             predictions=OutOfFold(submission, objects.test_rows, self._run.predicted),
             errors=lost[["candidate", "fold", "outcome", "error"]].reset_index(drop=True),
-            _open_model=functools.partial(_open_model, self._run, view, asked=bool(refit)),
+            _open_model=functools.partial(_open_model, self._run, view, asked=wants_best),
             _url=functools.partial(self._url, self.id),
             _log_model=functools.partial(self._log_model, self.id),
         )

@@ -32,7 +32,14 @@ from fitcast.trainer.attempt.process_state import (
 from fitcast.trainer.attempt.process_tree import close_other_descriptors, die_with, flush_c_streams
 from fitcast.trainer.attempt.restoring import ChangedForGoodError, Files, ProcessState
 from fitcast.trainer.attempt.result_block import FIRST_REPORT, Turn, append_report, begin_turn
-from fitcast.trainer.attempt.spec import Attached, AttemptSpec, Job, JobBytes
+from fitcast.trainer.attempt.spec import (
+    BEST_INDEX,
+    CHOICE_FOLD,
+    Attached,
+    AttemptSpec,
+    Job,
+    JobBytes,
+)
 from fitcast.trainer.clocks import CLOCKS
 from fitcast.trainer.imports import imported_since
 from fitcast.trainer.naming import error_name
@@ -173,6 +180,8 @@ class _Turns:
         if turn == 0:
             self._loading_s = CLOCKS.monotonic_s() - began_s
         with in_force(spec.surroundings):
+            if spec.fold == CHOICE_FOLD:
+                return _chosen(job)
             return self._fit_job(turn, made or self._configured(turn, job))
 
     def _fit_job(self, turn: int, made: tuple[Job, Any, list[str]]) -> Fitted:
@@ -241,6 +250,13 @@ class _Turns:
             return False
         one, two = self._specs[turn], self._specs[other]
         return bool(one.common_work) and one.common_work == two.common_work and one.fold == two.fold
+
+
+def _chosen(job: Job) -> Fitted:
+    """Let the sweep's own rule choose, which lies where a fit has its estimator."""
+    start_s = CLOCKS.performance_s()
+    index = job.estimator.best_index()
+    return Fitted(fit_time_s=CLOCKS.performance_s() - start_s, scores={BEST_INDEX: float(index)})
 
 
 def _has_more(job: Job) -> bool:

@@ -16,7 +16,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from fitcast.errors import BackendError, FitcastError, WorkerBrokenError
-from fitcast.history.records import REFIT_FOLD, Outcome
+from fitcast.history.records import Outcome
 from fitcast.trainer.attempt.branches import Branches
 from fitcast.trainer.attempt.memory_ledger import MemoryLedger
 from fitcast.trainer.attempt.messages import (
@@ -402,7 +402,7 @@ def _load(dataset_id: str, uri: str, key_file: Path) -> Load:
 
 def _folds(specs: Sequence[AttemptSpec]) -> list[int]:
     """Return the folds whose rows are wanted in blocks, as many as can be sent."""
-    folds = dict.fromkeys(spec.fold for spec in specs if spec.fold != REFIT_FOLD)
+    folds = dict.fromkeys(spec.fold for spec in specs if spec.fold >= 0)
     return list(folds)[: MOST_DESCRIPTORS - 6]
 
 

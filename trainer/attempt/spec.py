@@ -9,13 +9,19 @@ import pickle
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from fitcast.history.records import Outcome
 from fitcast.trainer.attempt.searched import NO_EXTRAS, Extras
+
+CHOICE_FOLD: Final = -2
+"""Stands where a fit has its fold: no fit, but the sweep's own rule chooses the best candidate."""
+
+BEST_INDEX: Final = "best_index"
+"""What that gives, among the scores."""
 
 RESULT_BYTES = 2**30
 """What the result of a fit may take, unless a setting says otherwise."""

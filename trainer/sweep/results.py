@@ -4,7 +4,7 @@ Not in: the result that users hold (the scheduler room), and the fits themselves
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +17,9 @@ from fitcast.trainer.sweep.models import nearest
 from fitcast.trainer.sweep.submission import Submission
 
 CvResults = dict[str, Any]
+Columns: TypeAlias = tuple[CvResults, CvResults]
+"""Of ``cv_results_``, what is numbers: times, then scores and ranks."""
+
 Floats = npt.NDArray[np.float64]
 
 
@@ -40,19 +43,23 @@ def tabulate(
         Arrays with an entry per candidate; ``params`` is a list. Times are in seconds; those of
         fits that never ran are NaN.
     """
-    times, scores = _columns(submission, measured)
+    return cv_results(columns(submission, measured), params)
+
+
+def cv_results(measured: Columns, params: Sequence[dict[str, Any]]) -> CvResults:
+    """Return ``cv_results_`` of what was measured and the grid's setting of each candidate."""
+    times, scores = measured
     return {**times, **_param_columns(params), "params": list(params), **scores}
 
 
 def scored(submission: Submission, measured: Mapping[str, Measured]) -> CvResults:
     """Return what of ``cv_results_`` is numbers: times, scores and ranks."""
-    times, scores = _columns(submission, measured)
+    times, scores = columns(submission, measured)
     return {**times, **scores}
 
 
-def _columns(
-    submission: Submission, measured: Mapping[str, Measured]
-) -> tuple[CvResults, CvResults]:
+def columns(submission: Submission, measured: Mapping[str, Measured]) -> Columns:
+    """Return times, and scores with their ranks; see `tabulate`."""
     grid = [
         [_get(submission, measured, candidate.index, fold) for fold in range(submission.n_splits)]
         for candidate in submission.candidates

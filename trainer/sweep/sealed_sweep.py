@@ -10,9 +10,9 @@ Not in: the plain data beside it (:mod:`fitcast.trainer.sweep.submission`), the 
 import json
 import os
 import pickle
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cached_property
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +26,7 @@ from fitcast.trainer.sweep.users_code import users_code_by_value
 
 _SCHEMA: Final = 1
 _ROWS: Final = "<i8"
+_WHAT: Final = {"params": "the candidates' settings", "refit": "the rule for the best"}
 
 
 def seal_sweep(
@@ -145,49 +146,45 @@ class OpenedSweep:
             part(users),
         )
 
+    def pickled(self, name: Literal["params", "refit"]) -> bytes:
+        """Return the settings, or the rule, as they were pickled.
+
+        Raises
+        ------
+        SubmissionError
+            They couldn't be.
+        """
+        data = self._bytes(self._head[name])
+        if not data:
+            raise SubmissionError(
+                f"{_WHAT[name]} couldn't be sent: it is known where it was submitted"
+            )
+        return data
+
     @cached_property
     def test_rows(self) -> list[npt.NDArray[np.intp]]:
         """The rows that each fold tests."""
         told = (self._bytes(number) for number in self._head["test_rows"])
         return [np.frombuffer(rows, dtype=_ROWS).astype(np.intp) for rows in told]
 
-    # What follows runs the user's code.
-
     @cached_property
     def params(self) -> list[dict[str, Any]]:
-        """The grid's setting of each candidate.
+        """The grid's setting of each candidate; runs the user's code.
 
         Raises
         ------
         SubmissionError
             They couldn't be pickled, or can't be opened here.
         """
-        opened: list[dict[str, Any]] = self._opened("params", "the candidates' settings")
-        return opened
-
-    @cached_property
-    def refit(self) -> bool | str | Callable[..., Any]:
-        """As the sweep has it: a callable chooses the best candidate.
-
-        Raises
-        ------
-        SubmissionError
-            It couldn't be pickled, or can't be opened here.
-        """
-        opened: bool | str | Callable[..., Any] = self._opened("refit", "the rule for the best")
-        return opened
-
-    def _opened(self, name: str, what: str) -> Any:
-        data = self._bytes(self._head[name])
-        if not data:
-            raise SubmissionError(f"{what} couldn't be sent: it is known where it was submitted")
+        data = self.pickled("params")
         try:
-            return pickle.loads(data)  # noqa: S301 - the user's own
+            opened: list[dict[str, Any]] = pickle.loads(data)  # noqa: S301 - the user's own
         except Exception as error:
             raise SubmissionError(
-                f"{what} can't be opened here ({type(error).__name__}: {error}): import what it "
-                "needs, and ask again"
+                f"{_WHAT['params']} can't be opened here ({type(error).__name__}: {error}): import "
+                "what they need, and ask again"
             ) from error
+        return opened
 
 
 class _Block:

@@ -288,6 +288,16 @@ def test_the_last_fit_waits_for_all_others():
     ]
 
 
+def test_the_choice_of_the_last_fit_is_let_go_with_its_workflow():
+    decisions = plan(ONE)
+    (start,) = started(decisions.handle(submitted(estimate(), final=True), 0.0))
+    decisions.handle(ended(start), 1.0)
+    actions = decisions.handle(events.CancelRequested("w"), 2.0)
+    assert [type(a) for a in actions] == [events.InterruptChoice, events.Conclude]
+    (end,) = decisions.handle(events.FinalChosen("w", "refit", estimate()), 3.0)
+    assert isinstance(end, events.RecordEnd)
+
+
 def test_workflows_share_the_workers():
     decisions = plan(replace(TWO, cpus=4))
     decisions.handle(submitted(*[estimate()] * 8, name="first"), 0.0)
