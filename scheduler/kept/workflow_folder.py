@@ -25,7 +25,7 @@ import re
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
@@ -317,11 +317,11 @@ class WorkflowFolder:
         """Return how it ended; None if it didn't, or what ran it had no time to say."""
         told = self._read_json(_END)
         try:
-            return (
-                None
-                if told is None
-                else End(**told | {"ended_at": datetime.fromisoformat(told["ended_at"])})
-            )
+            if told is None:
+                return None
+            told["ended_at"] = datetime.fromisoformat(told["ended_at"])
+            known = {field.name for field in fields(End)}  # a newer fitcast may say more
+            return End(**{name: value for name, value in told.items() if name in known})
         except (KeyError, TypeError, ValueError):
             return None
 

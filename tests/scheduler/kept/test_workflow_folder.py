@@ -85,6 +85,25 @@ def test_how_it_ended(tmp_path):
     assert folder.end() is None
 
 
+def test_what_a_newer_one_says_beyond_how_it_ended_is_no_harm(tmp_path):
+    folder = WorkflowFolder(tmp_path, "w")
+    folder.make()
+    folder.note_end(End("cancelled", NOW))
+    told = json.loads((folder.path / "end.json").read_text())
+    (folder.path / "end.json").write_text(json.dumps(told | {"by": "somebody"}))
+    assert folder.end() == End("cancelled", NOW)
+
+
+def test_which_candidate_is_the_best(tmp_path):
+    folder = WorkflowFolder(tmp_path, "w")
+    folder.make()
+    assert folder.best_index() is None
+    folder.note_best(3)
+    assert WorkflowFolder(tmp_path, "w").best_index() == 3
+    (folder.path / "best.json").write_text("half wri")
+    assert folder.best_index() is None
+
+
 def test_each_process_is_counted(tmp_path):
     folder = WorkflowFolder(tmp_path, "w")
     folder.make()
