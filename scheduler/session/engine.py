@@ -7,7 +7,6 @@ users see (:mod:`fitcast.scheduler.session.client`), the order of these steps
 
 import sys
 import threading
-import time
 from collections.abc import Sequence
 from concurrent.futures import Future
 from contextlib import suppress
@@ -19,10 +18,8 @@ from uuid import uuid4
 
 from fitcast.errors import HistoryError
 from fitcast.history.locked_folders import memory_root
-from fitcast.history.origin import origin_tags
 from fitcast.history.records import REFIT_FOLD, Record
-from fitcast.history.store import AttemptLog, HistoryStore, KeepsModels, WorkflowRun
-from fitcast.history.writer import HistoryWriter
+from fitcast.history.store import HistoryStore
 from fitcast.scheduler.backends.protocol import Backend, Workers
 from fitcast.scheduler.forecast.eta import Eta
 from fitcast.scheduler.forecast.sweep_forecast import SweepForecast, forecast_sweep
@@ -35,6 +32,7 @@ from fitcast.scheduler.run.steps import Kept
 from fitcast.scheduler.session.keeping import Keeper, eta_at_submission, run_of
 from fitcast.scheduler.session.learning import Learner
 from fitcast.scheduler.session.leases import Lease
+from fitcast.scheduler.session.recording import Recorder
 from fitcast.sizing.learning.model import SizingModel
 from fitcast.trainer.attempt.spec import RESULT_BYTES, Measured
 from fitcast.trainer.machine_speed import machine_speed
@@ -87,7 +85,6 @@ class Engine:
         self._home = home
         self._store = store
         self._checked = checked
-        self._keep_messages = keep_messages
         self._result_bytes = result_bytes
         self._lock = threading.Lock()
         self._runs: dict[str, Run] = {}
@@ -99,7 +96,9 @@ class Engine:
         self._learner = Learner(store, home / "records", self._tell, store.models)
         if is_new:
             self._learner.expect_nothing()
-        self._writer = HistoryWriter(store, home / "outbox", on_trouble=self._tell)
+        self._recorder = Recorder(
+            store, home / "outbox", keep_messages=keep_messages, on_trouble=self._tell
+        )
         self._own: dict[str, Dispatcher] = {}  # by workflow, where each has its own workers
         workers = backend.shared()
         self._shared_workers = workers
@@ -121,8 +120,7 @@ class Engine:
         around_elsewhere: bytes = b"",
     ) -> Run:
         """Take a forecast sweep in, with what its fits' code has around it; return at once."""
-        run = self._new_run(cast, prepared, around)
-        run.surroundings_elsewhere = around_elsewhere
+        run = self._new_run(cast, prepared, around, around_elsewhere)
         self._prepared[run.workflow_id] = prepared
         self._run(run, cast)
         return run
@@ -137,14 +135,15 @@ class Engine:
         StoreError, SealError
             It can't be kept. Nothing of it is left then.
         """
-        run = self._new_run(cast, prepared, around)
-        run.surroundings_elsewhere = around_elsewhere
+        run = self._new_run(cast, prepared, around, around_elsewhere)
         self._keeper.take_in(run, prepared, self._dataset_uri(run))
         self.note_forecast(run, self.eta(cast))
         self._keeper.let_go(run)
         return run.workflow_id
 
-    def _new_run(self, cast: SweepForecast, prepared: PreparedSweep, around: bytes) -> Run:
+    def _new_run(
+        self, cast: SweepForecast, prepared: PreparedSweep, around: bytes, around_elsewhere: bytes
+    ) -> Run:
         now = datetime.now(UTC)
         run = Run(
             workflow_id=f"{now:%Y%m%d-%H%M%S}-{uuid4().hex[:8]}",
@@ -157,6 +156,7 @@ class Engine:
             final_estimate=cast.final,
             submitted_at=now,
         )
+        run.surroundings_elsewhere = around_elsewhere
         run.result_bytes = self._result_bytes
         return run
 
@@ -200,26 +200,12 @@ class Engine:
             self._tell(trouble)
         self._run(run, cast, sealed=True)
         for one in opened.attempts:
-            self._note(one.record, one.measured)
+            self._recorder.attempt(one.record, one.measured)
         return run
 
     def _run(self, run: Run, cast: SweepForecast, *, sealed: bool = False) -> None:
         """Let a workflow's fits run."""
-        submission = run.submission
-        self._writer.start_workflow(
-            WorkflowRun(
-                workflow_id=run.workflow_id,
-                name=submission.name,
-                started_at=run.submitted_at,
-                tags={"fitcast.dataset": submission.dataset, **origin_tags()},
-                params={
-                    "candidates": len(submission.candidates),
-                    "splits": submission.n_splits,
-                    "fits": len(submission.fits),
-                    "refit": submission.rule or str(submission.refit),
-                },
-            )
-        )
+        self._recorder.begin(run)
         with self._lock:
             self._runs[run.workflow_id] = run
             own = self._shared_workers is None
@@ -312,26 +298,18 @@ class Engine:
 
     def flush(self, timeout_s: float) -> bool:
         """Wait until the history has everything; False if it hasn't after `timeout_s`."""
-        until_s = time.monotonic() + timeout_s
-        for run in self.runs():
-            if run.is_over:  # one that is over a moment ago may not have been handed on yet
-                run.recorded.wait(max(0.0, until_s - time.monotonic()))
-        return self._writer.flush(max(0.0, until_s - time.monotonic()))
+        return self._recorder.flush(self.runs(), timeout_s)
 
     def url(self, workflow_id: str) -> str | None:
         """Return where a workflow is seen in the MLflow UI."""
-        self._writer.flush(END_WITHIN_S)
-        return self._writer.url(workflow_id)
+        return self._recorder.url(workflow_id, END_WITHIN_S)
 
     def log_model(self, workflow_id: str, model: Any, **how: Any) -> str:
         """Keep a workflow's best model in the history; see :meth:`KeepsModels.log_model`."""
-        if not isinstance(self._store, KeepsModels):
-            raise HistoryError("this history keeps no models: use an MLflow store")
-        self._writer.flush(END_WITHIN_S)  # the workflow comes first
-        return self._store.log_model(workflow_id, model, **how)
+        return self._recorder.log_model(workflow_id, model, END_WITHIN_S, **how)
 
     def close(self) -> None:
-        """Cancel what runs, end every process, send the history what it lacks, clean up."""
+        """Interrupt what runs, end every process, send the history what it lacks, clean up."""
         with self._lock:
             dispatchers = [*self._own.values(), *filter(None, (self._shared,))]
         for dispatcher in dispatchers:
@@ -342,7 +320,7 @@ class Engine:
         for run in self.runs():
             run.interrupt()
         self._background.close(END_WITHIN_S)
-        self._writer.close(END_WITHIN_S)
+        self._recorder.close(END_WITHIN_S)
         self._keys.close()
         self._keeper.close(END_WITHIN_S)
 
@@ -382,41 +360,11 @@ class Engine:
 
     def note_attempt(self, run: Run, record: Record, measured: Measured) -> None:
         """Hand an attempt to the history and to what learns from it."""
-        self._learner.add([self._note(record, measured)])
-
-    def _note(self, record: Record, measured: Measured) -> Record:
-        """Hand an attempt to the history; return what may be told of it."""
-        log = AttemptLog(
-            record_id=record.record_id,
-            stdout=measured.stdout,
-            stderr=measured.stderr,
-            warnings=measured.warnings,
-            traceback=measured.traceback,
-        )
-        if not self._keep_messages:
-            record = replace(record, error_message="")
-            log = AttemptLog(record_id=record.record_id, traceback=measured.places)
-        self._writer.add(record, log)
-        return record
+        self._learner.add([self._recorder.attempt(record, measured)])
 
     def record(self, run: Run) -> None:
         """Hand its end to the history."""
-        view = run.view()
-        ended_at = view.ended_at or run.now()
-        metrics = {
-            "makespan_s/measured": (ended_at - view.submitted_at).total_seconds(),
-        }
-        with suppress(Exception):  # whoever submitted it was interrupted before it was forecast
-            eta = run.forecast.result()
-            metrics |= {
-                "makespan_s/forecast_p10": eta.p10_s,
-                "makespan_s/forecast_p50": eta.p50_s,
-                "makespan_s/forecast_p90": eta.p90_s,
-            }
-        self._writer.finish_workflow(
-            run.workflow_id, state=view.state, summary_metrics=metrics, ended_at=ended_at
-        )
-        run.recorded.set()
+        self._recorder.end(run)
 
     def remove_dataset(self, run: Run) -> None:
         """Take its key from workers; write down how it ended, and remove what isn't needed then."""
