@@ -303,14 +303,17 @@ class WorkflowFolder:
     def end(self) -> End | None:
         """Return how it ended; None if it didn't, or what ran it had no time to say."""
         told = self._read_json(_END)
+        if told is None:
+            return None
         try:
-            return (
-                None
-                if told is None
-                else End(**told | {"ended_at": datetime.fromisoformat(told["ended_at"])})
-            )
+            return End(**told | {"ended_at": datetime.fromisoformat(told["ended_at"])})
         except (KeyError, TypeError, ValueError):
             return None
+
+    def final_end(self) -> End | None:
+        """Return how it ended for good; None if it didn't end, or can be gone on with."""
+        end = self.end()
+        return None if end is None or end.can_resume else end
 
     def kept_bytes(self) -> int:
         """Return how much of the disk it takes."""

@@ -70,8 +70,7 @@ class Following:
         found = []
         for folder in self.folders():
             with suppress(FitcastError):  # what can't be read can't be gone on with
-                end = folder.end()
-                if end is not None and not end.can_resume:
+                if folder.final_end() is not None:
                     continue
                 if folder.accepted().submission.digest == digest:
                     found.append(Unfinished(folder.workflow_id, folder.is_held()))

@@ -249,8 +249,8 @@ def opened(
 
 
 def _check_resumable(folder: WorkflowFolder) -> None:
-    end = folder.end()
-    if end is not None and not end.can_resume:
+    end = folder.final_end()
+    if end is not None:
         raise SubmissionError(
             f"workflow {folder.workflow_id} has ended ({end.state}): its result is there, "
             f"client.workflow({folder.workflow_id!r}).result()"
