@@ -90,15 +90,7 @@ class Following:
         return found
 
     def remove(self, workflow_id: str) -> None:
-        """Remove all of a workflow that nobody runs.
-
-        Raises
-        ------
-        SubmissionError
-            There is none, or a process runs it.
-        StoreError
-            It can't be removed.
-        """
+        """Remove all of a workflow that nobody runs; see `remove_workflow`."""
         remove_workflow(self._root, workflow_id)
 
 

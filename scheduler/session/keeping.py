@@ -161,22 +161,7 @@ class Keeper:
             folder.release()
 
     def opened(self, workflow_id: str, prepared: PreparedSweep | None = None) -> Opened:
-        """Open a workflow of an earlier process to run it: this process holds it from then on.
-
-        Parameters
-        ----------
-        workflow_id
-            Which.
-        prepared
-            What it was made of, in case its dataset is gone.
-
-        Raises
-        ------
-        SubmissionError
-            There is none, it is damaged, it can't be gone on with, or another process runs it.
-        SealError
-            What is sealed of it was altered.
-        """
+        """Open a workflow of an earlier process to run it; see :func:`opened`."""
         return opened(self._root, workflow_id, to_run=True, prepared=prepared)
 
     def let_pass(self, run: Run) -> None:
