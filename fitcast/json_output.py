@@ -12,7 +12,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TextIO
 
 import numpy as np
@@ -99,13 +99,7 @@ def status_document(view: "WorkflowView") -> dict[str, Any]:
     """Return how far a workflow is."""
     done, running, total = view.counts()
     eta = None if view.is_over else view.eta
-    gone_s = 0.0
-    if eta is not None:  # it is from when it was made on
-        made_at = eta.finish_at - timedelta(seconds=eta.p50_s)
-        gone_s = max(0.0, (datetime.now(UTC) - made_at).total_seconds())
-    left = (
-        None if eta is None else [max(0.0, s - gone_s) for s in (eta.p10_s, eta.p50_s, eta.p90_s)]
-    )
+    left = None if eta is None else eta.left_at(datetime.now(UTC))
     return {
         "workflow_id": view.workflow_id,
         "workflow_name": view.name,
@@ -113,9 +107,9 @@ def status_document(view: "WorkflowView") -> dict[str, Any]:
         "done": done,
         "running": running,
         "fits": total,
-        "eta_s_p10": left and left[0],
-        "eta_s_p50": left and left[1],
-        "eta_s_p90": left and left[2],
+        "eta_s_p10": left and left.p10_s,
+        "eta_s_p50": left and left.p50_s,
+        "eta_s_p90": left and left.p90_s,
         "finish_at": eta and eta.finish_at,
         "notes": view.notes,
         "submitted_at": view.submitted_at,

@@ -59,7 +59,7 @@ def print_estimate(console: Console, estimate: "SweepEstimate") -> None:
     """Print a row per candidate and the workflow's ETA."""
     rows = estimate.candidates.to_dict("records")
     pools = {row["pool"] for row in rows}
-    table = _table()
+    table = new_table()
     table.add_column("candidate", overflow="fold")
     if len(pools) > 1:
         table.add_column("pool")
@@ -106,7 +106,7 @@ def print_what_if(console: Console, choices: pd.DataFrame, *, wished: bool) -> N
     wished : bool
         Whether it was asked which workers meet a wish.
     """
-    table = _table()
+    table = new_table()
     table.add_column("workers", overflow="fold")
     priced = ["cost", "P90"] if choices["cost_p50"].notna().all() else []
     for name in ("CPUs", "done in", "P10 to P90", "busy", *priced):
@@ -133,7 +133,7 @@ def print_what_if(console: Console, choices: pd.DataFrame, *, wished: bool) -> N
 def print_result(console: Console, result: "Result") -> None:
     """Print the leaderboard."""
     board = result.leaderboard
-    table = _table()
+    table = new_table()
     names = [name for name in board.columns if name.startswith(("mean_", "std_"))]
     headings = [name.replace("mean_score", "score").replace("std_score", "±") for name in names]
     for name in ("rank", "candidate", *headings, "runtime", "forecast", "MiB", "P95"):
@@ -166,7 +166,7 @@ def print_report(console: Console, report: "AccuracyReport") -> None:
         ("Forecast and measured, over time", "from (UTC)", report.periods),
         ("Forecast and measured, by algorithm", "algorithm", report.algorithms),
     ):
-        table = _table()
+        table = new_table()
         table.add_column(first, overflow="fold")
         drift = first == "algorithm"
         for name in ("fits", "off by", "bias", "inside", "above", "OOM", "GB h"):
@@ -201,7 +201,8 @@ def print_workflows(console: Console, workflows: Sequence[dict[str, Any]]) -> No
     console.print(table)
 
 
-def _table() -> Table:
+def new_table() -> Table:
+    """Return an empty table, in the style of all of them."""
     # Wide enough for 80 columns; text that still doesn't fit is folded, never cut off.
     return Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
 
@@ -234,7 +235,7 @@ def print_accuracy(console: Console, workflow: "Workflow") -> tuple[float, float
     inside = alone_s.between(done["runtime_s_p10"], done["runtime_s_p90"]).mean()
     known = done[done["peak_memory_bytes"] > 0]  # not all may have been measured
     above = (known["peak_memory_bytes"] > known["peak_memory_bytes_p95"]).mean()
-    table = _table()
+    table = new_table()
     for name in ("", "forecast", "measured", "error"):
         table.add_column(name, justify="right" if name else "left")
     error = forecast.p50_s / took_s - 1.0

@@ -5,7 +5,7 @@ run something (:mod:`fitcast.commands.running`).
 """
 
 import sys
-from contextlib import suppress
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
@@ -105,7 +105,7 @@ def list_workflows(context: typer.Context, as_json: AsJson = False) -> None:
     from fitcast.reports import console_on
 
     with output(as_json) as stream:
-        rows = [kept_row(_following(), one) for one in _following().ids()]
+        rows = [asdict(one) for one in _following().kept()]
         if as_json:
             dump(rows, stream)
         else:
@@ -150,27 +150,3 @@ def _status_row(following: "Following", workflow_id: str) -> dict[str, Any]:
         return status_document(following.workflow(workflow_id).view)
     except FitcastError as error:
         return unreadable_document(workflow_id, str(error))
-
-
-def kept_row(following: "Following", workflow_id: str) -> dict[str, Any]:
-    """Return what is kept of a workflow, without opening anything that is sealed."""
-    folder = following.folder(workflow_id)
-    row: dict[str, Any] = {
-        "workflow_id": workflow_id,
-        "workflow_name": "",
-        "state": "unreadable",
-        "fits": 0,
-        "kept_bytes": folder.kept_bytes(),
-        "submitted_at": None,
-    }
-    with suppress(FitcastError):
-        end = folder.end()
-        accepted = folder.accepted()
-        ended = "interrupted" if end is None else end.state
-        row |= {
-            "workflow_name": accepted.submission.name,
-            "state": "running" if folder.is_held() else ended,
-            "fits": len(accepted.submission.fits),
-            "submitted_at": accepted.submitted_at,
-        }
-    return row

@@ -6,6 +6,7 @@ Not in here: what is said of workflows that run (:mod:`fitcast.commands.followin
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, TextIO
 
 import typer
@@ -24,6 +25,15 @@ Detach = Annotated[
 ]
 
 
+@dataclass(frozen=True, slots=True)
+class _Output:
+    """Where a command writes what it has to say, and how much of it in which form."""
+
+    stream: TextIO
+    as_json: bool
+    quiet: bool
+
+
 def run(
     file: File,
     as_json: AsJson = False,
@@ -40,6 +50,7 @@ def run(
     from fitcast.sweep_file import read_sweep
 
     with output(as_json) as stream, _interruptible() as interruptible:
+        out = _Output(stream, as_json, quiet)
         sweep = read_sweep(file)
         with Client(start_workers=not detach) as client:
             earlier = _earlier(client, sweep, how=None if go_on else f"fitcast run {file}")
@@ -51,10 +62,10 @@ def run(
                     print_estimate(console_on(stream), forecast)
                 workflow = client.submit(sweep, detach=detach)
             if detach:
-                _say_detached(workflow, forecast, stream, as_json=as_json, quiet=quiet)
+                _say_detached(workflow, forecast, out)
                 return
             interruptible.append(workflow)
-            _show_until_over(workflow, forecast, stream, as_json=as_json, quiet=quiet)
+            _show_until_over(workflow, forecast, out)
 
 
 def resume(
@@ -71,17 +82,18 @@ def resume(
     from fitcast.settings import Settings
 
     with output(as_json) as stream, _interruptible() as interruptible:
+        out = _Output(stream, as_json, quiet)
         if detach:
             settings = Settings()
             following = Following(settings.ensure_home())
             hand_over(workflow_id, settings)
             workflow = following.workflow(workflow_id)
-            _say_detached(workflow, None, stream, as_json=as_json, quiet=quiet)
+            _say_detached(workflow, None, out)
             return
         with Client() as client:
             workflow = client.resume(workflow_id)
             interruptible.append(workflow)
-            _show_until_over(workflow, None, stream, as_json=as_json, quiet=quiet)
+            _show_until_over(workflow, None, out)
 
 
 def _earlier(client: "Client", sweep: "Sweep", *, how: str | None) -> "Unfinished | None":
@@ -119,48 +131,34 @@ def _following(client: "Client") -> "Following":
     return Following(client.home)
 
 
-def _show_until_over(
-    workflow: "Workflow",
-    forecast: "SweepEstimate | None",
-    stream: TextIO,
-    *,
-    as_json: bool,
-    quiet: bool,
-) -> None:
+def _show_until_over(workflow: "Workflow", forecast: "SweepEstimate | None", out: _Output) -> None:
     from fitcast.json_output import dump, run_document
     from fitcast.reports import console_on, print_accuracy, print_result
     from fitcast.scheduler.session.progress import show
 
-    console = console_on(stream)
-    if not quiet:
+    console = console_on(out.stream)
+    if not out.quiet:
         show(workflow, console_on(sys.stderr))
     result = workflow.result()
-    if as_json:
-        dump(run_document(forecast, workflow, result), stream)
+    if out.as_json:
+        dump(run_document(forecast, workflow, result), out.stream)
         return
     print_result(console, result)
-    if not quiet and forecast is not None:
+    if not out.quiet and forecast is not None:
         print_accuracy(console, workflow)
 
 
-def _say_detached(
-    workflow: "Workflow",
-    forecast: "SweepEstimate | None",
-    stream: TextIO,
-    *,
-    as_json: bool,
-    quiet: bool,
-) -> None:
+def _say_detached(workflow: "Workflow", forecast: "SweepEstimate | None", out: _Output) -> None:
     from fitcast.json_output import dump, estimate_document, status_document
     from fitcast.reports import console_on
 
-    if as_json:
+    if out.as_json:
         estimate = None if forecast is None else estimate_document(forecast)
-        dump(status_document(workflow.view) | {"estimate": estimate}, stream)
-    elif quiet:
-        console_on(stream).print(workflow.id, highlight=False)
+        dump(status_document(workflow.view) | {"estimate": estimate}, out.stream)
+    elif out.quiet:
+        console_on(out.stream).print(workflow.id, highlight=False)
     else:
-        console_on(stream).print(
+        console_on(out.stream).print(
             f"Workflow {workflow.id} runs in the background; `fitcast status` shows how far it "
             f"is, `fitcast status {workflow.id} --follow` its progress.",
             highlight=False,

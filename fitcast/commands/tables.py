@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
 from fitcast.history.records import Outcome
+from fitcast.reports import new_table
 from fitcast.scheduler.forecast.eta import span
 
 if TYPE_CHECKING:
@@ -22,11 +22,7 @@ def print_statuses(console: Console, rows: Sequence[dict[str, Any]]) -> None:
     if not rows:
         console.print("There are no workflows here; `fitcast run FILE` starts one.")
         return
-    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    table.add_column("workflow", no_wrap=True)
-    table.add_column("name", overflow="fold")
-    table.add_column("state")
-    table.add_column("fits", justify="right")
+    table = _table_of_workflows()
     table.add_column("left, or ended (UTC)", overflow="fold")
     for row in rows:
         table.add_row(
@@ -59,11 +55,7 @@ def print_kept(console: Console, rows: Sequence[dict[str, Any]]) -> None:
     if not rows:
         console.print("Nothing is kept here.")
         return
-    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    table.add_column("workflow", no_wrap=True)
-    table.add_column("name", overflow="fold")
-    table.add_column("state")
-    table.add_column("fits", justify="right")
+    table = _table_of_workflows()
     table.add_column("size", justify="right")
     table.add_column("submitted (UTC)")
     for row in rows:
@@ -92,6 +84,15 @@ def size(size_bytes: float) -> str:
             break
         size_bytes /= 1024
     return f"{size_bytes:.0f} {unit}" if unit == "B" else f"{size_bytes:.1f} {unit}"
+
+
+def _table_of_workflows() -> Table:
+    table = new_table()
+    table.add_column("workflow", no_wrap=True)
+    table.add_column("name", overflow="fold")
+    table.add_column("state")
+    table.add_column("fits", justify="right")
+    return table
 
 
 def _fits(row: dict[str, Any]) -> str:

@@ -65,6 +65,24 @@ class Eta:
             self.finish_at + timedelta(seconds=seconds),
         )
 
+    def left_at(self, now: datetime) -> "Eta":
+        """Return what is left of it as time passes.
+
+        Parameters
+        ----------
+        now : datetime
+            A moment, UTC; one from before it was asked changes nothing.
+
+        Returns
+        -------
+        Eta
+            In seconds from `now`, never fewer than zero; its `finish_at` isn't before `now`.
+        """
+        asked_at = self.finish_at - timedelta(seconds=self.p50_s)
+        gone_s = max(0.0, (now - asked_at).total_seconds())
+        p10_s, p50_s, p90_s = (max(0.0, s - gone_s) for s in (self.p10_s, self.p50_s, self.p90_s))
+        return Eta(p10_s, p50_s, p90_s, max(self.finish_at, now))
+
     def __call__(self) -> "Eta":
         """Return itself: ``workflow.eta()`` and ``workflow.eta`` are the same."""
         return self

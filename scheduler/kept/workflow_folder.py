@@ -316,14 +316,19 @@ class WorkflowFolder:
     def end(self) -> End | None:
         """Return how it ended; None if it didn't, or what ran it had no time to say."""
         told = self._read_json(_END)
+        if told is None:
+            return None
         try:
-            if told is None:
-                return None
             told["ended_at"] = datetime.fromisoformat(told["ended_at"])
             known = {field.name for field in fields(End)}  # a newer fitcast may say more
             return End(**{name: value for name, value in told.items() if name in known})
         except (KeyError, TypeError, ValueError):
             return None
+
+    def final_end(self) -> End | None:
+        """Return how it ended for good; None if it didn't end, or can be gone on with."""
+        end = self.end()
+        return None if end is None or end.can_resume else end
 
     def kept_bytes(self) -> int:
         """Return how much of the disk it takes."""

@@ -286,7 +286,11 @@ class Client:
         return self._engine.flush(timeout_s)
 
     def close(self) -> None:
-        """Cancel what runs, end every process, send the history what it lacks, clean up."""
+        """Interrupt what runs, end every process, send the history what it lacks, clean up.
+
+        `resume` goes on with what was interrupted, unless `forget` has let go of it; what the
+        background process runs goes on meanwhile.
+        """
         if not self._closed:
             self._closed = True
             atexit.unregister(self.close)

@@ -7,6 +7,7 @@ It needs no engine, workers or history. Not in: how one is followed
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -23,6 +24,18 @@ class Unfinished:
 
     workflow_id: str
     is_held: bool  # a process runs it
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeptWorkflow:
+    """What is kept of a workflow, and how it stands; of a damaged one its size alone is known."""
+
+    workflow_id: str
+    workflow_name: str = ""
+    state: str = "unreadable"  # or running, or how it ended
+    fits: int = 0
+    kept_bytes: int
+    submitted_at: datetime | None = None
 
 
 class Following:
@@ -46,9 +59,9 @@ class Following:
         """Yield the folders of all that somebody may ask for, oldest first."""
         return (folder for folder in folders(self._root) if not folder.is_passing)
 
-    def folder(self, workflow_id: str) -> WorkflowFolder:
-        """Return the folder of one."""
-        return WorkflowFolder(self._root, workflow_id)
+    def kept(self) -> list[KeptWorkflow]:
+        """Return what is kept of each, oldest first, without opening anything that is sealed."""
+        return [_kept(folder) for folder in self.folders()]
 
     def run(self, workflow_id: str) -> DistantRun:
         """Return a workflow to be followed.
@@ -70,24 +83,32 @@ class Following:
         found = []
         for folder in self.folders():
             with suppress(FitcastError):  # what can't be read can't be gone on with
-                end = folder.end()
-                if end is not None and not end.can_resume:
+                if folder.final_end() is not None:
                     continue
                 if folder.accepted().submission.digest == digest:
                     found.append(Unfinished(folder.workflow_id, folder.is_held()))
         return found
 
     def remove(self, workflow_id: str) -> None:
-        """Remove all of a workflow that nobody runs.
-
-        Raises
-        ------
-        SubmissionError
-            There is none, or a process runs it.
-        StoreError
-            It can't be removed.
-        """
+        """Remove all of a workflow that nobody runs; see `remove_workflow`."""
         remove_workflow(self._root, workflow_id)
+
+
+def _kept(folder: WorkflowFolder) -> KeptWorkflow:
+    workflow_id, kept_bytes = folder.workflow_id, folder.kept_bytes()
+    try:
+        end, accepted = folder.end(), folder.accepted()
+    except FitcastError:
+        return KeptWorkflow(workflow_id=workflow_id, kept_bytes=kept_bytes)
+    ended = "interrupted" if end is None else end.state
+    return KeptWorkflow(
+        workflow_id=workflow_id,
+        workflow_name=accepted.submission.name,
+        state="running" if folder.is_held() else ended,
+        fits=len(accepted.submission.fits),
+        kept_bytes=kept_bytes,
+        submitted_at=accepted.submitted_at,
+    )
 
 
 def _no_history(*_: Any, **__: Any) -> NoReturn:

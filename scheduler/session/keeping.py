@@ -26,7 +26,7 @@ from fitcast.scheduler.kept.results import Ended, KeptAttempt, ResultStore
 from fitcast.scheduler.kept.workflow_folder import Accepted, End, WorkflowFolder, folders
 from fitcast.scheduler.run.runs import Run
 from fitcast.sizing.learning.correction import SweepCorrection
-from fitcast.trainer.sealing import remove, seal, verify
+from fitcast.trainer.sealing import SealedDataset, remove, seal, verify
 from fitcast.trainer.sweep.layout import PreparedSweep
 from fitcast.trainer.sweep.sealed_sweep import OpenedSweep, seal_sweep
 
@@ -89,13 +89,7 @@ class Keeper:
         key = folder.make()
         uri = dataset_uri or folder.dataset_uri
         try:
-            run.sealed = seal(
-                prepared.content,
-                uri,
-                key,
-                workflow_id=run.workflow_id,
-                attachments=prepared.attachments,
-            )
+            run.sealed = _sealed(prepared, uri, key, run.workflow_id)
             around = run.surroundings_elsewhere or run.surroundings
             sweep = seal_sweep(prepared, around, folder.sweep_uri, key, workflow_id=run.workflow_id)
             folder.accept(
@@ -163,22 +157,7 @@ class Keeper:
             folder.release()
 
     def opened(self, workflow_id: str, prepared: PreparedSweep | None = None) -> Opened:
-        """Open a workflow of an earlier process to run it: this process holds it from then on.
-
-        Parameters
-        ----------
-        workflow_id
-            Which.
-        prepared
-            What it was made of, in case its dataset is gone.
-
-        Raises
-        ------
-        SubmissionError
-            There is none, it is damaged, it can't be gone on with, or another process runs it.
-        SealError
-            What is sealed of it was altered.
-        """
+        """Open a workflow of an earlier process to run it; see :func:`opened`."""
         return opened(self._root, workflow_id, to_run=True, prepared=prepared)
 
     def let_pass(self, run: Run) -> None:
@@ -251,8 +230,8 @@ def opened(
 
 
 def _check_resumable(folder: WorkflowFolder) -> None:
-    end = folder.end()
-    if end is not None and not end.can_resume:
+    end = folder.final_end()
+    if end is not None:
         raise SubmissionError(
             f"workflow {folder.workflow_id} has ended ({end.state}): its result is there, "
             f"client.workflow({folder.workflow_id!r}).result()"
@@ -334,16 +313,17 @@ def _with_dataset(
                 f"sweep that it was made of, client.resume({accepted.workflow_id!r}, sweep): it is "
                 "gone on with if that is the same"
             ) from error
-        sealed = seal(
-            prepared.content,
-            dataset.uri,
-            key,
-            workflow_id=accepted.workflow_id,
-            attachments=prepared.attachments,
-        )
+        sealed = _sealed(prepared, dataset.uri, key, accepted.workflow_id)
         accepted = replace(accepted, dataset=sealed)
         folder.accept(accepted)
     return accepted
+
+
+def _sealed(prepared: PreparedSweep, uri: str, key: bytes, workflow_id: str) -> SealedDataset:
+    """Seal the dataset of a sweep, and what its jobs refer to."""
+    return seal(
+        prepared.content, uri, key, workflow_id=workflow_id, attachments=prepared.attachments
+    )
 
 
 def _whole(

@@ -4,7 +4,7 @@ import functools
 import warnings
 from collections.abc import Callable
 from contextlib import nullcontext, suppress
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 import pandas as pd
@@ -125,11 +125,7 @@ class Workflow:
         view, now = self._run.view(), datetime.now(UTC)
         if view.is_over:
             return Eta(0.0, 0.0, 0.0, view.ended_at or now)
-        eta = view.eta or self.forecast
-        asked = eta.finish_at - timedelta(seconds=eta.p50_s)
-        gone_s = max(0.0, (now - asked).total_seconds())
-        p10, p50, p90 = (max(0.0, s - gone_s) for s in (eta.p10_s, eta.p50_s, eta.p90_s))
-        return Eta(p10, p50, p90, max(eta.finish_at, now))
+        return (view.eta or self.forecast).left_at(now)
 
     @property
     def fits(self) -> pd.DataFrame:

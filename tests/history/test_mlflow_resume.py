@@ -21,13 +21,6 @@ from tests.history import examples
 OF_SAVING = {"fitcast.sent", "fitcast.saves", "fitcast.saved_at"}
 
 
-@pytest.fixture(scope="module")
-def empty_database(tmp_path_factory):
-    path = tmp_path_factory.mktemp("schema") / "mlflow.db"
-    MlflowHistory(f"sqlite:///{path}").prepare()
-    return path
-
-
 @pytest.fixture
 def new_store(empty_database, tmp_path):
     """Give a store in a database of its own, or another process's of the same."""

@@ -20,6 +20,7 @@ from tests.history import examples
 
 @pytest.fixture(scope="module")
 def empty_database(tmp_path_factory):
+    """As the other tests have it, but fitcast's experiment is still to be made in it."""
     path = tmp_path_factory.mktemp("schema") / "mlflow.db"
     MlflowHistory(f"sqlite:///{path}", experiment="unused").prepare()
     return path

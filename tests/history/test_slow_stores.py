@@ -67,13 +67,6 @@ def slow_server():
     server.close()
 
 
-@pytest.fixture(scope="module")
-def empty_database(tmp_path_factory):
-    path = tmp_path_factory.mktemp("schema") / "mlflow.db"
-    MlflowHistory(f"sqlite:///{path}").prepare()
-    return path
-
-
 @pytest.fixture
 def database(empty_database, tmp_path):
     return shutil.copy(empty_database, tmp_path / "mlflow.db")

@@ -104,6 +104,16 @@ def test_which_candidate_is_the_best(tmp_path):
     assert folder.best_index() is None
 
 
+def test_whether_it_ended_for_good(tmp_path):
+    folder = WorkflowFolder(tmp_path, "w")
+    folder.make()
+    assert folder.final_end() is None
+    folder.note_end(End("interrupted", NOW, can_resume=True))
+    assert folder.final_end() is None
+    folder.note_end(End("succeeded", NOW))
+    assert folder.final_end() == End("succeeded", NOW)
+
+
 def test_each_process_is_counted(tmp_path):
     folder = WorkflowFolder(tmp_path, "w")
     folder.make()
