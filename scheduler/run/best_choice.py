@@ -15,7 +15,7 @@ from fitcast.scheduler.run.attempts import DaskAttempts
 from fitcast.scheduler.run.runs import Run
 from fitcast.trainer.attempt.spec import BEST_INDEX, CHOICE_FOLD, AttemptSpec, Measured
 from fitcast.trainer.sweep.choice import choice_job
-from fitcast.trainer.sweep.layout import PreparedSweep
+from fitcast.trainer.sweep.prepared_sweep import PreparedSweep
 from fitcast.trainer.sweep.results import best_candidate, scored, tabulate
 from fitcast.trainer.sweep.sealed_sweep import OpenedSweep
 from fitcast.trainer.sweep.submission import Fit

@@ -36,7 +36,7 @@ from fitcast.scheduler.session.recording import Recorder
 from fitcast.sizing.learning.model import SizingModel
 from fitcast.trainer.attempt.spec import RESULT_BYTES, Measured
 from fitcast.trainer.machine_speed import machine_speed
-from fitcast.trainer.sweep.layout import PreparedSweep
+from fitcast.trainer.sweep.prepared_sweep import PreparedSweep
 
 END_WITHIN_S = 30.0
 """So long `close` waits for what goes on beside workflows: reading, learning, writing."""

@@ -27,7 +27,7 @@ from fitcast.scheduler.kept.workflow_folder import Accepted, End, WorkflowFolder
 from fitcast.scheduler.run.runs import Run
 from fitcast.sizing.learning.correction import SweepCorrection
 from fitcast.trainer.sealing import SealedDataset, remove, seal, verify
-from fitcast.trainer.sweep.layout import PreparedSweep
+from fitcast.trainer.sweep.prepared_sweep import PreparedSweep
 from fitcast.trainer.sweep.sealed_sweep import OpenedSweep, seal_sweep
 
 

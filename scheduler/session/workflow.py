@@ -18,7 +18,7 @@ from fitcast.scheduler.run.views import WorkflowView
 from fitcast.scheduler.session.logs import logs_of
 from fitcast.scheduler.session.results import Result, leaderboard
 from fitcast.trainer.sweep.fitting_here import fit_here
-from fitcast.trainer.sweep.layout import PreparedSweep
+from fitcast.trainer.sweep.prepared_sweep import PreparedSweep
 from fitcast.trainer.sweep.results import OutOfFold, best_candidate, score_names, tabulate
 from fitcast.trainer.sweep.submission import Fit
 

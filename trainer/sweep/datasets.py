@@ -25,7 +25,7 @@ from fitcast.trainer.sweep.containers import (
     look,
     without_columns,
 )
-from fitcast.trainer.sweep.models import nearest
+from fitcast.trainer.sweep.spelling import nearest
 
 _HASH_BYTES = 1 << 24  # rows are hashed in blocks of about this size, so that no copy is made
 _CSV = (".csv", ".tsv")

@@ -10,7 +10,7 @@ from fitcast.errors import InvalidSweepError
 from fitcast.history.records import REFIT_FOLD
 from fitcast.trainer.attempt.fitting import configured, cut, fit_split
 from fitcast.trainer.surroundings import in_force
-from fitcast.trainer.sweep.layout import PreparedSweep
+from fitcast.trainer.sweep.prepared_sweep import PreparedSweep
 
 
 def fit_here(prepared: PreparedSweep, candidate: int, around: bytes) -> Any:

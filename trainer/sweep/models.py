@@ -5,7 +5,6 @@ called and made of. Not in: whether its data suits it (:mod:`fitcast.trainer.swe
 what is sent to a worker (:mod:`fitcast.trainer.sweep.jobs`).
 """
 
-import difflib
 import inspect
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -20,6 +19,7 @@ from sklearn.pipeline import Pipeline
 
 from fitcast.errors import InvalidSweepError
 from fitcast.trainer.naming import public_path
+from fitcast.trainer.sweep.spelling import nearest, unknown_message
 
 Models: TypeAlias = Any
 """An estimator, ``(estimator, grid)``, a list of those, or a dict of name → any of those."""
@@ -97,7 +97,7 @@ def params_estimator(estimator: Any, params: Mapping[str, Any]) -> Any:
     except Exception as error:
         unknown = _unknown_params(estimator, params)
         if unknown:
-            raise InvalidSweepError(_unknown_message(estimator, unknown)) from error
+            raise InvalidSweepError(unknown_message(estimator, unknown)) from error
         raise InvalidSweepError(
             f"{class_name(estimator)} doesn't take the setting {_short(dict(params))}: {error}"
         ) from error
@@ -337,39 +337,6 @@ def _unknown_params(estimator: Any, params: Iterable[str]) -> list[str]:
     return [key for key in params if key not in known and key.split("__")[0] not in known] or [
         key for key in params if key not in known
     ]
-
-
-def check_spelling(estimator: Any, params: Mapping[str, Any]) -> None:
-    """Refuse names that an estimator swallows though they are slips of the pen.
-
-    XGBoost and LightGBM take any keyword and warn, if at all, in each fit.
-    """
-    known = estimator.get_params(deep=True)
-    for key in params:
-        if key in known or any(name.startswith(key + "__") for name in known):
-            continue
-        if any(key.startswith(other + "__") for other in params):
-            continue  # the grid itself puts another estimator there
-        if difflib.get_close_matches(key, known, n=1, cutoff=0.87):
-            raise InvalidSweepError(_unknown_message(estimator, [key]))
-
-
-def _unknown_message(estimator: Any, unknown: list[str]) -> str:
-    known = sorted(estimator.get_params(deep=True))
-    shown = ", ".join(known[:60]) + (", …" if len(known) > 60 else "")
-    what = type(estimator).__name__
-    return (
-        f"{what} has no hyper-parameter {unknown[0]!r}{nearest(unknown[0], known)} It has: {shown}."
-    )
-
-
-def nearest(word: str, words: Iterable[str]) -> str:
-    """Return ``"; did you mean 'x'?"`` for the word that comes nearest, else a full stop."""
-    words = list(words)
-    close = difflib.get_close_matches(word, words, n=1, cutoff=0.6)
-    if not close:  # "max_depth" for "forest__max_depth"
-        close = [other for other in words if other.endswith("__" + word)][:1]
-    return f"; did you mean {close[0]!r}?" if close else "."
 
 
 def _label(name: str, params: Mapping[str, Any]) -> str:

@@ -20,8 +20,9 @@ from fitcast.trainer.sweep.datasets import load
 from fitcast.trainer.sweep.fit_params import MethodParams, method_params
 from fitcast.trainer.sweep.jobs import WEIGHTS, JobPickler, make_job
 from fitcast.trainer.sweep.kinds import is_classifier
-from fitcast.trainer.sweep.layout import PreparedSweep, lay_out
+from fitcast.trainer.sweep.layout import lay_out
 from fitcast.trainer.sweep.models import Candidate, Models, candidates_from, sampler
+from fitcast.trainer.sweep.prepared_sweep import PreparedSweep
 from fitcast.trainer.sweep.reach import is_unchanged, reach_of
 from fitcast.trainer.sweep.requests import (
     shape_of,

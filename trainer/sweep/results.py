@@ -8,12 +8,11 @@ from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import rankdata
 
 from fitcast.errors import InvalidSweepError
 from fitcast.history.records import Outcome
 from fitcast.trainer.attempt.spec import Measured
-from fitcast.trainer.sweep.models import nearest
+from fitcast.trainer.sweep.spelling import nearest
 from fitcast.trainer.sweep.submission import Submission
 
 CvResults = dict[str, Any]
@@ -270,6 +269,8 @@ def _ranks(means: Floats) -> npt.NDArray[np.int32]:
         return np.ones_like(means, dtype=np.int32)
     # Infinities as nan_to_num has them, so that ties fall alike.
     filled = np.nan_to_num(means, nan=np.nanmin(means) - 1)
+    from scipy.stats import rankdata  # half a second that only looking at workflows does without
+
     ranks: npt.NDArray[np.int32] = rankdata(-filled, method="min").astype(np.int32)
     return ranks
 

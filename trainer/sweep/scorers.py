@@ -9,7 +9,8 @@ from typing import Any
 from sklearn.metrics import check_scoring, get_scorer_names
 
 from fitcast.errors import InvalidSweepError
-from fitcast.trainer.sweep.models import Candidate, class_name, nearest
+from fitcast.trainer.sweep.models import Candidate, class_name
+from fitcast.trainer.sweep.spelling import nearest
 
 SINGLE = ("score",)
 

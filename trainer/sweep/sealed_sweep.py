@@ -21,7 +21,7 @@ from fitcast.errors import SubmissionError
 from fitcast.trainer.attempt.spec import Attached, JobBytes
 from fitcast.trainer.sealing import SealedDataset, seal, unseal_into
 from fitcast.trainer.shared_memory import map_attachments, new_block, write_all
-from fitcast.trainer.sweep.layout import PreparedSweep
+from fitcast.trainer.sweep.prepared_sweep import PreparedSweep
 from fitcast.trainer.sweep.users_code import users_code_by_value
 
 _SCHEMA: Final = 1

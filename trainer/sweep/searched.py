@@ -17,9 +17,10 @@ from fitcast.trainer.sweep.containers import look
 from fitcast.trainer.sweep.datasets import load
 from fitcast.trainer.sweep.fit_params import method_params
 from fitcast.trainer.sweep.jobs import JobPickler, thread_params
-from fitcast.trainer.sweep.layout import PreparedSweep, lay_out
+from fitcast.trainer.sweep.layout import lay_out
 from fitcast.trainer.sweep.models import ChosenSettings, candidates_from
 from fitcast.trainer.sweep.prepared import Sweep
+from fitcast.trainer.sweep.prepared_sweep import PreparedSweep
 from fitcast.trainer.sweep.requests import shape_of
 from fitcast.trainer.sweep.scorers import SINGLE
 from fitcast.trainer.sweep.splits import Splits

@@ -17,7 +17,8 @@ import numpy.typing as npt
 from fitcast.errors import InvalidDataError, InvalidSweepError
 from fitcast.trainer.sweep.containers import Look, look
 from fitcast.trainer.sweep.kinds import is_classifier, is_regressor, lacks, tags_of
-from fitcast.trainer.sweep.models import Candidate, check_spelling, class_name, params_estimator
+from fitcast.trainer.sweep.models import Candidate, class_name, params_estimator
+from fitcast.trainer.sweep.spelling import check_spelling
 
 if TYPE_CHECKING:
     from fitcast.trainer.sweep.prepared import Sweep

@@ -1,6 +1,8 @@
 """What is kept of workflows goes when nobody runs it and its time is over, and not before."""
 
 import os
+import subprocess
+import sys
 import time
 
 import pytest
@@ -57,3 +59,12 @@ def test_what_isnt_a_workflow_is_left_alone(keeper, tmp_path):
 def test_kept_for_no_time_at_all(keeper, tmp_path):
     made(tmp_path, "ended", 0.01)
     assert keeper.tidy(0) == ["ended"]
+
+
+def test_who_only_looks_at_workflows_waits_for_no_library_of_fits():
+    asked = (
+        "import fitcast.scheduler.session.following, sys;"
+        "print({'sklearn', 'scipy.stats', 'distributed', 'mlflow'} & set(sys.modules))"
+    )
+    told = subprocess.run([sys.executable, "-c", asked], check=True, capture_output=True, text=True)
+    assert told.stdout.strip() == "set()"

@@ -19,7 +19,8 @@ from sklearn.tree import DecisionTreeClassifier
 from xgboost import XGBClassifier, XGBRegressor
 
 from fitcast.trainer.naming import public_path
-from fitcast.trainer.sweep.models import candidates_from, nearest, steps_of
+from fitcast.trainer.sweep.models import candidates_from, steps_of
+from fitcast.trainer.sweep.spelling import nearest
 
 LR = LogisticRegression()
 
