@@ -110,7 +110,7 @@ def status_document(view: "WorkflowView") -> dict[str, Any]:
         "eta_s_p10": left and left.p10_s,
         "eta_s_p50": left and left.p50_s,
         "eta_s_p90": left and left.p90_s,
-        "finish_at": eta and eta.finish_at,
+        "finish_at": left and left.finish_at,
         "notes": view.notes,
         "submitted_at": view.submitted_at,
         "ended_at": view.ended_at,

@@ -76,8 +76,11 @@ class Eta:
         Returns
         -------
         Eta
-            In seconds from `now`, never fewer than zero; its `finish_at` isn't before `now`.
+            In seconds from `now`, never fewer than zero; its `finish_at` isn't before `now`. One of
+            which nothing is known (NaN) stays so.
         """
+        if math.isnan(self.p50_s):
+            return self
         asked_at = self.finish_at - timedelta(seconds=self.p50_s)
         gone_s = max(0.0, (now - asked_at).total_seconds())
         p10_s, p50_s, p90_s = (max(0.0, s - gone_s) for s in (self.p10_s, self.p50_s, self.p90_s))

@@ -1,5 +1,6 @@
 """An ETA as time passes: less is left, and never less than nothing."""
 
+import math
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -26,6 +27,11 @@ def test_what_is_left_of_it(gone_s, left_s):
     left = ETA.left_at(now)
     assert (left.p10_s, left.p50_s, left.p90_s) == left_s
     assert left.finish_at == max(ETA.finish_at, now)
+
+
+def test_of_an_unknown_one_nothing_is_known_later():
+    unknown = Eta(math.nan, math.nan, math.nan, ASKED_AT)
+    assert unknown.left_at(ASKED_AT + timedelta(days=1)) is unknown
 
 
 def test_what_is_left_later_is_the_same_by_way_of_a_moment_between():
