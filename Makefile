@@ -22,7 +22,7 @@ TESTS_AT_ONCE := 3
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
 
-.PHONY: help demo compare bench bench-sizing test test-sklearn test-differential test-faults \
+.PHONY: help demo compare bench bench-sizing test test-slow test-sklearn test-differential test-faults \
     test-security test-benchmarks test-kubernetes test-tensorflow test-interop docs lint format \
     requirements clean
 .DELETE_ON_ERROR:
@@ -49,12 +49,15 @@ test: $(READY) ## run the tests
 	    -m "not slow and not tensorflow and not kubernetes and not sklearn_suite \
 	    and not interop"
 
+test-slow: $(READY) ## run those that take longer, of everything: about a quarter of an hour
+	@$(BIN)/python -m pytest -n $(TESTS_AT_ONCE) --dist loadgroup \
+	    -m "slow and not tensorflow and not kubernetes and not sklearn_suite and not interop"
+
 test-sklearn: $(READY) ## run scikit-learn's own tests of its searches on ours: about ten minutes
 	@$(BIN)/python -m pytest -m sklearn_suite -rs tests/sklearn_suite
 
 test-faults: $(READY) ## kill and stop processes of running sweeps 200 times: about ten minutes
 	@mkdir -p build
-	@$(BIN)/python -m pytest -m slow tests/fault
 	@$(BIN)/python -m tests.fault.long_run --kills 200 --minutes 12 --json build/test-faults.json
 
 test-durable: $(READY) ## kill clients of workflows that are gone on with 200 times: about half an hour

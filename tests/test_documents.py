@@ -36,6 +36,7 @@ def test_the_readmes_example_runs(tmp_path, no_process_left):
     assert "xgb max_depth=6" in run.stdout
 
 
+@pytest.mark.slow
 def test_the_quickstarts_sweep_is_estimated_by_the_command(tmp_path):
     (tmp_path / "sweep.py").write_text(example("docs/how-to/quickstart.md"))
     command = [str(Path(sys.executable).with_name("fitcast")), "estimate", "sweep.py"]

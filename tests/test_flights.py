@@ -54,6 +54,7 @@ def test_a_seed_repeats_the_sample_and_another_gives_another():
     assert not np.array_equal(first[0], other[0])
 
 
+@pytest.mark.slow
 def test_all_flights_take_little_more_than_reading_them():
     def cpu_s(rows):
         start_s = time.process_time()

@@ -73,6 +73,7 @@ def names_of(value) -> set[str]:
     return {name for row in rows for name in row}
 
 
+@pytest.mark.slow
 def test_an_estimate_in_a_pipe_has_a_row_in_a_line(fitcast):
     said = fitcast("estimate", "sweep.py", *POOLS, "--within", "1").stdout.splitlines()
     rows = [line for line in said if line.lstrip().startswith("ridge_with_a_name")]
@@ -101,6 +102,7 @@ def test_an_estimate_as_json_has_what_the_reference_lists(fitcast):
     assert "said by a library in C" in ended.stderr
 
 
+@pytest.mark.slow
 def test_without_prices_a_cost_is_null(fitcast):
     document = json.loads(fitcast("estimate", "sweep.py", "--json").stdout)
     assert document["cost"] is None
@@ -108,6 +110,7 @@ def test_without_prices_a_cost_is_null(fitcast):
     assert document["answer"] is None
 
 
+@pytest.mark.slow
 def test_a_quiet_estimate_is_one_line(fitcast):
     said = fitcast("estimate", "sweep.py", "--quiet").stdout.splitlines()
     assert len(said) == 3  # two by the file
@@ -140,6 +143,7 @@ def test_a_run_as_json_and_its_history(fitcast):
     assert re.search(rf"{row['workflow_id']}.*\[bold\]flowers.*{ended_at}", said)
 
 
+@pytest.mark.slow
 def test_a_quiet_run_shows_the_result_alone(fitcast):
     ended = fitcast("run", "sweep.py", "--quiet")
     assert "Forecast" not in ended.stdout

@@ -78,6 +78,7 @@ def named_in_reference(part: str) -> set[str]:
     return set(re.findall(r"`(\w+)`", re.sub(r"\([^)]*\)", "", found[1])))
 
 
+@pytest.mark.slow
 def test_a_sweep_is_left_seen_killed_and_gone_on_with(fitcast, fitcast_home, tmp_path):
     told = json.loads(fitcast("run", "--detach", "--json", "sweep.py").stdout)
     workflow_id = told["workflow_id"]
@@ -124,6 +125,7 @@ def test_a_sweep_is_left_seen_killed_and_gone_on_with(fitcast, fitcast_home, tmp
     assert "there is no workflow" in fitcast("status", workflow_id, code=1).stderr
 
 
+@pytest.mark.slow
 def test_one_that_runs_is_told_of_and_cancelled(fitcast, fitcast_home):
     workflow_id = fitcast("run", "--detach", "--quiet", "sweep.py").stdout.strip()
     said = fitcast("run", "--detach", "--quiet", "--resume", "sweep.py")

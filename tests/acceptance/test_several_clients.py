@@ -3,6 +3,8 @@
 import subprocess
 import sys
 
+import pytest
+
 SCRIPT = """
 import numpy as np
 from sklearn.linear_model import LogisticRegression
@@ -21,6 +23,7 @@ second.close()
 """
 
 
+@pytest.mark.slow
 def test_new_homes_are_made_at_once_and_nothing_is_printed(tmp_path, no_process_left):
     ran = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", SCRIPT],

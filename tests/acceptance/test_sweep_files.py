@@ -85,6 +85,7 @@ def test_what_lies_in_the_current_folder_is_not_run(folder, tmp_path, fitcast):
     assert ended.returncode == 0, ended.stderr
 
 
+@pytest.mark.slow
 def test_scripts_that_fits_start_import_what_lies_beside_them(folder, fitcast):
     (folder / "script.py").write_text("import beside\n")
     (folder / "lazily" / "counted.py").write_text(
@@ -98,12 +99,14 @@ def test_scripts_that_fits_start_import_what_lies_beside_them(folder, fitcast):
     assert ended.returncode == 0, ended.stderr
 
 
+@pytest.mark.slow
 def test_so_does_a_file_that_is_only_estimated(folder, fitcast):
     ended = fitcast("estimate", str(folder / "sweep.py"))
     assert ended.returncode == 0, ended.stderr
     assert "majority" in ended.stdout
 
 
+@pytest.mark.slow
 def test_a_link_to_the_file_finds_what_lies_beside_the_file_itself(folder, tmp_path, fitcast):
     (tmp_path / "linked.py").symlink_to(folder / "sweep.py")
     assert fitcast("estimate", "linked.py").returncode == 0

@@ -142,6 +142,7 @@ def test_ctrl_c_ends_everything_and_waits_for_no_fit(sweep_file, fitcast_home):
     assert sealed_datasets(fitcast_home), "it can be gone on with"
 
 
+@pytest.mark.slow
 def test_a_killed_client_leaves_no_process_and_the_next_removes_its_files(sweep_file, fitcast_home):
     terminal = Terminal([FITCAST, "run", sweep_file(10 * LONGEST_S)])
     started = running_fits(terminal)

@@ -174,6 +174,7 @@ def test_the_kept_campaign_is_small_whole_and_names_no_machine():
     assert sum(r.outcome is Outcome.SUCCEEDED for r in records) > 0.9 * len(records)
 
 
+@pytest.mark.slow
 def test_all_tables_are_made():
     tables = all_tables(RECORDS)
     assert [row[""] for row in tables["Unseen dataset, side by side"]] == ["fitcast", *BASELINES]

@@ -31,6 +31,7 @@ def test_reliable_forecasts_happen_as_often_as_said(tmp_path):
     assert (tmp_path / "risk.svg").read_text().count("<svg") == 1
 
 
+@pytest.mark.slow
 def test_events_come_from_forecasts_and_from_fits_that_fail():
     asked = [request(), request(rows=2_000)]
     forecasts = Forecasts()

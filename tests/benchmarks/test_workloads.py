@@ -82,6 +82,7 @@ def test_answers_are_looked_up_as_last_said():
     assert judged("none", []) == {"": "none", "asked": 0}
 
 
+@pytest.mark.slow
 def test_twenty_workflows_tell_whether_etas_are_true_and_no_candidate_comes_twice():
     found = list(sweeps(KINDS))
     assert len(found) >= 20

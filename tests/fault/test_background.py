@@ -81,6 +81,7 @@ def test_a_kill_leaves_a_workflow_that_can_be_gone_on_with(home, gate):
     assert done_before <= {record.record_id for record in again.records}
 
 
+@pytest.mark.slow
 def test_sigterm_interrupts_in_order_and_leaves_nothing(home, gate):
     workflow = detached(gate)
     ended(home)
@@ -108,6 +109,7 @@ def test_a_workflow_is_handed_over_while_it_runs_and_its_handle_follows(home, ga
     assert done_before <= {record.record_id for record in workflow.records}
 
 
+@pytest.mark.slow
 def test_what_another_process_cannot_have_is_not_detached(home, gate):
     with Client(LocalBackend([POOL]), history=MemoryHistory()) as client:
         workflow = client.submit(sweep(gate))
@@ -135,6 +137,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 def test_a_client_that_is_killed_leaves_its_workflow_interrupted(home, gate, tmp_path):
     script = tmp_path / "foreground.py"
     script.write_text(FOREGROUND)
@@ -164,6 +167,7 @@ print(started(Settings()).health()["pid"])
 """
 
 
+@pytest.mark.slow
 def test_of_several_that_are_started_at_once_all_use_one(home):
     starting = [
         subprocess.Popen([sys.executable, "-c", START], stdout=subprocess.PIPE, text=True)
@@ -173,6 +177,7 @@ def test_of_several_that_are_started_at_once_all_use_one(home):
     assert told == {str(background_pid(home))}
 
 
+@pytest.mark.slow
 def test_it_leaves_whoever_starts_it(home):
     started(Settings())
     process = psutil.Process(background_pid(home))
@@ -187,6 +192,7 @@ def test_it_leaves_whoever_starts_it(home):
     assert (home / "background").stat().st_mode & 0o777 == 0o700
 
 
+@pytest.mark.slow
 def test_it_ends_once_it_is_idle_and_leaves_nothing(home, monkeypatch):
     monkeypatch.setenv("FITCAST_BACKGROUND_IDLE_S", "1")
     with Client(start_workers=False) as client:
@@ -201,6 +207,7 @@ def test_it_ends_once_it_is_idle_and_leaves_nothing(home, monkeypatch):
     assert "ends" in (home / "background" / "log").read_text()
 
 
+@pytest.mark.slow
 def test_a_socket_that_was_left_is_replaced(home):
     place = BackgroundPlace(Settings().ensure_home())
     place.make()
@@ -211,6 +218,7 @@ def test_a_socket_that_was_left_is_replaced(home):
     assert started(Settings()).health()["running"] == 0
 
 
+@pytest.mark.slow
 def test_a_home_longer_than_a_sockets_path_may_be(tmp_path, monkeypatch):
     home = tmp_path.joinpath(*["a-folder-with-a-long-name"] * 6, "home")
     home.parent.mkdir(parents=True)
@@ -220,6 +228,7 @@ def test_a_home_longer_than_a_sockets_path_may_be(tmp_path, monkeypatch):
         assert started(Settings()).health()["pid"] == background_pid(home)
 
 
+@pytest.mark.slow
 def test_other_settings_are_refused_by_name(home, tmp_path, monkeypatch):
     calls = started(Settings())
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/other.db")

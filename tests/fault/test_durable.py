@@ -64,7 +64,9 @@ def undisturbed(tmp_path_factory):
 
 
 # Before: the folder, its key, the dataset, the submission, a first result, a later one, the end.
-@pytest.mark.parametrize("at", [1, 3, 5, 9, 16, 19, 26, 30])
+@pytest.mark.parametrize(
+    "at", [16, *(pytest.param(at, marks=pytest.mark.slow) for at in (1, 3, 5, 9, 19, 26, 30))]
+)
 def test_killed_at_a_boundary_a_workflow_goes_on_or_was_never_taken_in(tmp_path, undisturbed, at):
     killed = ended(tmp_path, "--at", str(at))
     before = kept(tmp_path)
@@ -77,6 +79,7 @@ def test_killed_at_a_boundary_a_workflow_goes_on_or_was_never_taken_in(tmp_path,
     assert kept(tmp_path).total() == FITS + 1
 
 
+@pytest.mark.slow
 def test_killed_again_and_again_while_it_goes_on(tmp_path, undisturbed):
     told = None
     for at in (22, 12, 9, 9, 9, 0):
@@ -91,6 +94,7 @@ def test_killed_again_and_again_while_it_goes_on(tmp_path, undisturbed):
     check(told, undisturbed)
 
 
+@pytest.mark.slow
 def test_two_processes_that_resume_the_same_workflow(tmp_path, undisturbed):
     assert ended(tmp_path, "--at", "20") is None
     first = start(tmp_path)

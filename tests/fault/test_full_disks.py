@@ -36,6 +36,7 @@ def run(case, folder):
     return json.loads(done.stdout.splitlines()[-1])
 
 
+@pytest.mark.slow
 def test_full_disks_under_datasets_and_under_the_mlflow_store(tmp_path):
     told = run("apart", tmp_path)
     assert told["state"] == "failed"  # but no other workflow

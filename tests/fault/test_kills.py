@@ -55,6 +55,7 @@ def test_a_killed_fit_is_said_to_be_killed_and_the_others_succeed(client):
     assert set(others["outcome"]) == {"succeeded"}
 
 
+@pytest.mark.slow
 def test_everything_at_once(client):
     chance = random.Random(2)
     workflow = submit(client, depth=[2, 3, 4])

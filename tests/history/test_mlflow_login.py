@@ -62,6 +62,7 @@ def written(writer, workflow_id):
     )
 
 
+@pytest.mark.slow
 def test_records_arrive_with_a_login_and_wait_without(guarded, log_in, tmp_path, capfd, caplog):
     caplog.set_level(logging.DEBUG)
     folder, uri, process = guarded

@@ -154,6 +154,7 @@ def with_client(store, made):
     return store._client
 
 
+@pytest.mark.slow
 def test_killed_after_any_call(new_store):
     whole = whole_workflow()
     undisturbed = new_store("undisturbed")
@@ -258,6 +259,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("plain_client", [False, True], ids=["", "a plain client in between"])
 def test_processes_that_are_killed(new_store, tmp_path, plain_client):
     """Each is killed in the middle of its saves; then one comes to the end."""

@@ -12,6 +12,7 @@ from tests.ports import free_port
 pytestmark = pytest.mark.timeout(300)
 
 
+@pytest.mark.slow
 def test_a_server_that_goes_away_and_comes_back_has_everything(tmp_path, capfd):
     MlflowHistory(f"sqlite:///{tmp_path}/server.db", "unused").prepare()
     port, told = free_port(), []

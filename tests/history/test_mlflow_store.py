@@ -185,6 +185,7 @@ assert not [t.name for t in threading.enumerate() if "elemetry" in t.name]
     ]
 
 
+@pytest.mark.slow
 def test_processes_that_start_at_once_on_a_fresh_store(tmp_path):
     code = f"""
 import sys

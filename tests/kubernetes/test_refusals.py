@@ -61,6 +61,7 @@ def test_an_operator_that_does_not_run(tmp_path):
         assert "the Dask operator isn't running" in submitted(cluster, tmp_path / "home")
 
 
+@pytest.mark.slow
 def test_an_image_that_is_missing(cluster, tmp_path):
     said = submitted(cluster, tmp_path / "home", image="missing:1")
     assert re.search(r"(ErrImagePull|ImagePullBackOff): .*missing:1", said)
@@ -121,6 +122,7 @@ def test_pools_that_are_none(cluster):
         KubernetesBackend([Pool("a", 1, 400 * MIB)], image="i", kubeconfig=str(cluster.kubeconfig))
 
 
+@pytest.mark.slow
 def test_without_pools_the_nodes_are_the_pools(cluster):
     made = KubernetesBackend(image="i", kubeconfig=str(cluster.kubeconfig))
     (pool,) = made.pools
@@ -147,6 +149,7 @@ def test_a_fit_that_no_pool_could_hold(cluster, tmp_path):
         client.submit(SWEEP)
 
 
+@pytest.mark.slow
 def test_what_a_crashed_owner_left_is_swept_away_and_a_living_ones_stays(tmp_path):
     from fitcast.scheduler.backends.kubernetes import objects
 

@@ -40,6 +40,7 @@ def test_no_secret_can_be_read():
     }
 
 
+@pytest.mark.slow
 def test_a_workflow_with_faults_asks_for_all_that_is_granted_and_for_no_more(
     tmp_path, sealed, monkeypatch
 ):
@@ -107,7 +108,10 @@ def inside(cluster, tmp_path, monkeypatch):
     KubernetesBackend([SMALL], **cluster.settings).close()
 
 
-@pytest.mark.parametrize("written", ["soon", "", "nan", "inf", None])
+@pytest.mark.parametrize(
+    "written",
+    ["nan", *(pytest.param(w, marks=pytest.mark.slow) for w in ("soon", "", "inf", None))],
+)
 def test_a_claim_that_cannot_be_read_stays_is_told_of_and_stops_nobody(tmp_path, caplog, written):
     with EmulatedCluster(tmp_path, (Node("one"),), operator=False) as cluster:
         for name in ("a-odd", "b-dead"):  # the odd one is looked at first

@@ -38,6 +38,7 @@ def until_seen(cluster, client, workflow):
     cluster.wait(lambda: ready() and set(ready()) <= set(known), "pods to be looked at")
 
 
+@pytest.mark.slow
 def test_75_fits_over_two_pools_survive_a_killed_worker_and_a_killed_scheduler(
     cluster, client_of, no_process_left
 ):
@@ -121,6 +122,7 @@ def test_fits_whose_connection_breaks_are_run_again_and_what_runs_is_ended(clust
     assert set(outcomes) == {"preempted", "succeeded"}
 
 
+@pytest.mark.slow
 def test_a_pool_without_room_is_told_and_done_without(cluster, client_of):
     nowhere = KubernetesPool(
         name="nowhere",

@@ -17,14 +17,8 @@ CANNOT_APPLY = {
 }
 
 ALWAYS = (
-    "test_grid_search_no_score",
-    "test_grid_search_score_method",
-    "test_grid_search_groups",
     "test_grid_search_sparse_scoring",
     "test_refit_callable_multi_metric",
-    "test_pandas_input",
-    "test_random_search_cv_results_multimetric",
-    "test_grid_search_failing_classifier",
     "test_grid_search_failing_classifier_raise",
     "test_predict_proba_disabled",
 )

@@ -42,13 +42,16 @@ if __name__ == "__main__":
 )
 
 
+SLOW = pytest.mark.slow
+
+
 @pytest.mark.parametrize(
     ("script", "arguments"),
     [
         pytest.param(UNGUARDED, ["script.py"], id="without a guard"),
-        pytest.param(UNGUARDED, ["-"], id="on standard input"),
-        pytest.param(UNGUARDED, ["-m", "script"], id="as a module"),
-        pytest.param(IN_A_TASK, ["script.py"], id="in a task of another Dask worker"),
+        pytest.param(UNGUARDED, ["-"], id="on standard input", marks=SLOW),
+        pytest.param(UNGUARDED, ["-m", "script"], id="as a module", marks=SLOW),
+        pytest.param(IN_A_TASK, ["script.py"], id="in a task of another Dask worker", marks=SLOW),
     ],
 )
 def test_a_script_runs_once(script, arguments, tmp_path, monkeypatch, no_process_left):

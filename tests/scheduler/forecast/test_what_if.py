@@ -58,6 +58,7 @@ def test_more_workers_end_it_sooner_until_they_no_longer_help():
     assert last >= len(estimate(SMALL).fits) or ends[last] > 0.98 * ends[last // 2]
 
 
+@pytest.mark.slow
 def test_several_pools_grow_together_and_alone():
     table = estimate(SMALL, LARGE).what_if()
     assert table["choice"].iloc[0] == "2 × small + 1 × large"
@@ -128,6 +129,7 @@ def test_a_cost_needs_prices():
         estimate(Pool("free", 1, GIB)).what_if(cost_at_most=10)
 
 
+@pytest.mark.slow
 def test_thousands_of_fits_take_seconds_and_end_as_if_all_were_played():
     grid = {"n_estimators": list(range(100, 900))}
     many = Sweep((RandomForestClassifier(), grid), X, Y, cv=5, refit=False)

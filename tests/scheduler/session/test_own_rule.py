@@ -48,7 +48,7 @@ def hangs():
 
 
 def a_client(home):
-    backend = LocalBackend([Pool("p", 1, 600 * MIB, workers=2)])
+    backend = LocalBackend([Pool("p", 1, 600 * MIB, workers=1)])
     return Client(backend, home=home, history=MemoryHistory())
 
 

@@ -436,6 +436,7 @@ def test_a_search_within_a_fit_runs_in_its_place(client):
     assert search.best_estimator_.workflow_ is None
 
 
+@pytest.mark.slow
 def test_processes_of_joblib_run_it_in_their_place():
     search = SizedSearchCV(Ridge(), {"alpha": [0.1, 1.0]}, cv=2)
     known = cross_val_score(GridSearchCV(Ridge(), {"alpha": [0.1, 1.0]}, cv=2), X, Y, cv=2)

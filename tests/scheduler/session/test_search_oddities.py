@@ -289,6 +289,7 @@ def test_without_a_folder_of_its_own_it_runs_all_the_same(tmp_path, monkeypatch)
     assert blocked.read_text() == "no folder"
 
 
+@pytest.mark.slow
 def test_searches_share_one_client_also_in_threads(monkeypatch):
     monkeypatch.setenv("FITCAST_CPUS", "1")
     for name in [name for name in os.environ if name.startswith("MLFLOW_")]:
