@@ -76,6 +76,14 @@ class InMemoryApi:
         with self._lock:
             return deepcopy(self.store.find(kind, NAMESPACE, labels))
 
+    def patch(self, kind: str, name: str, body: Object) -> Object:
+        """Change fields of an object's metadata."""
+        self._note("patch", kind)
+        with self._lock:
+            changed = deepcopy(self.store.get(kind, NAMESPACE, name))
+            changed["metadata"] |= body["metadata"]
+            return deepcopy(self.store.change(kind, NAMESPACE, name, changed))
+
     def delete(self, kind: str, name: str, **given: Any) -> bool:
         """Delete an object and all that it owns; False if there is none."""
         self._note("delete", kind)

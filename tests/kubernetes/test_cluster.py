@@ -79,7 +79,7 @@ def test_groups_grow_and_shrink_by_the_workers_that_are_chosen(cluster, sealed, 
         cluster.wait(lambda: len(workers.present(dask)) == 2, "one to go")
         left = {worker.address for worker in workers.present(dask)}
         assert left == {worker.address for worker in there} - {chosen}
-        small = {GROUP_LABEL: "fitcast-20260101-000000-ab-small"}
+        small = {GROUP_LABEL: "fitcast-20260101-000000-ab-small-pool"}
         cluster.wait(lambda: len(cluster.names("deployments", small)) == 1, "its Deployment")
         workers.resize({"small": 2})  # while large is wanted no more, nothing of it is ended
         cluster.wait(lambda: len(workers.present(dask)) == 3, "another one")
@@ -119,7 +119,7 @@ def test_a_worker_that_could_not_be_deleted_is_deleted_later(cluster, sealed, tm
     workers = backend.for_workflow(*sealed)
     heard = Heard()
     dask = workers.start(tmp_path, heard)
-    small = {GROUP_LABEL: "fitcast-20260101-000000-ab-small"}
+    small = {GROUP_LABEL: "fitcast-20260101-000000-ab-small-pool"}
     try:
         workers.resize({"small": 2})
         cluster.wait(lambda: len(workers.present(dask)) == 2, "two workers")

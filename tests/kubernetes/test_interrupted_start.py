@@ -9,7 +9,7 @@ import pytest
 
 from fitcast import KubernetesBackend
 from fitcast.errors import BackendError
-from fitcast.scheduler.backends.kubernetes.objects import SCHEDULER_PORT
+from fitcast.scheduler.backends.kubernetes.objects import SCHEDULER_PORT, ResourceNames
 from fitcast.scheduler.backends.kubernetes.scheduler_pod import COMPONENT
 from tests.emulated_cluster.cluster import EmulatedCluster, Node
 from tests.emulated_cluster.in_memory_api import NAMESPACE, InMemoryApi
@@ -90,7 +90,7 @@ def test_interrupted_while_it_connects_a_start_raises_and_nothing_stays(silent, 
         workers.start(tmp_path, Heard())
     workers.close()
     other.join(60)
-    assert len(api.calls) == 7  # no call is left out above
+    assert len(api.calls) == 9  # no call is left out above
     assert api.left() == []
     assert is_over()  # though the scheduler still says nothing
 
@@ -123,7 +123,34 @@ def test_what_is_on_its_way_when_all_is_deleted_goes_too(number, sealed, tmp_pat
     assert not deletes.wait(0.2)
     arrives.set()
     closing_it.join(60)
-    assert [kind for verb, kind in api.calls] == [*CREATED[: number + 1], "daskclusters"]
+    closed = ["daskworkergroups", "daskworkergroups", "daskclusters"]  # the operator made no group
+    assert [kind for verb, kind in api.calls] == [*CREATED[: number + 1], *closed]
+    assert api.left() == []
+
+
+@pytest.mark.parametrize("made", ["before", "never", "afterwards"])
+def test_the_operators_own_group_goes_with_its_cluster(made, sealed, tmp_path):
+    names = ResourceNames(workflow_id=sealed[0].workflow_id)
+    without_owner = {"metadata": {"name": names.default_group}, "spec": {"cluster": names.cluster}}
+
+    def makes_its_group(api, kind, body):
+        operator(api, kind, body)
+        if made == "before" and kind == "daskclusters":
+            api.store.create("daskworkergroups", NAMESPACE, without_owner)
+
+    api = InMemoryApi(makes_its_group)
+    workers = workers_on(api, sealed)
+
+    def before(verb, kind):
+        if kind == "secrets":
+            workers.interrupt()
+        if verb == "delete" and made == "afterwards":  # it makes none where one is
+            assert api.get("daskworkergroups", names.default_group) is not None
+
+    api.before = before
+    with pytest.raises(BackendError, match="given up"):
+        workers.start(tmp_path, Heard())
+    workers.close()
     assert api.left() == []
 
 

@@ -105,6 +105,7 @@ def test_names_are_short_enough_for_the_operator():
     from dask_kubernetes.operator.validation import validate_cluster_name
 
     validate_cluster_name(NAMED.cluster)
+    assert NAMED.group("default") != NAMED.default_group
     longest = f"{NAMED.group('p' * 20)}-worker-{'0' * 10}"
     assert len(longest) <= 253
     assert all(len(label) <= 63 for label in (NAMED.group("p" * 20), NAMED.workflow_id))

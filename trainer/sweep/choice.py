@@ -17,7 +17,7 @@ from fitcast.trainer.sweep.submission import Submission
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class OwnRule:
     """What a rule is asked about; opened in a fit's process, as the job's estimator."""
 
     rule: bytes  # pickled, as the user's
@@ -59,10 +59,10 @@ def choice_job(
         The rule, or the settings that it is told of, couldn't be pickled when it was submitted.
     """
     rule, params = opened.pickled("refit"), opened.pickled("params")
-    choice = Choice(rule, params, columns(submission, measured))
+    rule_asked = OwnRule(rule, params, columns(submission, measured))
     users = opened.jobs[0].users_modules if opened.jobs else b""
     return JobBytes(
         pickle.dumps({"params": {}}),
-        pickle.dumps((choice, None, NO_EXTRAS)),
+        pickle.dumps((rule_asked, None, NO_EXTRAS)),
         users_modules=users,
     )

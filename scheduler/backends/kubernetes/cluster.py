@@ -220,9 +220,23 @@ class WorkflowCluster:
         with self._creating:  # what is on its way to the server goes too
             pass
         try:  # all else belongs to it
+            self._own_default_group()
             self._api.delete("daskclusters", self.names.cluster, patience_s=PATIENCE_S)
         except ClusterError as error:  # the next owner to start sweeps it away
             log.warning("%s could not be deleted: %s", self.names.cluster, error)
+
+    def _own_default_group(self) -> None:
+        """See to it that the cluster's own group goes with it, however far the operator is."""
+        if not self._cluster:
+            return
+        kind, name = "daskworkergroups", self.names.default_group
+        group = self._api.get(kind, name)
+        if group is None:  # the operator leaves alone what is there
+            wanted = objects.default_group(self.names, self._pods_as, self._cluster)
+            group = self._api.create(kind, wanted)
+        if not group["metadata"].get("ownerReferences"):
+            owner = [objects.owned_by(self._cluster)]
+            self._api.patch(kind, name, {"metadata": {"ownerReferences": owner}})
 
     # -- making it -------------------------------------------------------------------------------
 

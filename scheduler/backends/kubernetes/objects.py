@@ -104,14 +104,23 @@ class ResourceNames:
         """Name of the Secret with the dataset's key."""
         return f"{self.cluster}-key"
 
+    @property
+    def default_group(self) -> str:
+        """Name of the DaskWorkerGroup that the operator makes for every cluster."""
+        return f"{self.cluster}-default"
+
     def group(self, pool: str) -> str:
         """Return the name of a pool's DaskWorkerGroup."""
-        return f"{self.cluster}-{pool}"
+        return f"{self.cluster}-{pool}-pool"  # not the operator's own, if it is called "default"
 
     @property
     def labels(self) -> dict[str, str]:
         """Labels of everything that belongs to it."""
         return {**MANAGED_BY, WORKFLOW_LABEL: self.workflow_id}
+
+
+def _no_workers(pods: PodSettings) -> Object:
+    return {"replicas": 0, "spec": {"containers": [_nothing(pods)]}}
 
 
 def secret(names: ResourceNames, name: str, contents: Mapping[str, bytes]) -> Object:
@@ -157,7 +166,7 @@ def cluster(
             "annotations": {ALIVE_UNTIL: f"{alive_until_s:.0f}"},
         },
         "spec": {
-            "worker": {"replicas": 0, "spec": {"containers": [_nothing(pods)]}},
+            "worker": _no_workers(pods),
             "scheduler": {
                 "spec": scheduler,
                 "service": {
@@ -177,6 +186,27 @@ def cluster(
                 },
             },
         },
+    }
+
+
+def default_group(names: ResourceNames, pods: PodSettings, owner: Object) -> Object:
+    """Return a cluster's own DaskWorkerGroup, as the operator makes it, but with its owner named.
+
+    The operator names it later, so that of a cluster deleted in between it would stay for good.
+    """
+    return {
+        "apiVersion": "kubernetes.dask.org/v1",
+        "kind": "DaskWorkerGroup",
+        "metadata": {
+            "name": names.default_group,
+            "labels": {
+                **names.labels,
+                "dask.org/cluster-name": names.cluster,
+                "dask.org/component": "workergroup",
+            },
+            "ownerReferences": [owned_by(owner)],
+        },
+        "spec": {"cluster": names.cluster, "worker": _no_workers(pods)},
     }
 
 
