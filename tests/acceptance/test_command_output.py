@@ -155,6 +155,7 @@ def test_a_quiet_run_shows_the_result_alone(fitcast):
     assert all("[red]cholesky[/]" in row and ": failed: " in row for row in lost)
 
 
+@pytest.mark.slow
 def test_who_reads_only_the_first_line_sees_no_traceback(tmp_path, fitcast_home):
     (tmp_path / "sweep.py").write_text(SWEEP)
     command = f"{FITCAST} estimate sweep.py --json | head -n 1"

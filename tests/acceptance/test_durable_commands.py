@@ -139,6 +139,7 @@ def test_one_that_runs_is_told_of_and_cancelled(fitcast, fitcast_home):
         fitcast("status", one, code=5)
 
 
+@pytest.mark.slow
 def test_an_interrupt_says_how_to_go_on(fitcast, fitcast_home, tmp_path):
     with subprocess.Popen(
         [FITCAST, "run", "sweep.py"], cwd=tmp_path, stderr=subprocess.PIPE, text=True

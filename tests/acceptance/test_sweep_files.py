@@ -118,6 +118,7 @@ def test_pythons_own_switch_for_a_safe_path_counts(folder, fitcast):
     assert "No module named 'beside'" in ended.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "content", "said"),
     [
@@ -141,6 +142,7 @@ def test_an_error_in_the_file_is_shown_as_python_would(folder, fitcast, name, co
     assert ended.stderr == as_script.stderr
 
 
+@pytest.mark.slow
 def test_what_is_wrong_with_a_sweep_is_one_line(folder, fitcast):
     (folder / "sweep.py").write_text(SWEEP.replace("cv=2", "cv=1"))
     ended = fitcast("estimate", "project/sweep.py")

@@ -44,6 +44,7 @@ def test_events_come_from_forecasts_and_from_fits_that_fail():
     assert len(errors.happened) == 600
 
 
+@pytest.mark.slow
 def test_settings_that_fail_are_learned_from_the_stream():
     stream = failing.stream(300)
     risks, happened = failing.forecast_online(stream)

@@ -9,10 +9,11 @@ from sklearn.model_selection import GridSearchCV
 
 from fitcast import errors
 from tests.gated import DEPTHS, FITS, FOLDS, Gated, X, Y, sweep
+from tests.marks import slow
 from tests.polling import LONGEST_S, wait_for
 
 
-@pytest.fixture(scope="module", params=list(DRIVERS))
+@pytest.fixture(scope="module", params=["local", "background", "beside", *slow("attached")])
 def submit(request, tmp_path_factory):
     with DRIVERS[request.param](tmp_path_factory.mktemp("home")) as opened:
         yield opened

@@ -10,9 +10,10 @@ from fitcast.history.mlflow_store import MlflowHistory
 from fitcast.history.records import Outcome
 from fitcast.history.store import HistoryStore, MemoryHistory
 from tests.history import examples
+from tests.marks import slow
 
 
-@pytest.fixture(params=["memory", "mlflow", "server"])
+@pytest.fixture(params=["memory", "mlflow", *slow("server")])
 def store(request, tmp_path) -> HistoryStore:
     if request.param == "memory":
         return MemoryHistory()

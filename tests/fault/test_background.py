@@ -65,6 +65,7 @@ def killed(home: Path) -> None:
     assert wait_for(lambda: not any(map(lives, family)))
 
 
+@pytest.mark.slow
 def test_a_kill_leaves_a_workflow_that_can_be_gone_on_with(home, gate):
     workflow = detached(gate)
     done_before = {record.record_id for record in workflow.records}

@@ -29,6 +29,7 @@ def test_a_fit_that_allocates_without_end(client):
     assert harmful["error"].str.contains("needs more than").all()
 
 
+@pytest.mark.slow
 def test_a_fit_that_hangs(client):
     harmful = run(client, "hang", deadline_s=8.0)  # which the others don't come to
     assert set(harmful["outcome"]) == {"out_of_time"}

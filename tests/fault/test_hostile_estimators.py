@@ -9,6 +9,7 @@ from sklearn.linear_model import LogisticRegression
 from fitcast import Client, Sweep
 from fitcast.errors import FitcastError, WorkflowFailedError
 from fitcast.history.store import MemoryHistory
+from tests.marks import slow
 from tests.polling import LONGEST_S
 
 pytestmark = pytest.mark.security
@@ -66,7 +67,7 @@ def fails_with_value(estimator, X, y):
     raise ValueError("secret-4711")
 
 
-@pytest.mark.parametrize("after", [0, 1, 3, 8, 20])
+@pytest.mark.parametrize("after", [1, *slow(0, 3, 8, 20)])
 @pytest.mark.parametrize(
     "method", ["__reduce__", "__getstate__", "get_params", "__sklearn_tags__", "__sklearn_clone__"]
 )

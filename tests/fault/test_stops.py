@@ -4,6 +4,7 @@ import random
 import signal
 
 import psutil
+import pytest
 
 from fitcast import Sweep
 from tests.fault import harm, holding
@@ -23,6 +24,7 @@ def test_a_stopped_worker_is_ended_and_its_fits_run_elsewhere(client):
     assert harm.until(lambda: len(harm.victims(client)["worker"]) == 2)
 
 
+@pytest.mark.slow
 def test_a_worker_that_stops_and_goes_on_in_time_is_left_alone(client):
     workflow = submit(client)
     assert harm.until(lambda: bool(harm.victims(client)["fit"]))
@@ -66,6 +68,7 @@ def test_a_stopped_fit_comes_to_its_deadline_and_the_others_succeed(client):
     assert not [p for p in below if p.is_running() and p.status() == psutil.STATUS_STOPPED]
 
 
+@pytest.mark.slow
 def test_a_nanny_that_is_gone_is_replaced(client):
     workflow = submit(client)
     assert harm.until(lambda: bool(harm.victims(client)["fit"]))

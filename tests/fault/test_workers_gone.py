@@ -62,6 +62,7 @@ def test_the_data_would_be_found_if_it_were_there(tmp_path):
     (tmp_path / "plain").unlink()
 
 
+@pytest.mark.slow
 def test_a_workflow_ends_with_an_error_when_no_worker_can_be_started(tmp_path, no_process_left):
     over = threading.Event()
 

@@ -99,6 +99,7 @@ def test_what_is_imported_counts_less_than_what_was_measured(theirs):
     assert imported.peak_memory_bytes_p50 == law.peak_memory_bytes_p50
 
 
+@pytest.mark.slow
 def test_an_experiment_that_is_not_there_is_said_and_not_made(theirs, tmp_path):
     with pytest.raises(HistoryError, match=r"no experiment 'their'; it has: .*theirs"):
         ForeignExperiment(theirs, "their").runs()

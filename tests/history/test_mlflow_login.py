@@ -127,6 +127,7 @@ def test_who_has_no_login_is_told_what_to_do(guarded, log_in, use):
         use(guarded[1])
 
 
+@pytest.mark.slow
 def test_a_password_in_the_address_is_never_shown(guarded, log_in):
     wrong = secrets.token_hex(16)
     uri = guarded[1].replace("://", f"://admin:{wrong}@")

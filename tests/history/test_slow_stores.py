@@ -183,6 +183,7 @@ def test_a_database_that_is_only_read_is_told_of_too(database):
     assert source.runs() == []
 
 
+@pytest.mark.slow
 def test_a_locked_database_gets_its_records_later(database, tmp_path):
     told = []
     uri = f"sqlite:///{database}"

@@ -10,6 +10,7 @@ from tests.emulated_cluster.cluster import EmulatedCluster, Node
 from tests.emulated_cluster.rights import rules_of_users
 from tests.kubernetes.conftest import MIB, SMALL
 from tests.kubernetes.workflow_clusters import Heard
+from tests.marks import slow
 
 pytestmark = [pytest.mark.security, pytest.mark.timeout(400)]
 
@@ -108,10 +109,7 @@ def inside(cluster, tmp_path, monkeypatch):
     KubernetesBackend([SMALL], **cluster.settings).close()
 
 
-@pytest.mark.parametrize(
-    "written",
-    ["nan", *(pytest.param(w, marks=pytest.mark.slow) for w in ("soon", "", "inf", None))],
-)
+@pytest.mark.parametrize("written", ["nan", *slow("soon", "", "inf", None)])
 def test_a_claim_that_cannot_be_read_stays_is_told_of_and_stops_nobody(tmp_path, caplog, written):
     with EmulatedCluster(tmp_path, (Node("one"),), operator=False) as cluster:
         for name in ("a-odd", "b-dead"):  # the odd one is looked at first

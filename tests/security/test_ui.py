@@ -188,13 +188,8 @@ def test_arguments_tell_neither_store_nor_token(ui):
     assert not [line for line in lines if "mlflow.db" in line or token in line]
 
 
-@pytest.mark.parametrize(
-    "how",
-    [
-        "SIGKILL",
-        *(pytest.param(h, marks=pytest.mark.slow) for h in ("SIGTERM", "SIGINT", "mlflow")),
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["SIGTERM", "SIGINT", "SIGKILL", "mlflow"])
 def test_all_of_it_ends_together(tmp_path, temporary, how):
     uri = f"sqlite:///{tmp_path}/mlflow.db"
     before = set(temporary.iterdir())

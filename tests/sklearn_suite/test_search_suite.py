@@ -17,7 +17,6 @@ CANNOT_APPLY = {
 }
 
 ALWAYS = (
-    "test_grid_search_sparse_scoring",
     "test_refit_callable_multi_metric",
     "test_grid_search_failing_classifier_raise",
     "test_predict_proba_disabled",

@@ -214,6 +214,7 @@ def test_a_store_that_is_away_leaves_what_is_kept(tmp_path):
     assert "nobody answers" in said[0]
 
 
+@pytest.mark.slow
 def test_a_client_with_its_own_history_leaves_the_default_stores_cache_alone(tmp_path):
     """Two clients on one history in memory: its cursor got into the cache of the MLflow store."""
     history = MemoryHistory()

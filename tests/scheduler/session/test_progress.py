@@ -6,6 +6,7 @@ import re
 import textwrap
 
 import nbformat
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from nbclient import NotebookClient
@@ -79,6 +80,7 @@ NOTEBOOK = """
 """
 
 
+@pytest.mark.slow
 def test_a_notebook_has_one_output_that_is_updated_in_place(tmp_path, monkeypatch, no_process_left):
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
     notebook = nbformat.v4.new_notebook(

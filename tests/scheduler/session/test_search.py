@@ -197,6 +197,7 @@ def test_halving_keeps_the_candidates_that_scikit_learn_keeps(client, resource):
     assert search.best_estimator_.get_params() == known.best_estimator_.get_params()
 
 
+@pytest.mark.slow
 def test_halving_of_drawn_candidates(client):
     given_ = {"C": loguniform(1e-3, 1e2)}
     settings_ = {"cv": 3, "random_state": 1, "factor": 2}

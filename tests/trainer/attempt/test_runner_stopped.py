@@ -14,6 +14,7 @@ from fitcast.errors import BackendError
 from fitcast.history.records import Outcome
 from fitcast.trainer.attempt.runner import AttemptRunner
 from fitcast.trainer.sealing import new_key, seal
+from tests.marks import slow
 from tests.polling import LONGEST_S, wait_for
 
 pytestmark = pytest.mark.security
@@ -99,7 +100,7 @@ def test_others_of_the_worker_go_on_when_a_supervisor_is_stopped(watched, tmp_pa
         assert other.result(LONGEST_S).outcome is Outcome.SUCCEEDED
 
 
-@pytest.mark.parametrize("whose", ["supervisor", "server", "both"])
+@pytest.mark.parametrize("whose", ["server", *slow("supervisor", "both")])
 def test_cancel_ends_what_a_stopped_process_watches(watched, whose):
     runner, mark = watched.runner, new_mark()
     spec = watched.spec(Does(with_a_child(mark)))
@@ -115,7 +116,7 @@ def test_cancel_ends_what_a_stopped_process_watches(watched, whose):
     assert gone(left)
 
 
-@pytest.mark.parametrize("whose", ["supervisor", "server", "both"])
+@pytest.mark.parametrize("whose", ["both", *slow("supervisor", "server")])
 def test_close_ends_what_was_stopped(tmp_path, whose):
     runner, mark = AttemptRunner(), new_mark()
     data = opened(runner, small_content(), tmp_path)
@@ -145,7 +146,7 @@ def test_a_stopped_loader_is_ended_and_the_opening_fails(watched, tmp_path):
     assert held.is_given_up()
 
 
-@pytest.mark.parametrize("stopped", ["supervisor", "server", "both"])
+@pytest.mark.parametrize("stopped", ["both", *slow("supervisor", "server")])
 def test_nothing_outlives_a_killed_worker_that_had_stopped_processes(tmp_path, stopped):
     mark = new_mark()
     worker = own_worker(tmp_path, mark, "runner.server_pid, *runner.pids()['supervisors']")

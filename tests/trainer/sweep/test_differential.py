@@ -243,7 +243,7 @@ def tried(run, *given):
             return None, f"{type(error).__name__}: {error}"
 
 
-COMBINATIONS = drawn(int(os.environ.get("FITCAST_DIFFERENTIAL", "150")))
+COMBINATIONS = drawn(int(os.environ.get("FITCAST_DIFFERENTIAL", "60")))
 
 
 @pytest.mark.timeout(3600)
