@@ -1,5 +1,6 @@
 """The tables of the commands about workflows, for people."""
 
+import math
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -100,14 +101,13 @@ def _fits(row: dict[str, Any]) -> str:
 
 
 def _when(row: dict[str, Any]) -> str:
-    if row["ended_at"] is not None:
-        return f"ended {_utc(row['ended_at'])} UTC"
-    if row["eta_s_p50"] is None or row["eta_s_p50"] != row["eta_s_p50"]:
-        return ""
-    return (
-        f"{span(row['eta_s_p50'])} left ({span(row['eta_s_p10'])} to {span(row['eta_s_p90'])}), "
-        f"done {_utc(row['finish_at'])} UTC"
-    )
+    told = [] if row["ended_at"] is None else [f"ended {_utc(row['ended_at'])} UTC"]
+    if row["eta_s_p50"] is not None and not math.isnan(row["eta_s_p50"]):
+        left = f"({span(row['eta_s_p10'])} to {span(row['eta_s_p90'])})"
+        told.append(f"{span(row['eta_s_p50'])} left {left}")
+        if row["finish_at"] is not None:
+            told.append(f"done {_utc(row['finish_at'])} UTC")
+    return ", ".join(told)
 
 
 def _utc(moment: datetime) -> str:

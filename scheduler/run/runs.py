@@ -24,6 +24,7 @@ from fitcast.errors import (
 )
 from fitcast.history.records import REFIT_FOLD, Estimate, Outcome, Record
 from fitcast.scheduler.forecast.eta import Eta
+from fitcast.scheduler.forecast.rest import eta_of_rest
 from fitcast.scheduler.kept.results import KeptAttempt, KeptPredictions, ResultStore
 from fitcast.scheduler.kept.workflow_folder import End, WorkflowFolder
 from fitcast.scheduler.plan.events import CommonWork, Conclude, Start
@@ -334,6 +335,8 @@ class Run:
 
     def interrupt(self) -> None:
         """Note that it ends here, but may be gone on with elsewhere."""
+        if not self.is_over:
+            self._change(eta=self._rest() or self._eta)
         how = f"client.resume({self.workflow_id!r}), or `fitcast resume {self.workflow_id}`"
         self.end(
             "interrupted",
@@ -342,6 +345,19 @@ class Run:
                 "with what isn't"
             ),
         )
+
+    def _rest(self) -> Eta | None:
+        """Return the ETA of what isn't done, from when somebody goes on with it."""
+        if not self.forecast.done() or self.forecast.exception() is not None:
+            return None
+        rows = list(self._rows.values())
+        expected_s = [row.estimate.runtime_s_p50 for row in rows]
+        done = (Outcome.SUCCEEDED, Outcome.FAILED)
+        took_s = [r.measured.runtime_s if r.measured and r.outcome in done else None for r in rows]
+        if self.final_estimate is not None and all(row.fit.fold != REFIT_FOLD for row in rows):
+            expected_s.append(self.final_estimate.runtime_s_p50)
+            took_s.append(None)
+        return eta_of_rest(self.forecast.result(), expected_s, took_s, self.now())
 
     def leave(self, end: End | None) -> None:
         """Take in how it ended in an earlier process; None if that had no time to say."""

@@ -4,7 +4,8 @@ import functools
 import warnings
 from collections.abc import Callable
 from contextlib import nullcontext, suppress
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pandas as pd
@@ -121,8 +122,13 @@ class Workflow:
 
     @property
     def eta(self) -> Eta:
-        """When it will be done, from now; zero when it is over."""
+        """When it will be done, from now; zero when it is over.
+
+        Of one that was interrupted: when it would be, if it were gone on with now.
+        """
         view, now = self._run.view(), datetime.now(UTC)
+        if view.state == "interrupted" and view.eta is not None:
+            return replace(view.eta, finish_at=now + timedelta(seconds=view.eta.p50_s))
         if view.is_over:
             return Eta(0.0, 0.0, 0.0, view.ended_at or now)
         return (view.eta or self.forecast).left_at(now)

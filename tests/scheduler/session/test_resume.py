@@ -9,6 +9,7 @@ from sklearn.tree import DecisionTreeClassifier
 
 from fitcast import Client, LocalBackend, Pool, Sweep, errors
 from fitcast.history.store import MemoryHistory
+from fitcast.json_output import status_document
 from fitcast.scheduler.kept.workflow_folder import WorkflowFolder
 from tests.polling import LONGEST_S, wait_for
 
@@ -93,6 +94,11 @@ def test_another_client_sees_it_as_it_was_left(client, interrupted):
     assert seen.state == "interrupted"
     assert seen.counts() == (3, 0, FITS)
     assert seen.forecast.p50_s == pytest.approx(interrupted.forecast.p50_s)
+    assert seen.eta.p50_s == pytest.approx(interrupted.eta.p50_s)
+    assert 0.0 < seen.eta.p10_s < seen.eta.p50_s < seen.eta.p90_s
+    row = status_document(seen.view)
+    assert row["eta_s_p50"] == pytest.approx(seen.eta.p50_s)
+    assert row["finish_at"] is None  # nobody runs it
     before = interrupted.fits[interrupted.fits["fold"] >= 0].set_index("fit_id")
     after = seen.fits.set_index("fit_id")
     done = before.index[before["outcome"] == "succeeded"]
