@@ -117,6 +117,7 @@ def test_a_quiet_estimate_is_one_line(fitcast):
     assert said[-1].startswith("Whole workflow, 8 fits: ")
 
 
+@pytest.mark.slow
 def test_a_run_as_json_and_its_history(fitcast):
     ended = fitcast("run", "sweep.py", "--json")
     document = json.loads(ended.stdout)

@@ -58,6 +58,7 @@ def test_scores_model_and_predictions_are_those_of_scikit_learn(client):
     assert workflow.eta.p90_s == 0.0
 
 
+@pytest.mark.slow
 def test_a_failing_fit_keeps_its_traceback_and_the_rest_goes_on(client):
     sweep = Sweep({"m": (Majority(), {"fail": [False, True]})}, X, Y, cv=3, refit=False)
     workflow = client.submit(sweep)
@@ -200,6 +201,7 @@ def standing_still(workers):
             worker.resume()
 
 
+@pytest.mark.slow
 def test_a_damaged_dataset_stops_the_workflow_before_any_fit(tmp_path):
     with Client(home=tmp_path, history=MemoryHistory()) as client:
         client.submit(Sweep(Majority(), X, Y, cv=2)).wait(LONGEST_S)

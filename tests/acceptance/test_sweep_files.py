@@ -75,6 +75,7 @@ def test_fits_import_what_lies_beside_the_file(folder, fitcast):
     assert "0.3333" in ended.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.security
 def test_what_lies_in_the_current_folder_is_not_run(folder, tmp_path, fitcast):
     (tmp_path / "multiprocessing.py").write_text(

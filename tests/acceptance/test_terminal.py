@@ -130,6 +130,7 @@ def test_the_bar_shows_an_eta_that_moves_and_the_tables_fit(sweep_file, no_proce
     assert "whole workflow" in terminal.shown
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_everything_and_waits_for_no_fit(sweep_file, fitcast_home):
     terminal = Terminal([FITCAST, "run", sweep_file(10 * LONGEST_S)])
     started = running_fits(terminal)

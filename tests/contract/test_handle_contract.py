@@ -13,7 +13,7 @@ from tests.marks import slow
 from tests.polling import LONGEST_S, wait_for
 
 
-@pytest.fixture(scope="module", params=["local", "background", "beside", *slow("attached")])
+@pytest.fixture(scope="module", params=["local", "background", *slow("attached", "beside")])
 def submit(request, tmp_path_factory):
     with DRIVERS[request.param](tmp_path_factory.mktemp("home")) as opened:
         yield opened

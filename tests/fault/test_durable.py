@@ -14,7 +14,6 @@ import pytest
 from fitcast.scheduler.kept.results import ResultStore
 from fitcast.scheduler.kept.workflow_folder import folders
 from tests.fault import durable_run
-from tests.marks import slow
 from tests.polling import LONGEST_S
 
 FITS = len(durable_run.DEPTHS) * durable_run.FOLDS
@@ -65,7 +64,8 @@ def undisturbed(tmp_path_factory):
 
 
 # Before: the folder, its key, the dataset, the submission, a first result, a later one, the end.
-@pytest.mark.parametrize("at", [16, *slow(1, 3, 5, 9, 19, 26, 30)])
+@pytest.mark.slow
+@pytest.mark.parametrize("at", [1, 3, 5, 9, 16, 19, 26, 30])
 def test_killed_at_a_boundary_a_workflow_goes_on_or_was_never_taken_in(tmp_path, undisturbed, at):
     killed = ended(tmp_path, "--at", str(at))
     before = kept(tmp_path)

@@ -23,6 +23,7 @@ def run(client, deed, *, cv=2, timeout_s=LONGEST_S, **more):
     return fits[harmful]
 
 
+@pytest.mark.slow
 def test_a_fit_that_allocates_without_end(client):
     harmful = run(client, "allocate")
     assert set(harmful["outcome"]) == {"out_of_memory"}

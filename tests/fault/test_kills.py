@@ -11,6 +11,7 @@ from fitcast import Sweep
 from fitcast.history.records import Outcome
 from tests.fault import harm, holding
 from tests.fault.estimators import Lingers
+from tests.marks import slow
 from tests.polling import LONGEST_S
 
 FITS = 2 * holding.SPLITS
@@ -23,7 +24,7 @@ def submit(client, **params):
     )
 
 
-@pytest.mark.parametrize("kind", ["supervisor", "fork server", "worker"])
+@pytest.mark.parametrize("kind", ["fork server", *slow("supervisor", "worker")])
 def test_what_runs_fits_is_killed_and_every_fit_succeeds_all_the_same(client, kind):
     chance = random.Random(zlib.crc32(kind.encode()))
     workflow = submit(client)
@@ -37,6 +38,7 @@ def test_what_runs_fits_is_killed_and_every_fit_succeeds_all_the_same(client, ki
     assert set(workflow.fits["outcome"]) == {"succeeded"}
 
 
+@pytest.mark.slow
 def test_a_killed_fit_is_said_to_be_killed_and_the_others_succeed(client):
     workflow, rng = submit(client), random.Random(1)
 

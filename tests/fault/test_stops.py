@@ -13,6 +13,7 @@ from tests.fault.test_kills import FITS, submit
 from tests.polling import LONGEST_S
 
 
+@pytest.mark.slow
 def test_a_stopped_worker_is_ended_and_its_fits_run_elsewhere(client):
     workflow = submit(client)
     assert harm.until(lambda: bool(harm.victims(client)["fit"]))
@@ -39,6 +40,7 @@ def test_a_worker_that_stops_and_goes_on_in_time_is_left_alone(client):
     assert stopped.is_running()
 
 
+@pytest.mark.slow
 def test_cancelling_doesn_t_wait_for_a_stopped_worker(client):
     workflow = submit(client, linger_s=[600.0])
     assert harm.until(lambda: len(harm.victims(client)["fit"]) == 2)

@@ -119,6 +119,7 @@ def lone(tmp_path):
         process.wait()
 
 
+@pytest.mark.slow
 def test_a_killed_client_leaves_no_process_and_nothing_readable(lone, tmp_path):
     process, below = lone(600.0)
     assert len(below) >= 8  # two workers, fork servers, supervisors and fits

@@ -71,6 +71,7 @@ def test_importing_again_adds_nothing(theirs):
     assert len(store.read()[0]) == 5
 
 
+@pytest.mark.slow
 def test_a_search_is_learned_from_by_the_table_of_all_its_candidates(theirs):
     imported = import_runs(ForeignExperiment(theirs, "theirs"), MemoryHistory())
     searched = [r for r in imported.records if "Ridge" in r.request.algorithm]

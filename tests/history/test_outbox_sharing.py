@@ -362,5 +362,5 @@ class Sharing(RuleBasedStateMachine):
         self.home.cleanup()
 
 
-Sharing.TestCase.settings = settings(max_examples=30, stateful_step_count=20, deadline=None)
+Sharing.TestCase.settings = settings(max_examples=12, stateful_step_count=20, deadline=None)
 TestSharing = Sharing.TestCase

@@ -191,6 +191,7 @@ def test_lists_of_pools_that_mean_nothing_are_refused(client, pools):
         LocalBackend(pools)
 
 
+@pytest.mark.slow
 def test_other_pools_need_not_exist_here(client):
     far = [Pool("far", cpus=512, memory_bytes=2**42, workers=64, price_per_hour=30.0)]
     forecast = client.estimate(FOREST, pools=far)

@@ -188,6 +188,7 @@ def test_cancelling_ends_what_runs_and_frees_what_it_held(client, tmp_path):
     assert harm.until(lambda: state.cpus_in_use == 0 and not any(state.held.values()))
 
 
+@pytest.mark.slow
 def test_a_result_that_is_long_on_its_way_holds_nobody_up(client, tmp_path):
     flag = tmp_path / "flag"
     dask = client._engine._shared._attempts.dask
@@ -254,6 +255,7 @@ def test_what_was_not_measured_is_missing(client, tmp_path):
     assert pd.api.types.is_numeric_dtype(done["peak_memory_bytes"])
 
 
+@pytest.mark.slow
 def test_why_a_worker_is_gone_is_not_waited_for(tmp_path):
     backend = SlowToExplain(POOLS)
     with Client(backend, home=tmp_path, history=MemoryHistory()) as client:

@@ -7,6 +7,7 @@ from sklearn.tree import DecisionTreeClassifier
 from fitcast import Client, Pool, Sweep, errors
 from fitcast.history.store import MemoryHistory
 from tests.leases import sealed_datasets
+from tests.marks import slow
 from tests.scheduler.run.backends import WITHIN_S, Gate, OwnWorkers
 
 MIB = 2**20
@@ -35,7 +36,8 @@ def test_workers_come_for_a_workflow_and_go_with_it(backend, tmp_path, no_proces
 
 
 @pytest.mark.parametrize(
-    "trouble", [errors.BackendError("no quota left"), MemoryError("none left"), KeyError("podIP")]
+    "trouble",
+    [errors.BackendError("no quota left"), *slow(MemoryError("none left"), KeyError("podIP"))],
 )
 def test_workers_that_cannot_be_started_end_their_workflow_alone(backend, tmp_path, trouble):
     backend.trouble_at_start = trouble

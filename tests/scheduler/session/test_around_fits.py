@@ -18,6 +18,7 @@ from sklearn.preprocessing import StandardScaler
 from fitcast import Client, LocalBackend, Pool, Sweep
 from fitcast.errors import FitcastError, WorkflowFailedError
 from fitcast.history.store import MemoryHistory
+from tests.marks import slow
 from tests.polling import LONGEST_S
 
 X, Y = load_iris(return_X_y=True)
@@ -59,7 +60,9 @@ CONFIGS = [
 ]
 
 
-@pytest.mark.parametrize("config", CONFIGS, ids=lambda config: next(iter(config)))
+@pytest.mark.parametrize(
+    "config", [*CONFIGS[:2], *slow(*CONFIGS[2:])], ids=lambda config: next(iter(config))
+)
 def test_the_configuration_is_that_of_the_submitting_thread(client, config):
     model = make_pipeline(Tells(), StandardScaler(), LogisticRegression())
     grid = {"tells__number": [1, 2], "logisticregression__C": [0.1, 1.0]}

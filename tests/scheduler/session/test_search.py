@@ -160,6 +160,7 @@ def _parts(scoring):
     return scoring if isinstance(scoring, list) else [scoring]
 
 
+@pytest.mark.slow
 def test_random_candidates_are_those_of_scikit_learn(client):
     given_ = {"C": loguniform(1e-3, 1e2), "kernel": ["rbf", "linear"], "degree": randint(1, 5)}
     equal(
@@ -508,6 +509,7 @@ def test_a_monitor_on_the_estimator_gives_one_log_of_the_search(client):
     assert logs[0] == logs[1]
 
 
+@pytest.mark.slow
 def test_a_bar_on_the_search_is_shown(client, capsys):
     callback = pytest.importorskip("sklearn.callback")
     search = SizedSearchCV(LogisticRegression(), GRID, cv=2, client=client)

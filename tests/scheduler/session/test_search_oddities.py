@@ -273,6 +273,7 @@ def test_a_forked_process_runs_it_in_its_place(client):
         child.join()
 
 
+@pytest.mark.slow
 def test_without_a_folder_of_its_own_it_runs_all_the_same(tmp_path, monkeypatch):
     blocked = tmp_path / "home"
     blocked.write_text("no folder")

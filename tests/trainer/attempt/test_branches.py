@@ -174,6 +174,7 @@ def test_a_branch_that_is_killed_is_grown_again(watched, library):
     assert imported_here(watched, specs(watched, heavy))[0] == [0.0, 0.0]
 
 
+@pytest.mark.slow
 def test_a_branch_that_is_stopped_is_ended_with_its_fits(tmp_path, library):
     heavy = library("fitcast_test_stopped")
     runner = AttemptRunner(silent_after_s=3.0)

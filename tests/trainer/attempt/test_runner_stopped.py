@@ -68,6 +68,7 @@ def test_a_fit_whose_watcher_is_stopped_is_lost_with_all_that_it_began(watched, 
     assert runner.run_one(watched.spec(LogisticRegression())).outcome is Outcome.SUCCEEDED
 
 
+@pytest.mark.slow
 def test_a_stopped_server_and_its_stopped_supervisor(watched):
     runner, mark = watched.runner, new_mark()
     with ThreadPoolExecutor(1) as pool:
