@@ -24,6 +24,9 @@ def test_it_runs(path, tmp_path, monkeypatch, no_process_left):
     pictures = [out for cell in shown for out in cell.outputs if "image/png" in out.get("data", {})]
     assert len(pictures) >= PICTURES[path.stem]
     told = [out for cell in shown for out in cell.outputs if out.get("name") == "stderr"]
+    # The filter that requests sets for a dependency of its own is lost if another thread leaves a
+    # `catch_warnings` while it is imported.
+    told = [out for out in told if "urllib3/contrib/socks" not in out["text"]]
     assert not told, "no warning is left over"
 
 

@@ -336,7 +336,7 @@ class Run:
     def interrupt(self) -> None:
         """Note that it ends here, but may be gone on with elsewhere."""
         if not self.is_over:
-            self._change(eta=self._rest() or self._eta)
+            self._change(eta=self.rest() or self._eta)
         how = f"client.resume({self.workflow_id!r}), or `fitcast resume {self.workflow_id}`"
         self.end(
             "interrupted",
@@ -346,8 +346,8 @@ class Run:
             ),
         )
 
-    def _rest(self) -> Eta | None:
-        """Return the ETA of what isn't done, from when somebody goes on with it."""
+    def rest(self) -> Eta | None:
+        """Return the ETA of what isn't done; None if there was no forecast."""
         if not self.forecast.done() or self.forecast.exception() is not None:
             return None
         rows = list(self._rows.values())

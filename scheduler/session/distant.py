@@ -204,6 +204,9 @@ class DistantRun:
         self._read_kept()  # what is committed by now is all there is, if nobody runs it
         if is_held:
             self._run.note_state("running")
+            rest = self._run.rest()  # who runs it knows better, but isn't asked
+            if rest is not None:
+                self._run.note_eta(rest)
             return
         self._live.clear()
         for fit_id, row in self._run.view().rows.items():

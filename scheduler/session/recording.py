@@ -111,7 +111,11 @@ class Recorder:
     def url(self, workflow_id: str, timeout_s: float) -> str | None:
         """Return where a workflow is seen in the MLflow UI."""
         self._writer.flush(timeout_s)
-        return self._writer.url(workflow_id)
+        known = self._writer.url(workflow_id)
+        if known is None:  # an earlier process told of it
+            with suppress(HistoryError):
+                known = self._store.url(workflow_id)
+        return known
 
     def log_model(self, workflow_id: str, model: Any, timeout_s: float, **how: Any) -> str:
         """Keep a workflow's best model in the history; see :meth:`KeepsModels.log_model`."""

@@ -88,15 +88,16 @@ def everything(folder: Path) -> dict[str, object]:
         )
         assert wait_for(lambda: running.counts()[1])
         ballast = filled(home)
-        running.wait(60)
-        told["running"] = list(running.fits["outcome"])
+        told["held up"] = wait_for(lambda: any("can't be kept" in note for note in running.notes))
         told["troubles"] = list(client.troubles)
         refused = client.submit(sweep(5000))
         try:
             refused.result(60)
         except errors.FitcastError as error:
             told["refused"] = str(error)
+        told["over while full"] = running.is_over
         ballast.unlink()
+        told["running"] = list(running.wait(60).fits["outcome"])
         told["flushed later"] = client.flush(60)
         told |= stored(client)
     return told
