@@ -23,6 +23,7 @@ from fitcast.history.store import HistoryStore
 from fitcast.scheduler.backends.protocol import Backend, Workers
 from fitcast.scheduler.forecast.eta import Eta
 from fitcast.scheduler.forecast.sweep_forecast import SweepForecast, forecast_sweep
+from fitcast.scheduler.kept.freed_memory import large_blocks_apart, large_blocks_together
 from fitcast.scheduler.kept.results import Ended
 from fitcast.scheduler.plan.pools import Pool, WorkerSize
 from fitcast.scheduler.run.dispatcher import Dispatcher
@@ -214,6 +215,7 @@ class Engine:
             else:
                 dispatcher = self._shared = self._shared or self._dispatcher(self._shared_workers)
         told = cast.submitted(run.workflow_id, own_workers=own)
+        large_blocks_apart(run)
         dispatcher.submit(run, replace(told, sealed=sealed))
 
     def note_forecast(self, run: Run, eta: Eta) -> None:
@@ -319,6 +321,7 @@ class Engine:
         self._backend.close()
         for run in self.runs():
             run.interrupt()
+            large_blocks_together(run)
         self._background.close(END_WITHIN_S)
         self._recorder.close(END_WITHIN_S)
         self._keys.close()
@@ -377,6 +380,7 @@ class Engine:
     def closed(self, run: Run) -> None:
         """Let forecasts learn from a workflow of which nothing is left to do."""
         run.recorded.set()
+        large_blocks_together(run)
         with self._lock:
             self._own.pop(run.workflow_id, None)
             if run.workflow_id in self._forgotten:
