@@ -8,6 +8,7 @@ from handle_drivers import DRIVERS
 from sklearn.model_selection import GridSearchCV
 
 from fitcast import errors
+from fitcast.json_output import status_document
 from tests.gated import DEPTHS, FITS, FOLDS, Gated, X, Y, sweep
 from tests.marks import slow
 from tests.polling import LONGEST_S, wait_for
@@ -36,6 +37,7 @@ def test_a_workflow_is_followed_from_its_fits_to_its_result(submit, gate):
     assert set(workflow.fits["state"]) <= {"waiting", "running", "done"}
     assert workflow.forecast.p50_s > 0
     assert workflow.eta.p50_s >= 0
+    assert wait_for(lambda: status_document(workflow.view)["eta_s_p50"] is not None)
     with pytest.raises(errors.WaitTimeoutError):
         workflow.wait(0.05)
     gate.touch()
