@@ -19,7 +19,7 @@ from fitcast.history.review.summary import (
     runtime_errors,
     wasted_gb_hours,
 )
-from fitcast.history.review.words import factor, marked, share
+from fitcast.history.review.words import factor, marked, ratio, share
 
 PERIODS: Final = 6
 _MOST_ALGORITHMS: Final = 15
@@ -62,8 +62,8 @@ class Accuracy:
         ended_by_memory = sum(r.outcome is Outcome.OUT_OF_MEMORY for r in records)
         return cls(
             fits=len(records),
-            typical_error=math.exp(median([abs(error) for error in errors])),
-            bias=math.exp(median(errors)),
+            typical_error=ratio(median([abs(error) for error in errors])),
+            bias=ratio(median(errors)),
             inside_share=inside_share(records),
             above_memory_share=above_memory_share(records),
             out_of_memory_share=ended_by_memory / len(records) if records else math.nan,
@@ -190,7 +190,7 @@ def _begun(periods: Sequence[Sequence[Record]]) -> list[str]:
 def _drift(records: Sequence[Record]) -> float:
     cut = len(records) - len(records) // 3
     before, newest = runtime_errors(records[:cut]), runtime_errors(records[cut:])
-    return math.exp(median(newest) - median(before))
+    return ratio(median(newest) - median(before))
 
 
 def _log(value: float) -> float:

@@ -39,7 +39,16 @@ def share(value: float) -> str:
 
 def factor(log_error: float) -> str:
     """Return a difference of logarithms as the factor between forecast and measured."""
-    return f"{math.exp(log_error):.2f} ×" if math.isfinite(log_error) else "-"
+    times = ratio(log_error)
+    return f"{times:.2f} ×" if math.isfinite(times) else "-"
+
+
+def ratio(log_error: float) -> float:
+    """Return a difference of logarithms as a factor; infinity if it is beyond all numbers."""
+    try:
+        return math.exp(log_error)
+    except OverflowError:
+        return math.inf
 
 
 def number(value: float) -> str:

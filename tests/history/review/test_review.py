@@ -9,7 +9,7 @@ from datetime import timedelta
 
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fitcast.history.presentation import MAX_TAG
@@ -130,10 +130,18 @@ def test_all_attempts_are_in_a_table_and_what_was_not_measured_is_missing():
     assert table.column("forecast_runtime_s_p50").to_pylist() == [2.0, 2.0]
 
 
+@settings(deadline=None)  # the first draws import much
 @given(st.lists(examples.records, max_size=8))
 def test_any_records_make_files_or_leave_them_out(records):
     review_files(examples.run(), records, {})
     json.dumps(accuracy.report_of(records).as_json(), allow_nan=False)
+
+
+def test_a_forecast_beyond_all_numbers_is_not_told_as_one():
+    off = replace(examples.record().estimate, runtime_s_p50=1e270)
+    report = accuracy.report_of([examples.record(estimate=off, runtime_s=1e-39)])
+    assert report.as_json()["all_fits"]["bias"] is None
+    assert "inf" not in accuracy.markdown(report)
 
 
 def test_the_report_tells_accuracy_memory_and_drift():
