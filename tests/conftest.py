@@ -6,10 +6,15 @@ from pathlib import Path
 
 import psutil
 import pytest
+from hypothesis import settings
 
 from tests.polling import wait_for
 
 os.environ["FITCAST_CHECK_PLAN"] = "1"  # in every client of every test
+
+# A draw may take as long as a busy machine lets it; all else is as Hypothesis has it.
+settings.register_profile("fitcast", settings(), deadline=None)
+settings.load_profile("fitcast")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -9,6 +9,8 @@ from datetime import datetime, timedelta
 
 from fitcast.scheduler.forecast.eta import Eta
 
+_NOTHING_S = 1e-9
+
 
 def eta_of_rest(
     forecast: Eta, expected_s: Sequence[float], took_s: Sequence[float | None], now: datetime
@@ -33,7 +35,7 @@ def eta_of_rest(
         return forecast
     total_s = sum(expected_s)
     left_s = sum(e for e, took in zip(expected_s, took_s, strict=True) if took is None)
-    if total_s <= 0.0:
+    if total_s < _NOTHING_S:
         return Eta(0.0, 0.0, 0.0, now)
     one_s = total_s / len(expected_s)
     pace = (sum(t for t in took_s if t is not None) + one_s) / (total_s - left_s + one_s)

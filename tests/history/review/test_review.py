@@ -9,7 +9,7 @@ from datetime import timedelta
 
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from fitcast.history.presentation import MAX_TAG
@@ -130,7 +130,6 @@ def test_all_attempts_are_in_a_table_and_what_was_not_measured_is_missing():
     assert table.column("forecast_runtime_s_p50").to_pylist() == [2.0, 2.0]
 
 
-@settings(deadline=None)  # the first draws import much
 @given(st.lists(examples.records, max_size=8))
 def test_any_records_make_files_or_leave_them_out(records):
     review_files(examples.run(), records, {})

@@ -29,6 +29,7 @@ def test_nothing_is_left_of_what_is_done_and_all_of_what_has_not_begun():
     assert eta_of_rest(FORECAST, [1.0, 2.0], [1.0, 2.0], NOW) == Eta(0.0, 0.0, 0.0, NOW)
     assert eta_of_rest(FORECAST, [1.0, 2.0], [None, None], NOW).p50_s == pytest.approx(100.0)
     assert eta_of_rest(FORECAST, [], [], NOW).p50_s == 0.0
+    assert eta_of_rest(FORECAST, [5e-324, 0.0], [None, None], NOW).p50_s == 0.0
 
 
 def test_what_was_not_forecast_stays_unknown():
