@@ -7,6 +7,7 @@ import math
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
+from fitcast.scheduler.forecast.draws import LONGEST_S
 from fitcast.scheduler.forecast.eta import Eta
 
 _NOTHING_S = 1e-9
@@ -40,5 +41,6 @@ def eta_of_rest(
     one_s = total_s / len(expected_s)
     pace = (sum(t for t in took_s if t is not None) + one_s) / (total_s - left_s + one_s)
     share = pace * left_s / total_s
-    p10_s, p50_s, p90_s = (share * s for s in (forecast.p10_s, forecast.p50_s, forecast.p90_s))
+    quantiles_s = (forecast.p10_s, forecast.p50_s, forecast.p90_s)
+    p10_s, p50_s, p90_s = (min(share * s, LONGEST_S) for s in quantiles_s)
     return Eta(p10_s, p50_s, p90_s, now + timedelta(seconds=p50_s))
