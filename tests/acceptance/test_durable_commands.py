@@ -144,7 +144,8 @@ def test_an_interrupt_says_how_to_go_on(fitcast, fitcast_home, tmp_path):
     with subprocess.Popen(
         [FITCAST, "run", "sweep.py"], cwd=tmp_path, stderr=subprocess.PIPE, text=True
     ) as running:
-        assert running.stderr.readline()  # its progress: it is submitted
+        while "left" not in running.stderr.readline():  # its progress: it is submitted
+            assert running.poll() is None
         running.send_signal(signal.SIGINT)
         said = running.stderr.read()
     assert running.returncode == 130

@@ -191,7 +191,6 @@ def test_cancelling_ends_what_runs_and_frees_what_it_held(client, tmp_path):
 @pytest.mark.slow
 def test_a_result_that_is_long_on_its_way_holds_nobody_up(client, tmp_path):
     flag = tmp_path / "flag"
-    dask = client._engine._shared._attempts.dask
     late = Waits(str(tmp_path / "waits"), str(tmp_path / "go"))
     workflow = client.submit(Sweep(late, X, Y, cv=[(np.arange(300), np.arange(300, 400))]))
     waits_in(workflow, tmp_path)
@@ -200,6 +199,7 @@ def test_a_result_that_is_long_on_its_way_holds_nobody_up(client, tmp_path):
         for worker in list(client._engine._shared.decisions.workers.values())
         if worker.running
     )
+    dask = client._engine._shared._attempts.dask  # connected, as a fit runs
     dask.run(_results_wait_for, str(flag), workers=[address])
     (tmp_path / "go").touch()
     asked = tmp_path / "flag.asked"
