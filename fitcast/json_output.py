@@ -98,11 +98,7 @@ def estimate_document(
 def status_document(view: "WorkflowView") -> dict[str, Any]:
     """Return how far a workflow is."""
     done, running, total = view.counts()
-    eta, waits = view.eta, view.state == "interrupted"
-    if eta is None or (view.is_over and not waits):
-        left = None
-    else:
-        left = eta if waits else eta.left_at(datetime.now(UTC))
+    left = view.left(datetime.now(UTC))
     return {
         "workflow_id": view.workflow_id,
         "workflow_name": view.name,
@@ -113,7 +109,7 @@ def status_document(view: "WorkflowView") -> dict[str, Any]:
         "eta_s_p10": left and left.p10_s,
         "eta_s_p50": left and left.p50_s,
         "eta_s_p90": left and left.p90_s,
-        "finish_at": None if left is None or waits else left.finish_at,
+        "finish_at": None if left is None or view.is_over else left.finish_at,
         "notes": view.notes,
         "submitted_at": view.submitted_at,
         "ended_at": view.ended_at,

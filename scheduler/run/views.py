@@ -1,8 +1,9 @@
 """A workflow as everybody but its dispatcher sees it: unchangeable, whole, of one moment."""
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from typing import Any
 
 from fitcast.errors import FitcastError
@@ -73,6 +74,17 @@ class WorkflowView:
     ended_at: datetime | None
     is_over: bool
     error: FitcastError | None
+
+    def left(self, now: datetime) -> Eta | None:
+        """Return the ETA as of a moment; None if it isn't known, or over for good.
+
+        Of one that was interrupted: when it would be done if it were gone on with then.
+        """
+        if self.eta is None or (self.is_over and self.state != "interrupted"):
+            return None
+        if self.state == "interrupted" and not math.isnan(self.eta.p50_s):
+            return replace(self.eta, finish_at=now + timedelta(seconds=self.eta.p50_s))
+        return self.eta.left_at(now)
 
     def measured(self) -> dict[str, Measured]:
         """Return what the successful and failed fits gave, by fit_id."""

@@ -4,8 +4,7 @@ import functools
 import warnings
 from collections.abc import Callable
 from contextlib import nullcontext, suppress
-from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 import pandas as pd
@@ -127,11 +126,12 @@ class Workflow:
         Of one that was interrupted: when it would be, if it were gone on with now.
         """
         view, now = self._run.view(), datetime.now(UTC)
-        if view.state == "interrupted" and view.eta is not None:
-            return replace(view.eta, finish_at=now + timedelta(seconds=view.eta.p50_s))
+        left = view.left(now)
+        if left is not None:
+            return left
         if view.is_over:
             return Eta(0.0, 0.0, 0.0, view.ended_at or now)
-        return (view.eta or self.forecast).left_at(now)
+        return self.forecast.left_at(now)
 
     @property
     def fits(self) -> pd.DataFrame:
