@@ -222,8 +222,9 @@ class Run:
             self._change(state=state)
 
     def note_eta(self, eta: Eta) -> None:
-        """Note the latest forecast of its end."""
-        self._change(eta=eta)
+        """Note the latest forecast of its end; one that comes after that is late."""
+        if not self.is_over:
+            self._change(eta=eta)
 
     def note_waits(self, who: str, notes: tuple[str, ...]) -> None:
         """Note what it waits for, as far as one part of fitcast knows; nothing, if empty."""
