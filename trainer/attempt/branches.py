@@ -4,7 +4,8 @@ In: what is known of the libraries that the fits of a sweep need, one branch for
 same, and its end. Not in: the branch's process (:mod:`fitcast.trainer.attempt.branching`).
 
 What a job's pickle names is imported before its first fit. What fits import on top, by a line in
-their ``fit``, is told by the first of them and imported for the next ones.
+their ``fit``, is told by the first of them and imported for the next ones: those of the same sweep,
+and those of later sweeps whose jobs name the same libraries.
 """
 
 import logging
@@ -26,6 +27,7 @@ WORTH_S = 0.2
 
 _MOST_IDLE = 1  # branches that nobody uses, kept for the next sweep
 _MOST_TRIES = 4  # fits that import ever more than those before
+_MOST_USUAL = 64  # kinds of jobs whose imports are known to later sweeps
 _TICK_S = 0.05
 
 
@@ -55,6 +57,7 @@ class Branches:
         self._changed = threading.Condition()
         self._known: dict[tuple[str, tuple[str, ...]], _Known] = {}
         self._grown: dict[tuple[str, ...], _Grown] = {}  # by modules, in order of use
+        self._usual: dict[tuple[str, ...], tuple[str, ...]] = {}  # what jobs name: what they import
 
     @contextmanager
     def taken(
@@ -73,11 +76,15 @@ class Branches:
     def learn(self, spec: AttemptSpec, imported: Iterable[str]) -> None:
         """Take in what an attempt had to import itself."""
         with self._changed:
-            known = self._known.setdefault(_key(spec), _Known(spec.job.modules))
+            known = self._known_of(spec)
             new = [name for name in imported if name not in known.modules]
             own = [name for name in new if name.partition(".")[0] not in COMMON]
             if (own or len(new) >= MANY) and known.tries < _MOST_TRIES:
                 known.modules = (*known.modules, *new)[:MOST]
+                self._usual.pop(spec.job.modules, None)
+                self._usual[spec.job.modules] = known.modules
+                if len(self._usual) > _MOST_USUAL:
+                    del self._usual[next(iter(self._usual))]
 
     def close_dataset(self, dataset_id: str) -> None:
         """Forget what is known of the fits on a dataset."""
@@ -91,11 +98,10 @@ class Branches:
         self, server: ServerProcess, spec: AttemptSpec, cancelled: threading.Event
     ) -> _Grown | None:
         with self._changed:
-            known = self._known.get(_key(spec))
-            modules = spec.job.modules if known is None else known.modules
+            known = self._known_of(spec)
+            modules = known.modules
             if not modules:
                 return None
-            known = known or self._known.setdefault(_key(spec), _Known(modules))
             grown = self._grown.pop(modules, None)
             if grown is None or grown.server is not server or _is_gone(grown):
                 if known.tries >= _MOST_TRIES:
@@ -116,6 +122,11 @@ class Branches:
                 grown.users -= 1
                 return None
             return grown
+
+    def _known_of(self, spec: AttemptSpec) -> _Known:
+        named = spec.job.modules
+        usual = self._usual.get(named, named) if named else named  # no name tells nothing
+        return self._known.setdefault((spec.dataset_id, named), _Known(usual))
 
     def _grow(self, grown: _Grown, modules: tuple[str, ...]) -> None:
         branch = None
@@ -149,7 +160,3 @@ class Branches:
 
 def _is_gone(grown: _Grown) -> bool:
     return grown.branch is not None and grown.server.has_ended(grown.branch)
-
-
-def _key(spec: AttemptSpec) -> tuple[str, tuple[str, ...]]:
-    return spec.dataset_id, spec.job.modules

@@ -100,6 +100,24 @@ def test_what_a_fit_imports_itself_is_imported_ahead_for_the_next(watched, libra
     assert imported_here(other, [other.spec(Does(imports), scoring=told)])[0] == [1.0]
 
 
+def test_what_fits_of_a_kind_import_is_known_to_the_next_sweep(watched, library):
+    heavy = library("fitcast_test_heavy_first")
+    library("fitcast_test_lazy_then")
+
+    def told(model, X, y):
+        from importlib import import_module
+        from os import getpid
+
+        lazy = import_module("_".join(["fitcast", "test", "lazy", "then"]))
+        return float(getpid() == lazy.IMPORTED_BY)
+
+    first = [watched.spec(heavy.Heavy(), scoring=told) for _ in range(2)]
+    assert imported_here(watched, first)[0] == [1.0, 0.0]
+    watched.runner.close_dataset(watched.sealed.dataset_id)
+    other = opened(watched.runner, small_content(), watched.key_file.parent)
+    assert imported_here(other, [other.spec(heavy.Heavy(), scoring=told)])[0] == [0.0]
+
+
 def test_what_a_job_s_code_imports_is_imported_ahead(watched, library):
     library("fitcast_test_named")
 
