@@ -11,7 +11,6 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from fitcast import SizedHalvingSearchCV, SizedSearchCV
-from fitcast.errors import InvalidSweepError
 from tests.interop.agreement import close, searched, swept
 
 pytestmark = [pytest.mark.interop, pytest.mark.timeout(600)]
@@ -67,11 +66,15 @@ def test_early_stopping_on_a_set_of_its_own(client):
     assert ours.best_estimator_.get_best_iteration() == theirs.best_estimator_.get_best_iteration()
 
 
-def test_a_pool_as_eval_set_says_what_to_give(client):
+def test_a_pool_as_eval_set_is_fitted_here_and_says_what_to_give(client):
     # GridSearchCV takes it in one process only: with n_jobs=2 it can't pickle it either
     params = {"eval_set": Pool(X[200:], Y[200:]), "early_stopping_rounds": 3}
-    with pytest.raises(InvalidSweepError, match=r"eval_set.*Pool"):
-        SizedSearchCV(model(), GRID, cv=3, client=client).fit(X[:200], Y[:200], **params)
+    with pytest.warns(UserWarning, match=r"(?s)in this process.*eval_set.*Pool"):
+        ours = SizedSearchCV(model(), GRID, cv=3, client=client).fit(X[:200], Y[:200], **params)
+    theirs = GridSearchCV(model(), GRID, cv=3).fit(X[:200], Y[:200], **params)
+    np.testing.assert_array_equal(
+        ours.cv_results_["mean_test_score"], theirs.cv_results_["mean_test_score"]
+    )
 
 
 def test_weights_and_several_scorers(client):
