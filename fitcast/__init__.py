@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from fitcast.scheduler.backends.kubernetes.pools import KubernetesPool
     from fitcast.scheduler.backends.local import LocalBackend
     from fitcast.scheduler.forecast.eta import Eta
-    from fitcast.scheduler.forecast.sweep_forecast import SweepEstimate
+    from fitcast.scheduler.forecast.sweep_estimate import SweepEstimate
     from fitcast.scheduler.forecast.what_if import Choice, SweepCost
     from fitcast.scheduler.plan.pools import Pool
     from fitcast.scheduler.session.client import Client
@@ -63,7 +63,7 @@ _HOME_OF = {
     "SizedSearchCV": "fitcast.scheduler.session.search",
     "Sweep": "fitcast.trainer.sweep.prepared",
     "SweepCost": "fitcast.scheduler.forecast.what_if",
-    "SweepEstimate": "fitcast.scheduler.forecast.sweep_forecast",
+    "SweepEstimate": "fitcast.scheduler.forecast.sweep_estimate",
     "Workflow": "fitcast.scheduler.session.workflow",
     "WorkflowEnd": "fitcast.history.store",
     "WorkflowHistory": "fitcast.history.store",

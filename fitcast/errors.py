@@ -17,6 +17,14 @@ also ``ValueError``, so code written for scikit-learn catches them.
     │   ├── UnknownWorkflowError    there is none of that name here
     │   └── WorkflowHeldError       another process runs it
     ├── BackgroundError             the background process can't be started, or used as it is
+    ├── BrokerError                 a shared platform refuses something
+    │   ├── BrokerUnreachableError  it doesn't answer
+    │   ├── AuthenticationError     the token is missing, unknown, expired or revoked
+    │   ├── ForbiddenError          the token may not do that
+    │   ├── LimitError              a limit of the user, or of the platform, is reached
+    │   ├── IdempotencyError        a request came again with another body
+    │   ├── LostLeaseError          another replica has the workflow by now
+    │   └── BrokerStoreError        the broker's database can't be used
     ├── HistoryError                the MLflow store can't be read or written
     │   └── InvalidCursorError      a position to read on from that isn't one of this store
     ├── ModelError                  a stored sizing model can't be used
@@ -83,6 +91,38 @@ class WorkflowHeldError(SubmissionError):
 
 class BackgroundError(FitcastError):
     """The background process can't be started, or was started with other settings."""
+
+
+class BrokerError(FitcastError):
+    """A shared platform refuses something."""
+
+
+class BrokerUnreachableError(BrokerError):
+    """The shared platform doesn't answer, or something else does in its place."""
+
+
+class AuthenticationError(BrokerError):
+    """The token for a shared platform is missing, unknown, expired or revoked."""
+
+
+class ForbiddenError(BrokerError):
+    """The token for a shared platform is good, but not for this."""
+
+
+class LimitError(BrokerError):
+    """A limit of the user, or of the shared platform, is reached."""
+
+
+class IdempotencyError(BrokerError):
+    """A request came again under the same key with another body; nothing was done."""
+
+
+class LostLeaseError(BrokerError):
+    """Another replica of the broker has the workflow by now, or nobody has."""
+
+
+class BrokerStoreError(BrokerError):
+    """The broker's database can't be reached, or not be used as it is."""
 
 
 class HistoryError(FitcastError):

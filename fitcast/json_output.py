@@ -23,7 +23,7 @@ from fitcast.scheduler.forecast.what_if import SweepCost
 from fitcast.scheduler.plan.pools import Pool
 
 if TYPE_CHECKING:
-    from fitcast.scheduler.forecast.sweep_forecast import SweepEstimate
+    from fitcast.scheduler.forecast.sweep_estimate import SweepEstimate
     from fitcast.scheduler.run.views import WorkflowView
     from fitcast.scheduler.session.results import Result
     from fitcast.scheduler.session.workflow import Workflow

@@ -19,7 +19,7 @@ from fitcast.scheduler.forecast.eta import Eta, span
 
 if TYPE_CHECKING:
     from fitcast.history.review.accuracy import AccuracyReport
-    from fitcast.scheduler.forecast.sweep_forecast import SweepEstimate
+    from fitcast.scheduler.forecast.sweep_estimate import SweepEstimate
     from fitcast.scheduler.session.results import Result
     from fitcast.scheduler.session.workflow import Workflow
 

@@ -5,16 +5,19 @@ run something (:mod:`fitcast.commands.running`).
 """
 
 import sys
+from contextlib import ExitStack, closing
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
 from fitcast.commands.options import AsJson, WorkflowId
+from fitcast.commands.platform import is_of_platform, row_of, the_platform
 from fitcast.errors import FitcastError, SubmissionError
 
 if TYPE_CHECKING:
     from fitcast.scheduler.session.following import Following
+    from fitcast.scheduler.session.workflow import Workflow
 
 CODES: Final = {"succeeded": 0, "failed": 4, "cancelled": 5, "interrupted": 6}
 """Exit codes of `fitcast status ID`, by how it ended; 1 is an error of the command itself."""
@@ -47,15 +50,15 @@ def status(
     from fitcast.scheduler.session.progress import show
 
     following = _following()
-    with output(as_json) as stream:
+    with output(as_json) as stream, ExitStack() as opened:
         if workflow_id is None:
-            rows = _statuses(following, limit)
+            rows = [*_statuses(following, limit), *_of_platform(limit)]
             if as_json:
                 dump(rows, stream)
             else:
                 print_statuses(console_on(stream), rows)
             return
-        workflow = following.workflow(workflow_id)
+        workflow = _workflow(workflow_id, opened)
         if follow:
             show(workflow, console_on(sys.stderr))
         view = workflow.view
@@ -74,25 +77,27 @@ def logs(
     ] = None,
 ) -> None:
     """Print what the fits of a workflow wrote: output, warnings, tracebacks."""
-    text = _following().workflow(workflow_id).logs(fit)
+    with ExitStack() as opened:
+        text = _workflow(workflow_id, opened).logs(fit)
     if text:
         typer.echo(text)
 
 
 def cancel(workflow_id: WorkflowId) -> None:
     """Give up a workflow that runs in the background."""
-    workflow = _following().workflow(workflow_id)
-    if workflow.state == "interrupted":
-        raise SubmissionError(
-            f"nobody runs workflow {workflow_id}: `fitcast resume {workflow_id}` would go on with "
-            f"it, `fitcast workflows remove {workflow_id}` removes it"
-        )
-    if workflow.is_over:
-        typer.echo(f"workflow {workflow_id} is over already: {workflow.state}")
-        return
-    workflow.cancel()
-    workflow.wait(CANCEL_WITHIN_S)
-    typer.echo(f"workflow {workflow_id}: {workflow.state}")
+    with ExitStack() as opened:
+        workflow = _workflow(workflow_id, opened)
+        if workflow.state == "interrupted":
+            raise SubmissionError(
+                f"nobody runs workflow {workflow_id}: `fitcast resume {workflow_id}` would go on "
+                f"with it, `fitcast workflows remove {workflow_id}` removes it"
+            )
+        if workflow.is_over:
+            typer.echo(f"workflow {workflow_id} is over already: {workflow.state}")
+            return
+        workflow.cancel()
+        workflow.wait(CANCEL_WITHIN_S)
+        typer.echo(f"workflow {workflow_id}: {workflow.state}")
 
 
 @workflows.callback(invoke_without_command=True)
@@ -121,7 +126,11 @@ def remove(
     """Remove all that is kept of workflows: results, models, data. What MLflow has stays."""
     following = _following()
     for workflow_id in workflow_ids:
-        following.remove(workflow_id)
+        if is_of_platform(workflow_id):
+            with closing(the_platform()) as platform:
+                platform.remove(workflow_id)
+        else:
+            following.remove(workflow_id)
         typer.echo(f"workflow {workflow_id} removed")
 
 
@@ -130,6 +139,29 @@ def _following() -> "Following":
     from fitcast.settings import Settings
 
     return Following(Settings().ensure_home())
+
+
+def _workflow(workflow_id: str, opened: ExitStack) -> "Workflow":
+    """Return a workflow of this home, or of the platform that this user logged in at."""
+    if not is_of_platform(workflow_id):
+        return _following().workflow(workflow_id)
+    return opened.enter_context(closing(the_platform())).workflow(workflow_id)
+
+
+def _of_platform(limit: int) -> list[dict[str, Any]]:
+    """Return a row for the newest on the platform, if this user logged in at one."""
+    from fitcast.scheduler.session.remote.address import default_url
+    from fitcast.settings import Settings
+
+    if default_url(Settings().ensure_home()) is None:
+        return []
+    try:
+        platform = the_platform()
+    except FitcastError as error:  # what is here can be shown all the same
+        typer.echo(f"fitcast: {error}", err=True)
+        return []
+    with closing(platform):
+        return [row_of(told) for told in platform.newest(limit)]
 
 
 def _statuses(following: "Following", limit: int) -> list[dict[str, Any]]:

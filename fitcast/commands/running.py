@@ -14,7 +14,7 @@ import typer
 from fitcast.commands.options import AsJson, File, Quiet, WorkflowId
 
 if TYPE_CHECKING:
-    from fitcast.scheduler.forecast.sweep_forecast import SweepEstimate
+    from fitcast.scheduler.forecast.sweep_estimate import SweepEstimate
     from fitcast.scheduler.session.client import Client
     from fitcast.scheduler.session.following import Following, Unfinished
     from fitcast.scheduler.session.workflow import Workflow
@@ -65,7 +65,7 @@ def run(
                 _say_detached(workflow, forecast, out)
                 return
             interruptible.append(workflow)
-            _show_until_over(workflow, forecast, out)
+            show_until_over(workflow, forecast, stream, as_json=as_json, quiet=quiet)
 
 
 def resume(
@@ -93,7 +93,7 @@ def resume(
         with Client() as client:
             workflow = client.resume(workflow_id)
             interruptible.append(workflow)
-            _show_until_over(workflow, None, out)
+            show_until_over(workflow, None, stream, as_json=as_json, quiet=quiet)
 
 
 def _earlier(client: "Client", sweep: "Sweep", *, how: str | None) -> "Unfinished | None":
@@ -131,20 +131,28 @@ def _following(client: "Client") -> "Following":
     return Following(client.home)
 
 
-def _show_until_over(workflow: "Workflow", forecast: "SweepEstimate | None", out: _Output) -> None:
+def show_until_over(
+    workflow: "Workflow",
+    forecast: "SweepEstimate | None",
+    stream: TextIO,
+    *,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Show a workflow's progress, then its result."""
     from fitcast.json_output import dump, run_document
     from fitcast.reports import console_on, print_accuracy, print_result
     from fitcast.scheduler.session.progress import show
 
-    console = console_on(out.stream)
-    if not out.quiet:
+    console = console_on(stream)
+    if not quiet:
         show(workflow, console_on(sys.stderr))
     result = workflow.result()
-    if out.as_json:
-        dump(run_document(forecast, workflow, result), out.stream)
+    if as_json:
+        dump(run_document(forecast, workflow, result), stream)
         return
     print_result(console, result)
-    if not out.quiet and forecast is not None:
+    if not quiet and forecast is not None:
         print_accuracy(console, workflow)
 
 

@@ -72,6 +72,19 @@ def print_kept(console: Console, rows: Sequence[dict[str, Any]]) -> None:
     console.print(f"Together {size(sum(row['kept_bytes'] for row in rows))}.")
 
 
+def print_rows(console: Console, rows: Sequence[dict[str, Any]]) -> None:
+    """Print rows that have the same few columns."""
+    if not rows:
+        console.print("There are none.")
+        return
+    table = new_table()
+    for name in rows[0]:
+        table.add_column(name.replace("_", " "), overflow="fold")
+    for row in rows:
+        table.add_row(*("" if value is None else str(value) for value in row.values()))
+    console.print(table)
+
+
 def size(size_bytes: float) -> str:
     """Return a size for people.
 

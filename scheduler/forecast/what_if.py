@@ -2,7 +2,7 @@
 
 In: which numbers of workers are looked at, what they cost, which of them meets a wish. Not in:
 how an ETA is made (:mod:`fitcast.scheduler.forecast.eta`), what it is of
-(:mod:`fitcast.scheduler.forecast.sweep_forecast`).
+(:mod:`fitcast.scheduler.forecast.sweep_estimate`).
 
 What a sweep costs is what its workers cost from the moment they are asked for until the workflow
 is done, idle ones included: that is what the bill says where the workers are there for the sweep.

@@ -33,7 +33,7 @@ from fitcast.scheduler.kept.layout import (
     encoded,
     heads_bytes,
 )
-from fitcast.scheduler.kept.places import ResultsSource, UnreadableFileError, place_of
+from fitcast.scheduler.kept.places import Place, ResultsSource, UnreadableFileError, place_of
 from fitcast.trainer.sealed_files import Kind, SealedFile, new_header, sealed
 
 __all__ = ["Ended", "KeptAttempt", "KeptPredictions", "Part", "ResultStore"]
@@ -64,6 +64,8 @@ class ResultStore:
         The workflow's key, 32 bytes.
     workflow_id
         Whose results they are.
+    place
+        What leads to that folder, if no path or address does.
 
     Raises
     ------
@@ -71,11 +73,11 @@ class ResultStore:
         No file system answers to the address.
     """
 
-    def __init__(self, uri: str, key: bytes, workflow_id: str) -> None:
+    def __init__(self, uri: str, key: bytes, workflow_id: str, place: Place | None = None) -> None:
         self.workflow_id = workflow_id
         self.uri = f"{str(uri).rstrip('/')}/results"
         self._key = key
-        self._place = place_of(self.uri)
+        self._place = place or place_of(self.uri)
         self._lock = Lock()
         self._loaded: set[str] = set()
         self._next: int | None = None  # number of the next commit; None before the first look

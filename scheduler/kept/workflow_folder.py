@@ -8,6 +8,7 @@ In: its submission and key, who runs it, how it ended. Not in: the results of it
         lock               held by the process that runs it, and given back however that ends
         key                the workflow's key; without it nothing that is sealed can be read
         submission.json    plain data; written last, so a folder with it is whole
+                           (….staged while what is sealed of it is still to arrive)
         sweep.sealed       jobs, settings and rule of the user's
         dataset.sealed     unless the backend wants it elsewhere; removed at the workflow's end
         results/           what ended fits gave
@@ -30,15 +31,16 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
-from pydantic import TypeAdapter, ValidationError
-
 from fitcast.errors import StoreError, SubmissionError, UnknownWorkflowError, WorkflowHeldError
 from fitcast.history.file_locks import LOOKERS_S, is_locked, locked
-from fitcast.history.records import Estimate
-from fitcast.trainer.sealing import SealedDataset, new_key
+from fitcast.scheduler.kept.accepted import (
+    Accepted,
+    DamagedError,
+    accepted_from_json,
+    accepted_to_json,
+)
+from fitcast.trainer.sealing import new_key
 from fitcast.trainer.shared_memory import write_all
-from fitcast.trainer.sweep.submission import Submission
-from fitcast.trainer.sweep.submission_file import from_json, to_json
 
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
 _NEW_FILE: Final = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -46,26 +48,11 @@ _LOCK: Final = "lock"
 _PASSING: Final = "passing"
 _KEY: Final = "key"
 _SUBMISSION: Final = "submission.json"
+_STAGED: Final = "submission.json.staged"
 _OPENED: Final = "opened"
 _FORECAST: Final = "forecast.json"
 _BEST: Final = "best.json"
 _END: Final = "end.json"
-_SEALED: Final = TypeAdapter(SealedDataset)
-_ESTIMATES: Final = TypeAdapter(list[Estimate])
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Accepted:
-    """A workflow as it was taken in."""
-
-    workflow_id: str
-    submitted_at: datetime
-    submission: Submission
-    estimates: Mapping[str, Estimate]  # by fit, as forecast at submission
-    final_estimate: Estimate | None
-    result_bytes: int  # that each fit may give
-    dataset: SealedDataset
-    sweep: SealedDataset
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,30 +160,47 @@ class WorkflowFolder:
         StoreError
             It can't be written.
         """
-        numbers: dict[int, int] = {}
-        distinct: list[Estimate] = []
-        for one in accepted.estimates.values():
-            if id(one) not in numbers:
-                numbers[id(one)] = len(distinct)
-                distinct.append(one)
-        fits = [numbers[id(accepted.estimates[f.fit_id])] for f in accepted.submission.fits]
-        final = accepted.final_estimate
-        self._write_json(
-            _SUBMISSION,
-            {
-                "workflow_id": accepted.workflow_id,
-                "submitted_at": accepted.submitted_at.isoformat(),
-                "submission": to_json(accepted.submission),
-                "estimates": {
-                    "distinct": [asdict(one) for one in distinct],
-                    "fits": fits,
-                    "final": None if final is None else asdict(final),
-                },
-                "result_bytes": accepted.result_bytes,
-                "dataset": asdict(accepted.dataset),
-                "sweep": asdict(accepted.sweep),
-            },
-        )
+        self._write_json(_SUBMISSION, accepted_to_json(accepted))
+
+    def stage(self, accepted: Accepted) -> None:
+        """Write down what is to be taken in, once what is sealed of it has arrived.
+
+        Raises
+        ------
+        StoreError
+            It can't be written.
+        """
+        try:
+            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            (self.path / _LOCK).touch(mode=0o600)
+        except OSError as error:
+            raise self._unwritable(error) from error
+        self._write_json(_STAGED, accepted_to_json(accepted))
+
+    def staged(self) -> Accepted | None:
+        """Return what is to be taken in; None if that was done, or there is nothing.
+
+        Raises
+        ------
+        SubmissionError
+            It is damaged.
+        """
+        told = self._read_json(_STAGED)
+        return None if told is None else self._accepted(told)
+
+    def publish(self) -> None:
+        """Take in what was to be: it can be gone on with from now on.
+
+        Raises
+        ------
+        StoreError
+            It can't be written.
+        """
+        try:
+            (self.path / _STAGED).rename(self.path / _SUBMISSION)
+            sync_folder(self.path)
+        except OSError as error:
+            raise self._unwritable(error) from error
 
     def note_opened(self) -> int:
         """Count this process in; return how many had it before."""
@@ -291,26 +295,15 @@ class WorkflowFolder:
         told = self._read_json(_SUBMISSION)
         if told is None:
             raise self._unknown()
+        return self._accepted(told)
+
+    def _accepted(self, told: Any) -> Accepted:
         try:
-            submission = from_json(told["submission"])
-            known = told["estimates"]
-            distinct = _ESTIMATES.validate_python(known["distinct"])
-            final = known["final"]
-            numbers = zip(submission.fits, known["fits"], strict=True)
-            return Accepted(
-                workflow_id=str(told["workflow_id"]),
-                submitted_at=datetime.fromisoformat(told["submitted_at"]),
-                submission=submission,
-                estimates={fit.fit_id: distinct[number] for fit, number in numbers},
-                final_estimate=None if final is None else _ESTIMATES.validate_python([final])[0],
-                result_bytes=int(told["result_bytes"]),
-                dataset=_SEALED.validate_python(told["dataset"]),
-                sweep=_SEALED.validate_python(told["sweep"]),
-            )
-        except (KeyError, TypeError, ValueError, IndexError, ValidationError) as error:
+            return accepted_from_json(told)
+        except DamagedError as error:
             raise SubmissionError(
-                f"what is kept of workflow {self.workflow_id} is damaged "
-                f"({type(error).__name__}): submit the sweep again"
+                f"what is kept of workflow {self.workflow_id} is damaged ({error}): submit the "
+                "sweep again"
             ) from error
 
     def end(self) -> End | None:
@@ -405,7 +398,12 @@ def _write(path: Path, data: bytes) -> None:
     finally:
         os.close(fd)
     beside.rename(path)
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    sync_folder(path.parent)
+
+
+def sync_folder(path: Path) -> None:
+    """Bring a folder's names onto the disk itself."""
+    folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(folder)
     finally:

@@ -86,7 +86,7 @@ class Engine:
         self._home = home
         self._store = store
         self._checked = checked
-        self._result_bytes = result_bytes
+        self.result_bytes = result_bytes
         self._lock = threading.Lock()
         self._runs: dict[str, Run] = {}
         self._prepared: dict[str, PreparedSweep] = {}  # until they are sealed
@@ -158,10 +158,12 @@ class Engine:
             submitted_at=now,
         )
         run.surroundings_elsewhere = around_elsewhere
-        run.result_bytes = self._result_bytes
+        run.result_bytes = self.result_bytes
         return run
 
-    def resume(self, workflow_id: str, prepared: PreparedSweep | None = None) -> Run:
+    def resume(
+        self, workflow_id: str, prepared: PreparedSweep | None = None, key: bytes | None = None
+    ) -> Run:
         """Go on with a workflow of an earlier process: with the fits that have no result yet.
 
         Parameters
@@ -170,13 +172,15 @@ class Engine:
             Which.
         prepared
             What it was made of, in case its dataset is gone.
+        key
+            Its key, where that isn't kept in its folder.
 
         Raises
         ------
         SubmissionError, SealError
             It can't be gone on with.
         """
-        opened = self._keeper.opened(workflow_id, prepared)
+        opened = self._keeper.opened(workflow_id, prepared, key)
         try:
             accepted = opened.accepted
             cast = forecast_sweep(
@@ -265,6 +269,13 @@ class Engine:
                 del self._runs[workflow_id]
             elif run is not None:
                 self._forgotten.add(workflow_id)
+
+    def let_go(self, workflow_id: str) -> None:
+        """Know nothing more of a workflow that is closed; what is kept of it stays."""
+        with self._lock:
+            run = self._runs.get(workflow_id)
+            if run is not None and run.closed.is_set():
+                del self._runs[workflow_id]
 
     # -- what forecasts need -----------------------------------------------------------------------
 

@@ -21,9 +21,10 @@ from fitcast.errors import (
 )
 from fitcast.history.records import Outcome
 from fitcast.scheduler.forecast.eta import Eta
+from fitcast.scheduler.kept.accepted import Accepted
 from fitcast.scheduler.kept.committer import Committer
 from fitcast.scheduler.kept.results import Ended, KeptAttempt, ResultStore
-from fitcast.scheduler.kept.workflow_folder import Accepted, End, WorkflowFolder, folders
+from fitcast.scheduler.kept.workflow_folder import End, WorkflowFolder, folders
 from fitcast.scheduler.run.runs import Run
 from fitcast.sizing.learning.correction import SweepCorrection
 from fitcast.trainer.sealing import SealedDataset, remove, seal, verify
@@ -156,9 +157,11 @@ class Keeper:
                 remove(run.sealed.uri)
             folder.release()
 
-    def opened(self, workflow_id: str, prepared: PreparedSweep | None = None) -> Opened:
+    def opened(
+        self, workflow_id: str, prepared: PreparedSweep | None = None, key: bytes | None = None
+    ) -> Opened:
         """Open a workflow of an earlier process to run it; see :func:`opened`."""
-        return opened(self._root, workflow_id, to_run=True, prepared=prepared)
+        return opened(self._root, workflow_id, to_run=True, prepared=prepared, key=key)
 
     def let_pass(self, run: Run) -> None:
         """Remove a workflow with this process: nobody will ask for it any more."""
@@ -186,7 +189,12 @@ class Keeper:
 
 
 def opened(
-    root: Path, workflow_id: str, *, to_run: bool = False, prepared: PreparedSweep | None = None
+    root: Path,
+    workflow_id: str,
+    *,
+    to_run: bool = False,
+    prepared: PreparedSweep | None = None,
+    key: bytes | None = None,
 ) -> Opened:
     """Open a workflow; to run it, this process holds it from then on.
 
@@ -200,6 +208,8 @@ def opened(
         Whether it is to be gone on with.
     prepared
         What it was made of, in case its dataset is gone.
+    key
+        Its key, where that isn't kept in its folder.
 
     Raises
     ------
@@ -215,7 +225,7 @@ def opened(
     try:
         if to_run:
             _check_resumable(folder)
-        key = folder.key()
+        key = key or folder.key()
         store = ResultStore(folder.results_uri, key, workflow_id)
         objects = OpenedSweep(accepted.sweep.uri, key, accepted.sweep.dataset_id)
         attempts, damaged = store.load(tidy=to_run)

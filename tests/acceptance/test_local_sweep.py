@@ -143,7 +143,7 @@ def test_a_killed_worker_costs_nothing(client):
     workflow = client.submit(sweep)
     assert wait_for(lambda: (workflow.fits["state"] == "running").any())
     address = workflow.fits["worker"].dropna().iloc[0]
-    pid = client._engine._shared._attempts.dask.run(os.getpid, workers=[address])[address]
+    pid = client._platform.engine._shared._attempts.dask.run(os.getpid, workers=[address])[address]
     os.kill(pid, signal.SIGKILL)
     workflow.result(timeout_s=LONGEST_S)
     assert (workflow.fits["outcome"] == "succeeded").all()
@@ -223,7 +223,7 @@ def test_the_loop_closes_and_nothing_is_left_behind(tmp_path):
         workflow = client.submit(sweep)
         assert workflow.result(timeout_s=LONGEST_S).mlflow_url
         assert workflow._run.closed.wait(LONGEST_S)
-        lease = client._engine._keys.path
+        lease = client._platform.engine._keys.path
         assert not sealed_datasets(tmp_path)
         assert not list(lease.rglob("*.key"))
     assert not lease.exists()
@@ -233,4 +233,4 @@ def test_the_loop_closes_and_nothing_is_left_behind(tmp_path):
     with Client(home=tmp_path) as again:
         again.learn()
         # 2 candidates × 3 folds and the refit, read from MLflow
-        assert len(again._engine._learner._records) == 7
+        assert len(again._platform.engine._learner._records) == 7

@@ -30,7 +30,7 @@ def client(common_client):
 
     def is_whole():
         there = harm.victims(common_client)
-        known = common_client._engine._shared.decisions.workers
+        known = common_client._platform.engine._shared.decisions.workers
         return len(known) == len(there["worker"]) == len(there["fork server"]) == 2
 
     assert harm.until(is_whole)

@@ -104,7 +104,7 @@ def everything(folder: Path) -> dict[str, object]:
 
 
 def stored(client: Client) -> dict[str, object]:
-    records, _ = client._engine._store.read()
+    records, _ = client._platform.engine._store.read()
     ids = {record.record_id for record in records}
     ours = [record.record_id for run in client.workflows() for record in run.records]
     return {"missing": len(set(ours) - ids), "doubled": len(records) - len(ids)}

@@ -18,7 +18,7 @@ KINDS = ("fit", "supervisor", "fork server", "worker")
 
 def victims(client: Client) -> dict[str, list[psutil.Process]]:
     """Return the processes that run this client's fits."""
-    cluster = client._engine._backend._cluster
+    cluster = client._platform.engine._backend._cluster
     found: dict[str, list[psutil.Process]] = {kind: [] for kind in KINDS}
     for nanny in [] if cluster is None else list(cluster.workers.values()):
         # Nannies are at home in another thread: what one says may be over while it is read.
@@ -83,7 +83,7 @@ def _stands_still(process: psutil.Process) -> bool:
 @contextmanager
 def patient(client: Client) -> Iterator[None]:
     """Have this client's workers silent for as long as they may be, and none of them ended."""
-    watched = client._engine._backend._upkeep._watched.values()
+    watched = client._platform.engine._backend._upkeep._watched.values()
     before = [one._silent_after_s for one in watched]
     for one in watched:
         one._silent_after_s = float("inf")
@@ -96,7 +96,7 @@ def patient(client: Client) -> Iterator[None]:
 
 def longest_silence_s(client: Client) -> float:
     """Return for how long the quietest of this client's workers hasn't been heard of."""
-    return max(one._quiet_s for one in client._engine._backend._upkeep._watched.values())
+    return max(one._quiet_s for one in client._platform.engine._backend._upkeep._watched.values())
 
 
 def until(condition: Callable[[], bool], timeout_s: float = LONGEST_S) -> bool:

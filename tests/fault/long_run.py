@@ -108,7 +108,7 @@ def one_sweep(client: Client, chance: random.Random, told: Told) -> None:
 
 def check_history(client: Client) -> None:
     """Check that the store has every record once."""
-    records, _ = client._engine._store.read()
+    records, _ = client._platform.engine._store.read()
     stored = Counter(record.record_id for record in records)
     ours = {record.record_id for run in client.workflows() for record in run.records}
     assert set(stored) == ours

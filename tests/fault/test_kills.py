@@ -108,5 +108,5 @@ def test_a_lost_attempt_leaves_a_record_and_a_time_of_its_end(client):
     assert all(record.error_message for record in lost)
     assert all(record.started_at <= record.ended_at for record in lost)
     assert client.flush()
-    saved = client._engine._store.workflow(workflow.id).records
+    saved = client._platform.engine._store.workflow(workflow.id).records
     assert {r.record_id for r in saved} == {r.record_id for r in workflow.records}

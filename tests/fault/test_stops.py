@@ -74,11 +74,11 @@ def test_a_stopped_fit_comes_to_its_deadline_and_the_others_succeed(client):
 def test_a_nanny_that_is_gone_is_replaced(client):
     workflow = submit(client)
     assert harm.until(lambda: bool(harm.victims(client)["fit"]))
-    cluster = client._engine._backend._cluster
+    cluster = client._platform.engine._backend._cluster
     name, nanny = next(iter(cluster.workers.items()))
     cluster.sync(nanny.close)
     workflow.wait(LONGEST_S)
     holding.check_whole(client, workflow, FITS)
     assert set(workflow.fits["outcome"]) == {"succeeded"}
     assert harm.until(lambda: cluster.workers.get(name) not in (None, nanny))
-    assert harm.until(lambda: len(client._engine._shared.decisions.workers) == 2)
+    assert harm.until(lambda: len(client._platform.engine._shared.decisions.workers) == 2)

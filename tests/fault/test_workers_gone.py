@@ -44,7 +44,7 @@ def test_nothing_is_left_after_harm_of_every_kind(tmp_path, no_process_left):
         holding.check_whole(client, workflow, FITS)
         # Closing ends those too that are stopped, at work or while they start.
         stopped = harm.strike_surely(client, "worker", chance, sign=signal.SIGSTOP)
-        nannies = client._engine._backend._cluster.workers.values()
+        nannies = client._platform.engine._backend._cluster.workers.values()
         nanny = next(n for n in nannies if n.pid not in (None, stopped.pid))
         before_pid = nanny.pid
         os.kill(before_pid, signal.SIGKILL)

@@ -32,7 +32,7 @@ def until_done(cluster, workflow, count):
 def until_seen(cluster, client, workflow):
     """Wait until a fit runs, and it is known which pods the workers are in."""
     cluster.wait(lambda: workflow.counts()[1] > 0, "a fit to run")
-    (workers,) = client._engine._backend.made
+    (workers,) = client._platform.engine._backend.made
     ready = workers._link.ready
     known = workers._observer._pod_of
     cluster.wait(lambda: ready() and set(ready()) <= set(known), "pods to be looked at")

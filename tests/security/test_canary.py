@@ -77,7 +77,7 @@ def test_data_and_key_are_in_no_file_log_environment_or_record(tmp_path, no_proc
             grid = {"lingers__deed": ["", "no such deed"]}
             workflow = client.submit(Sweep({"m": (model, grid)}, frame, y, cv=2))
             assert harm.until(lambda: len(harm.victims(client)["fit"]) == 2)
-            lease = client._engine._keys.path
+            lease = client._platform.engine._keys.path
             assert lease in leases_of(os.getpid())
             (key_file,) = lease.rglob("*.key")
             key = key_file.read_bytes()

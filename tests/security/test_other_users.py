@@ -72,7 +72,7 @@ def test_another_user_sees_and_reaches_nothing_of_a_running_sweep(home, no_proce
         sweep = Sweep(Lingers(linger_s=10 * LONGEST_S), holding.X, holding.Y, cv=2, refit=False)
         workflow = client.submit(sweep)
         assert harm.until(lambda: len(harm.victims(client)["fit"]) == 2)
-        lease = client._engine._keys.path
+        lease = client._platform.engine._keys.path
         assert lease in leases_of(os.getpid())
         (key_file,) = lease.rglob("*.key")
         key = key_file.read_bytes()

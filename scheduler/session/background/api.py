@@ -22,15 +22,15 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from fitcast.errors import FitcastError, UnknownWorkflowError
 from fitcast.scheduler.run.runs import Run
-from fitcast.scheduler.session.background.documents import (
+from fitcast.scheduler.session.background.idleness import Idleness
+from fitcast.scheduler.session.background.place import user_of
+from fitcast.scheduler.session.documents import (
     Changes,
     error_document,
     fit_document,
     told_error,
     workflow_document,
 )
-from fitcast.scheduler.session.background.idleness import Idleness
-from fitcast.scheduler.session.background.place import user_of
 from fitcast.scheduler.session.engine import Engine
 from fitcast.scheduler.session.logs import logs_of
 from fitcast.version import __version__

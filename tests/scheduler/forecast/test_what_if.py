@@ -11,6 +11,7 @@ from sklearn.ensemble import RandomForestClassifier
 
 from fitcast import Client, LocalBackend, Pool, Sweep, errors
 from fitcast.history.store import MemoryHistory
+from fitcast.scheduler.forecast.sweep_estimate import estimate_of
 from fitcast.scheduler.forecast.sweep_forecast import forecast_sweep
 from fitcast.scheduler.plan.pools import planned_workers
 from fitcast.sizing.learning.model import SizingModel
@@ -25,9 +26,10 @@ LARGE = Pool("large", 8, 64 * GIB, 2, price_per_hour=3.0)
 
 
 def estimate(*pools, sweep=FOREST):
-    return forecast_sweep(
-        SizingModel.prior(), sweep.prepare().submission, planned_workers(pools)
-    ).estimate(pools)
+    workers = planned_workers(pools)
+    return estimate_of(
+        forecast_sweep(SizingModel.prior(), sweep.prepare().submission, workers), pools
+    )
 
 
 def test_the_cost_is_that_of_all_workers_until_the_end():

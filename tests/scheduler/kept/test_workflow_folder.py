@@ -12,7 +12,8 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 
 from fitcast.errors import StoreError, SubmissionError
-from fitcast.scheduler.kept.workflow_folder import Accepted, End, WorkflowFolder, folders
+from fitcast.scheduler.kept.accepted import Accepted
+from fitcast.scheduler.kept.workflow_folder import End, WorkflowFolder, folders
 from fitcast.trainer.sealing import SealedDataset
 from fitcast.trainer.sweep.prepared import Sweep
 from tests.scheduler.making import estimate

@@ -138,7 +138,7 @@ def test_an_error_of_ours_in_the_plan_can_be_played_again(client, monkeypatch):
     with pytest.raises(errors.InternalError, match="in the midst of a change"):
         victim.result(WITHIN_S)
     assert client.submit(sweep("next")).wait(WITHIN_S).state == "succeeded"
-    written = max((client._engine._home / "faults").iterdir())
+    written = max((client._platform.engine._home / "faults").iterdir())
     assert str(written) in str(victim._run.view().error)
     every = [event for _, event, _ in replay(*read(written))]
     assert any(getattr(event, "workflow_id", None) == victim.id for event in every)
@@ -184,7 +184,7 @@ def test_cancelling_ends_what_runs_and_frees_what_it_held(client, tmp_path):
     assert workflow.wait(WITHIN_S).state == "cancelled"
     assert fits
     assert harm.until(lambda: not any(fit.is_running() for fit in fits))
-    state = client._engine._shared.decisions.state
+    state = client._platform.engine._shared.decisions.state
     assert harm.until(lambda: state.cpus_in_use == 0 and not any(state.held.values()))
 
 
@@ -196,10 +196,10 @@ def test_a_result_that_is_long_on_its_way_holds_nobody_up(client, tmp_path):
     waits_in(workflow, tmp_path)
     address = next(
         worker.size.address
-        for worker in list(client._engine._shared.decisions.workers.values())
+        for worker in list(client._platform.engine._shared.decisions.workers.values())
         if worker.running
     )
-    dask = client._engine._shared._attempts.dask  # connected, as a fit runs
+    dask = client._platform.engine._shared._attempts.dask  # connected, as a fit runs
     dask.run(_results_wait_for, str(flag), workers=[address])
     (tmp_path / "go").touch()
     asked = tmp_path / "flag.asked"
@@ -262,7 +262,7 @@ def test_why_a_worker_is_gone_is_not_waited_for(tmp_path):
         waits = Waits(str(tmp_path / "waits"), str(tmp_path / "go"))
         workflow = client.submit(Sweep(waits, X, Y, cv=[(np.arange(300), np.arange(300, 400))]))
         waits_in(workflow, tmp_path)
-        shared = client._engine._shared
+        shared = client._platform.engine._shared
         address = next(a for a, w in list(shared.decisions.workers.items()) if w.running)
         pid = shared._attempts.dask.run(os.getpid, workers=[address])[address]
         os.kill(pid, signal.SIGKILL)

@@ -32,7 +32,7 @@ def test_workers_come_for_a_workflow_and_go_with_it(backend, tmp_path, no_proces
             assert workflow._run.closed.wait(WITHIN_S)
         assert len(backend.given) == 2
         assert all(own.started and own.closed for own in backend.given)
-        assert not client._engine._own
+        assert not client._platform.engine._own
 
 
 @pytest.mark.parametrize(
@@ -73,7 +73,7 @@ def test_cancelled_before_it_is_sealed_no_workers_are_asked_for(backend, tmp_pat
 
     def held(*args, **kwargs):
         sealed = seal(*args, **kwargs)
-        client._engine.cancel(client.workflows()[0].id)
+        client._platform.engine.cancel(client.workflows()[0].id)
         gate.hold()
         return sealed
 

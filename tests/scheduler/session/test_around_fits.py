@@ -210,7 +210,9 @@ def test_a_model_is_not_fitted_here_on_other_data(client):
 
 def test_a_configuration_that_fits_cannot_have_is_told(client, monkeypatch):
     monkeypatch.setenv("SCIPY_ARRAY_API", "1")
-    monkeypatch.setattr(client, "_began", None)  # as with workers elsewhere: it isn't handed on
+    monkeypatch.setattr(
+        client._platform, "_began", None
+    )  # as with workers elsewhere: it isn't handed on
     with sklearn.config_context():
         config = sklearn._config._get_threadlocal_config()
         config["array_api_dispatch"] = "no such value"

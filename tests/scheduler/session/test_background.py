@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from fitcast import errors
 from fitcast.errors import error_named
-from fitcast.scheduler.session.background.documents import Changes, error_document
 from fitcast.scheduler.session.background.idleness import Idleness
+from fitcast.scheduler.session.documents import Changes, error_document
 
 AFTER_S = 60.0
 

@@ -317,6 +317,6 @@ def test_searches_share_one_client_also_in_threads(monkeypatch):
 
 def test_fits_get_no_variable_that_the_client_set(client):
     SizedSearchCV(tree(), GRID, cv=3, client=client).fit(X, Y)
-    around = surroundings.surroundings(client._began)
+    around = surroundings.surroundings(client._platform._began)
     ours = {"PYTEST_CURRENT_TEST"}  # set anew for each test
     assert set(surroundings._opened(around).environ) <= ours

@@ -1,17 +1,25 @@
 """What is told of workflows to other processes: plain JSON, and back into views.
 
-In: the documents of the control API. Not in: its routes
-(:mod:`fitcast.scheduler.session.background.api`).
+In: the documents of the control API and of the broker's. Not in: their routes
+(:mod:`fitcast.scheduler.session.background.api`, :mod:`fitcast.scheduler.broker.api`).
 """
 
 import math
 import os
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 from fitcast.errors import (
+    AuthenticationError,
+    BrokerError,
+    BrokerStoreError,
+    BrokerUnreachableError,
     FitcastError,
+    ForbiddenError,
+    IdempotencyError,
+    LimitError,
+    LostLeaseError,
     SealError,
     StoreError,
     SubmissionError,
@@ -23,6 +31,14 @@ from fitcast.scheduler.forecast.eta import Eta
 from fitcast.scheduler.run.views import FitRow, WorkflowView
 
 _CODES: Final[tuple[tuple[type[FitcastError], int, str], ...]] = (
+    (AuthenticationError, 401, "not_authenticated"),
+    (ForbiddenError, 403, "not_allowed"),
+    (LimitError, 429, "limit"),
+    (IdempotencyError, 409, "idempotency"),
+    (LostLeaseError, 409, "moved"),
+    (BrokerStoreError, 503, "store_away"),
+    (BrokerUnreachableError, 503, "away"),
+    (BrokerError, 409, "conflict"),
     (UnknownWorkflowError, 404, "unknown_workflow"),
     (WorkflowHeldError, 409, "held_elsewhere"),
     (SubmissionError, 409, "cannot_be_resumed"),
@@ -49,8 +65,13 @@ def workflow_document(view: WorkflowView) -> dict[str, Any]:
         "ended_at": _plain(view.ended_at),
         "error": None
         if view.error is None
-        else {"type": type(view.error).__name__, "message": str(view.error)},
+        else told_of_error(type(view.error).__name__, str(view.error)),
     }
+
+
+def told_of_error(kind: str, message: str) -> dict[str, str] | None:
+    """Return the error that a workflow ended with; None if there was none."""
+    return {"type": kind, "message": message} if kind else None
 
 
 def eta_document(eta: Eta) -> dict[str, Any]:
@@ -70,6 +91,13 @@ def eta_of(told: Mapping[str, Any]) -> Eta:
         for name in ("p10_s", "p50_s", "p90_s")
     )
     return Eta(p10_s, p50_s, p90_s, datetime.fromisoformat(told["finish_at"]))
+
+
+def eta_from(seconds: tuple[float, float, float], since: datetime) -> Eta:
+    """Return an ETA of P10, P50 and P90 in seconds from a time on."""
+    p10_s, p50_s, p90_s = seconds
+    later = timedelta(seconds=p50_s if math.isfinite(p50_s) else 0.0)
+    return Eta(p10_s, p50_s, p90_s, since + later)
 
 
 def fit_document(row: FitRow) -> dict[str, Any]:

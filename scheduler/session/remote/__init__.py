@@ -1,0 +1,1 @@
+"""Workflows of a shared platform, from its users' side."""
