@@ -246,7 +246,7 @@ def to_give_way(
     late = [one for one in late if held.is_within_quota(one)]
     if not late:
         return []
-    names = {one.user for one in (*late, *running)}
+    names = {one.user for one in late} | {one.user for one in running}
     weights = effective_weights(names, accounts, capacity, limits, now_s)
     fair = 1.0 / math.fsum(weights.values())  # share for each unit of weight
     given = allotments(running, accounts, capacity, limits, now_s)
@@ -357,7 +357,7 @@ def _ranks(
 ) -> dict[str, tuple[bool, float, float, float, str]]:
     """Return by what the first of all users are ordered: who had least goes first."""
     by_user = {account.user: account for account in accounts}
-    users = {one.user for one in (*found, *running)}
+    users = {one.user for one in found} | {one.user for one in running}
     weights = effective_weights(users, accounts, capacity, limits, now_s)
     has: dict[str, Resources] = {}
     for runs in running:

@@ -115,7 +115,8 @@ class _Filling:
     def _reach(self, share: Array, before: Array) -> Array:
         """Return how much of its needs each workflow has when its user has reached a share."""
         part = np.where(self.needed, (share - before) / self._divisor, np.inf).min(axis=1)
-        return np.minimum(np.maximum(part, 0.0), self.limit)
+        reached: Array = np.minimum(np.maximum(part, 0.0), self.limit)
+        return reached
 
     def level(self, halvings: int) -> tuple[Array, npt.NDArray[np.bool_]]:
         """Raise all as far as the capacity goes; return what each gets, and what is used up."""
@@ -139,7 +140,7 @@ class _Filling:
         np.maximum.at(high, users.draw, self._enough(wanted))
         low = np.zeros(self.draws)
         got, used = at(high)
-        over = used > 1.0 + _ROUNDING * 1e3
+        over: npt.NDArray[np.bool_] = np.asarray(used > 1.0 + _ROUNDING * 1e3)
         if not over.any():
             return got, over
         low = np.where(over.any(axis=1), low, high)

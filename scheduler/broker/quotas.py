@@ -69,21 +69,17 @@ def why_not_run(quota: Quota, used: Resources, more: Resources | None = None) ->
     more : Resources, optional
         What would be added; by default anything at all.
     """
+    add = more or Resources()
     checks = (
-        ("CPUs", quota.running_cpus, used.cpus, more and more.cpus),
-        (
-            "bytes of memory",
-            quota.running_memory_bytes,
-            used.memory_bytes,
-            more and more.memory_bytes,
-        ),
+        (quota.running_cpus, used.cpus, add.cpus, "{:,.0f} CPUs".format),
+        (quota.running_memory_bytes, used.memory_bytes, add.memory_bytes, _size),
     )
-    for name, most, has, adds in checks:
+    for most, has, adds, told in checks:
         if most is None:
             continue
-        if has >= most if adds is None else adds > 0.0 and has + adds > most * (1.0 + 1e-9):
+        if has >= most if more is None else adds > 0.0 and has + adds > most * (1.0 + 1e-9):
             return (
-                f"your running workflows have {has:,.0f} {name} and your quota is {most:,.0f}; it "
+                f"your running workflows have {told(has)} and your quota is {told(most)}; it "
                 "begins when one of them ends"
             )
     return ""

@@ -120,7 +120,7 @@ NO_LIMITS = Limits()
 
 def decayed(usage: Resources, seconds: float, half_life_s: float) -> Resources:
     """Return what is left of a usage after so many seconds."""
-    return usage * 0.5 ** (max(0.0, seconds) / half_life_s)
+    return usage * math.pow(0.5, max(0.0, seconds) / half_life_s)
 
 
 def charged(account: Account, used: Resources, now_s: float, half_life_s: float) -> Account:
