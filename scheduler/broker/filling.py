@@ -122,9 +122,10 @@ class _Filling:
         """Raise all as far as the capacity goes; return what each gets, and what is used up."""
         users = self.users
         before, resources = self._before(), self.needs.shape[1]
-        has = np.zeros((len(users.weight), resources))
-        np.add.at(has, self.user, self.limit[:, None] * self.needs)
-        wanted = has.max(axis=1)
+        wanted = np.zeros(len(users.weight))
+        for number in range(resources):
+            has = self.limit * self.needs[:, number]
+            wanted = np.maximum(wanted, np.bincount(self.user, has, len(wanted)))
 
         def at(level: Array) -> tuple[Array, Array]:
             share = self._shares(level, wanted)[self.user, None]

@@ -8,8 +8,13 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+import numpy as np
+import numpy.typing as npt
+
 from fitcast.scheduler.broker.quotas import Quota
 from fitcast.scheduler.broker.resources import Demand, Resources
+
+Array = npt.NDArray[np.float64]
 
 DAY_S = 86_400.0
 _LITTLE = 0.25  # of the mean usage: below, having had less makes no difference
@@ -186,14 +191,16 @@ def effective_weights(
         for name in names
     }
     mean = math.fsum(had.values()) / max(math.fsum(own.values()), 1e-300)
-    if mean <= 0.0 or limits.most_favour <= 1.0:
-        return own
-    return {
-        name: own[name] * favour(had[name] / own[name] / mean, limits.most_favour) for name in names
-    }
+    weight = np.array([own[name] for name in names])
+    changed = favours(weight, np.array([had[name] for name in names]), mean, limits.most_favour)
+    return dict(zip(names, changed.tolist(), strict=True))
 
 
-def favour(relative: float, most: float) -> float:
-    """Return by what factor a weight changes if its user had so many times what others had."""
-    factor = math.sqrt((1.0 + _LITTLE) / (relative + _LITTLE))
-    return min(max(factor, 1.0 / most), most)
+def favours(weight: Array, had: Array, mean: Array | float, most: float) -> Array:
+    """Return weights, smaller where more was had for each unit of weight than the mean."""
+    if most <= 1.0:
+        return weight
+    relative = np.where(mean > 0.0, had / weight / np.maximum(mean, 1e-300), 1.0)
+    factor = np.sqrt((1.0 + _LITTLE) / (relative + _LITTLE))
+    changed: Array = weight * np.clip(factor, 1.0 / most, most)
+    return changed
