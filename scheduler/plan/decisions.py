@@ -43,6 +43,7 @@ from fitcast.scheduler.plan.events import (
     Seal,
     Sealed,
     Settle,
+    SharesChanged,
     Submitted,
     WorkerExpected,
     WorkerJoined,
@@ -134,6 +135,8 @@ class Decisions:
                 return self._lose_all(event)
             case Submitted():
                 return lifecycle.begin(self.state, event)
+            case SharesChanged():
+                self.state.weights = dict(event.weights)
             case Reforecast():
                 self._reforecast(event)
             case FinalChosen():

@@ -99,6 +99,18 @@ class Submitted:
     final: bool = False  # a last fit (the refit) follows when all others are done
     sealed: bool = False  # its dataset is ready for workers already
     own_workers: bool = False  # its fits run in a cluster that is made for it
+    share_of: str = ""  # the user whose share of the workers it has
+    priority: int = 0  # within that user's own work
+
+
+@dataclass(frozen=True, slots=True)
+class SharesChanged:
+    """Users share the workers by these weights, positive; without any, workflows take turns alike.
+
+    What somebody had before is counted in. A user that isn't among them has the weight 1.
+    """
+
+    weights: Mapping[str, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -347,6 +359,7 @@ Event: TypeAlias = (
     | WorkerLeft
     | AllWorkersLost
     | Submitted
+    | SharesChanged
     | Reforecast
     | FinalChosen
     | AttemptEnded

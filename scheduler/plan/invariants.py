@@ -3,8 +3,9 @@
 Sums are kept as events come, since counting anew would cost too much; here they are counted anew.
 """
 
+import math
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from fitcast.scheduler.plan.fit_state import FitState
 from fitcast.scheduler.plan.memory_load import MemoryLoad
@@ -48,6 +49,7 @@ def restore(state: PlanState) -> None:
         workflow.unsettled = sum(fit.outcome is None for fit in workflow.fits.values())
         workflow.occupying = len(running)
         workflow.cpus_in_use = sum(fit.threads for fit in running)
+        workflow.held_bytes = _held_bytes(running)
     state.held = Counter(_held(state))
     state.cpus = sum(worker.size.cpus for worker in state.workers.values())
     state.cpus_in_use = sum(one.cpus_in_use for one in state.workflows.values())
@@ -84,6 +86,10 @@ def _held(state: PlanState) -> Counter[int]:
     return held
 
 
+def _held_bytes(running: Iterable[FitState]) -> float:
+    return sum(fit.held.mean_bytes for fit in running if fit.held is not None)
+
+
 def _workers(state: PlanState) -> Iterator[str]:
     by_worker: dict[str, list[FitState]] = {}
     for fit in _running(state):
@@ -115,6 +121,9 @@ def _worker(state: PlanState, worker: WorkerState, own: list[FitState]) -> Itera
 
 
 def _sums(state: PlanState) -> Iterator[str]:
+    for user, weight in state.weights.items():
+        if not 0.0 < weight < math.inf:
+            yield f"the weight of user {user!r} is {weight}"
     if +state.held != +_held(state):
         yield f"datasets count as {+state.held} bytes, not {+_held(state)}"
     sums = {
@@ -139,6 +148,9 @@ def _workflow(workflow: WorkflowState) -> Iterator[str]:
     for name, right in sums.items():
         if getattr(workflow, name) != right:
             yield f"{name} is {getattr(workflow, name)}, not {right}"
+    held = _held_bytes(fit for fit in fits if fit.running_on is not None)
+    if abs(workflow.held_bytes - held) > 1.0 + _ROUNDING * held:
+        yield f"{workflow.held_bytes:,.0f} bytes count as held, not {held:,.0f}"
     wait = {f.fit_id for f in fits if f.outcome is None and f.running_on is None}
     wait = wait if workflow.phase is Phase.ACTIVE else set()
     if set(workflow.waiting) != wait:

@@ -67,6 +67,8 @@ def begin(state: PlanState, event: Submitted) -> list[Action]:
         final=event.final,
         unsettled=len(fits),
         own_workers=event.own_workers,
+        share_of=event.share_of,
+        priority=event.priority,
     )
     workflow.note_needs()
     state.workflows[event.workflow_id] = workflow

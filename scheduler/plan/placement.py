@@ -5,7 +5,8 @@ in :mod:`fitcast.scheduler.plan.decisions`.
 
 The rules, in order:
 
-* workflows share the workers: the one with the fewest CPUs in use goes first;
+* workflows share the workers: the one with the fewest CPUs in use goes first; where users have
+  shares, one of the user with the smallest (:mod:`fitcast.scheduler.plan.turns`);
 * within a workflow, the longest first, and before them those that can run in few places, if the end
   waits for them or they are long themselves (:mod:`fitcast.scheduler.plan.waiting`); where the data
   is large, fits of a fold whose rows are in use go before, as long as none is too long to wait;
@@ -37,6 +38,7 @@ from fitcast.scheduler.plan.plan_state import (
     WorkerState,
 )
 from fitcast.scheduler.plan.threads import best_threads
+from fitcast.scheduler.plan.turns import next_turn
 from fitcast.scheduler.plan.workflow_state import WorkflowState
 
 LARGE_DATASET_BYTES = 64 * 2**20
@@ -114,14 +116,9 @@ def _on_open(turn: _Turn) -> list[Start]:
     starts: list[Start] = []
     blocked: set[str] = set()
     while turn.open:
-        ready = [
-            (workflow.cpus_in_use, order, workflow_id)
-            for order, (workflow_id, workflow) in enumerate(state.workflows.items())
-            if workflow.waiting and workflow_id not in blocked
-        ]
-        if not ready:
+        workflow_id = next_turn(state, blocked)
+        if workflow_id is None:
             break
-        workflow_id = min(ready)[2]
         start = _next(turn, state.workflows[workflow_id])
         if start is None:
             blocked.add(workflow_id)

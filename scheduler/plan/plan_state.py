@@ -98,6 +98,7 @@ class PlanState:
     kinds_sorted_for: Counter[tuple[int, int]] = field(default_factory=Counter)
     away: Counter[int] = field(default_factory=Counter)  # memory of workers that will be back
     held: Counter[int] = field(default_factory=Counter)  # memory of a worker → its datasets' bytes
+    weights: dict[str, float] = field(default_factory=dict)  # of users that share the workers
     failure: FitcastError | None = None  # why there will be no workers any more
 
     # -- workers -----------------------------------------------------------------------------
@@ -257,6 +258,8 @@ class PlanState:
         worker.take(fit)
         workflow.occupying += 1
         workflow.cpus_in_use += fit.threads
+        if fit.held is not None:
+            workflow.held_bytes += fit.held.mean_bytes
         self.cpus_in_use += fit.threads
         self.cpu_ends_s += fit.threads * fit.ends_s
 
@@ -267,6 +270,10 @@ class PlanState:
         fit.running_on = None
         workflow.occupying -= 1
         workflow.cpus_in_use -= fit.threads
+        if not workflow.occupying:
+            workflow.held_bytes = 0.0  # rounding errors end here
+        elif fit.held is not None:
+            workflow.held_bytes -= fit.held.mean_bytes
         self.cpus_in_use -= fit.threads
         self.cpu_ends_s -= fit.threads * fit.ends_s
         if lost is not None and fit.key in lost.running:  # another may have its address by now

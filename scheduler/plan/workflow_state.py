@@ -50,6 +50,8 @@ class WorkflowState:
     final: bool  # a last fit is still to be chosen
     unsettled: int
     own_workers: bool = False
+    share_of: str = ""  # the user whose share of the workers it has
+    priority: int = 0  # within that user's own work
     phase: Phase = Phase.SEALING
     pending: set[OfWorkflow] = field(default_factory=set)  # asked for and not answered yet
     cancelled: bool = False
@@ -60,6 +62,7 @@ class WorkflowState:
     waiting: WaitingFits = field(default_factory=WaitingFits)
     occupying: int = 0  # fits with an attempt that holds something
     cpus_in_use: int = 0
+    held_bytes: float = 0.0  # memory that its running fits are forecast to need
     sorted_for: int = -1  # version of the workers that the waiting fits are sorted for
     sizes: frozenset[int] = frozenset()  # memory of the workers that hold its dataset
     home_bytes: int = 0  # of them, the size on which its largest fit finds room
