@@ -17,6 +17,16 @@ also ``ValueError``, so code written for scikit-learn catches them.
     │   ├── UnknownWorkflowError    there is none of that name here
     │   └── WorkflowHeldError       another process runs it
     ├── BackgroundError             the background process can't be started, or used as it is
+    ├── BrokerError                 the broker can't do what it was asked for
+    │   ├── BrokerStoreError        its database can't be used, or is of a newer fitcast
+    │   ├── AuthenticationError     a token that is unknown, revoked or expired
+    │   ├── UnknownUserError        there is no such user
+    │   ├── UserExistsError         there is one of that name already
+    │   ├── IdempotencyError        an idempotency key was used for something else before
+    │   ├── UploadError             a piece of an upload doesn't go on from what is there
+    │   ├── WorkflowStateError      what was asked for doesn't go with the workflow's state
+    │   ├── LostLeaseError          another replica has the workflow by now
+    │   └── KeyEncryptionError      a workflow's key can't be wrapped or unwrapped
     ├── HistoryError                the MLflow store can't be read or written
     │   └── InvalidCursorError      a position to read on from that isn't one of this store
     ├── ModelError                  a stored sizing model can't be used
@@ -83,6 +93,46 @@ class WorkflowHeldError(SubmissionError):
 
 class BackgroundError(FitcastError):
     """The background process can't be started, or was started with other settings."""
+
+
+class BrokerError(FitcastError):
+    """The broker can't do what it was asked for."""
+
+
+class BrokerStoreError(BrokerError):
+    """The broker's database can't be used as it is, or not be reached."""
+
+
+class AuthenticationError(BrokerError):
+    """A token is unknown, revoked or expired, or its user is disabled."""
+
+
+class UnknownUserError(BrokerError):
+    """The broker has no user of that name."""
+
+
+class UserExistsError(BrokerError):
+    """The broker has a user of that name already."""
+
+
+class IdempotencyError(BrokerError):
+    """The idempotency key was used for another request before."""
+
+
+class UploadError(BrokerError):
+    """A piece of an upload doesn't go on from what is there, or goes beyond what was announced."""
+
+
+class WorkflowStateError(BrokerError):
+    """What was asked for doesn't go with the state the workflow is in."""
+
+
+class LostLeaseError(BrokerError):
+    """The workflow was taken from this replica: its lease lapsed and another may have it."""
+
+
+class KeyEncryptionError(BrokerError):
+    """A workflow's key can't be wrapped or unwrapped with the key-encryption key."""
 
 
 class HistoryError(FitcastError):
