@@ -17,14 +17,19 @@ also ``ValueError``, so code written for scikit-learn catches them.
     │   ├── UnknownWorkflowError    there is none of that name here
     │   └── WorkflowHeldError       another process runs it
     ├── BackgroundError             the background process can't be started, or used as it is
-    ├── BrokerError                 a shared platform refuses something
+    ├── BrokerError                 a shared platform refuses something, or can't do it
     │   ├── BrokerUnreachableError  it doesn't answer
     │   ├── AuthenticationError     the token is missing, unknown, expired or revoked
     │   ├── ForbiddenError          the token may not do that
     │   ├── LimitError              a limit of the user, or of the platform, is reached
-    │   ├── IdempotencyError        a request came again with another body
+    │   ├── UnknownUserError        there is no such user
+    │   ├── UserExistsError         there is one of that name already
+    │   ├── IdempotencyError        an idempotency key was used for something else before
+    │   ├── UploadError             a piece of an upload doesn't go on from what is there
+    │   ├── WorkflowStateError      what was asked for doesn't go with the workflow's state
     │   ├── LostLeaseError          another replica has the workflow by now
-    │   └── BrokerStoreError        the broker's database can't be used
+    │   ├── KeyEncryptionError      a workflow's key can't be wrapped or unwrapped
+    │   └── BrokerStoreError        its database can't be used, or is of a newer fitcast
     ├── HistoryError                the MLflow store can't be read or written
     │   └── InvalidCursorError      a position to read on from that isn't one of this store
     ├── ModelError                  a stored sizing model can't be used
@@ -94,15 +99,15 @@ class BackgroundError(FitcastError):
 
 
 class BrokerError(FitcastError):
-    """A shared platform refuses something."""
+    """A shared platform refuses something, or can't do it."""
+
+
+class BrokerStoreError(BrokerError):
+    """The broker's database can't be used as it is, or not be reached."""
 
 
 class BrokerUnreachableError(BrokerError):
     """The shared platform doesn't answer, or something else does in its place."""
-
-
-class AuthenticationError(BrokerError):
-    """The token for a shared platform is missing, unknown, expired or revoked."""
 
 
 class ForbiddenError(BrokerError):
@@ -113,16 +118,36 @@ class LimitError(BrokerError):
     """A limit of the user, or of the shared platform, is reached."""
 
 
+class AuthenticationError(BrokerError):
+    """A token is unknown, revoked or expired, or its user is disabled."""
+
+
+class UnknownUserError(BrokerError):
+    """The broker has no user of that name."""
+
+
+class UserExistsError(BrokerError):
+    """The broker has a user of that name already."""
+
+
 class IdempotencyError(BrokerError):
-    """A request came again under the same key with another body; nothing was done."""
+    """The idempotency key was used for another request before."""
+
+
+class UploadError(BrokerError):
+    """A piece of an upload doesn't go on from what is there, or goes beyond what was announced."""
+
+
+class WorkflowStateError(BrokerError):
+    """What was asked for doesn't go with the state the workflow is in."""
 
 
 class LostLeaseError(BrokerError):
-    """Another replica of the broker has the workflow by now, or nobody has."""
+    """The workflow was taken from this replica: its lease lapsed and another may have it."""
 
 
-class BrokerStoreError(BrokerError):
-    """The broker's database can't be reached, or not be used as it is."""
+class KeyEncryptionError(BrokerError):
+    """A workflow's key can't be wrapped or unwrapped with the key-encryption key."""
 
 
 class HistoryError(FitcastError):

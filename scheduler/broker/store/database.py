@@ -1,0 +1,302 @@
+"""The connection to the database: reading, and writing in shared transactions.
+
+In: opening, migrating, transactions, what is tried again, errors of drivers as ours. Not in: what
+is read and written.
+
+Writers of one process are served together: whoever gets the turn does what all the others who wait
+have asked for, each behind a savepoint of its own, and commits once. So fifty users cost about one
+write to the disk, and on SQLite nobody waits by polling a lock. Events are inserted right before
+the commit, under a lock that all replicas share, so that a reader who has seen one event has not
+missed an earlier one.
+"""
+
+import json
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any, Final, TypeVar, cast
+
+from sqlalchemy import Connection, Engine, insert, select, text
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+
+from fitcast.errors import BrokerStoreError
+from fitcast.scheduler.broker.store.clocks import wall_s
+from fitcast.scheduler.broker.store.engines import (
+    WRITES,
+    begins_anew,
+    engine_of,
+    is_postgresql,
+)
+from fitcast.scheduler.broker.store.migrating import migrate
+from fitcast.scheduler.broker.store.tables import EVENTS
+
+T = TypeVar("T")
+
+_AT_ONCE: Final = 64  # requests that share a transaction
+_TRIES: Final = 4
+_EVENTS_LOCK: Final = 0x666974_01  # of PostgreSQL's advisory locks
+
+
+@dataclass(slots=True)
+class Writing:
+    """A transaction that writes, as one request sees it."""
+
+    connection: Connection
+    events: list[dict[str, Any]] = field(default_factory=list)
+
+    def note(
+        self, kind: str, *, workflow_id: str | None, user_id: int | None, data: Mapping[str, Any]
+    ) -> None:
+        """Append an event, seen by others once all of this is."""
+        told = json.dumps(data, separators=(",", ":"), allow_nan=False)
+        self.events.append(
+            {"kind": kind, "workflow_id": workflow_id, "user_id": user_id, "data": told}
+        )
+
+
+class _Request:
+    """What one caller wants written, and what became of it."""
+
+    __slots__ = ("error", "is_done", "result", "tries", "work")
+
+    def __init__(self, work: Callable[[Writing], Any]) -> None:
+        self.work = work
+        self.result: Any = None
+        self.error: BaseException | None = None
+        self.is_done = False
+        self.tries = 0
+
+    def fails(self, error: BaseException) -> None:
+        self.error = error
+        self.is_done = True
+
+
+class Database:
+    """A database of the broker's, by its URL.
+
+    Parameters
+    ----------
+    url : str
+        ``sqlite:///path`` or ``postgresql+psycopg://user@host/name``.
+
+    Raises
+    ------
+    BrokerStoreError
+        It is of another kind, or its driver isn't installed.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._engine: Engine = engine_of(url)
+        self._waiting: list[_Request] = []
+        self._lock = threading.Lock()
+        self._turn = threading.Lock()
+
+    @property
+    def engine(self) -> Engine:
+        """SQLAlchemy's own, for whoever looks at the tables themselves."""
+        return self._engine
+
+    def open(self) -> None:
+        """Bring the schema up to date, making the database if need be.
+
+        Raises
+        ------
+        BrokerStoreError
+            It can't be reached or made, or is of a newer fitcast.
+        """
+        try:
+            with self._engine.connect() as connection:
+                connection = connection.execution_options(**WRITES)
+                with connection.begin():
+                    migrate(connection)
+                    begins_anew(connection)
+        except (SQLAlchemyError, OSError) as error:
+            raise self._told(error) from error
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._engine.dispose()
+
+    def read(self, work: Callable[[Connection], T]) -> T:
+        """Return what is read in one transaction; asked again if the connection was lost.
+
+        Raises
+        ------
+        BrokerStoreError
+            The database can't be read.
+        """
+        for tried in range(1, _TRIES + 1):
+            try:
+                with self._engine.connect() as connection, connection.begin():
+                    return work(connection)
+            except SQLAlchemyError as error:
+                if tried == _TRIES or not _passes(error):
+                    raise self._told(error) from error
+        raise AssertionError("the last try returns or raises")
+
+    def write(self, work: Callable[[Writing], T]) -> T:
+        """Return what is done in a transaction, once it is on the disk.
+
+        `work` may be called several times, if what it did was undone; it does nothing but ask the
+        database.
+
+        Raises
+        ------
+        BrokerStoreError
+            The database can't be written. Nothing was, unless it says so.
+        """
+        request = _Request(work)
+        with self._lock:
+            self._waiting.append(request)
+        with self._turn:
+            while not request.is_done:
+                with self._lock:
+                    batch = self._waiting[:_AT_ONCE]
+                    del self._waiting[:_AT_ONCE]
+                self._serve(batch)
+        if request.error is not None:
+            raise request.error
+        return cast(T, request.result)
+
+    def forget(self) -> None:
+        """Let SQLite's log hold nothing of what was removed; others that read may put it off."""
+        if not is_postgresql(self._engine):
+            with suppress(SQLAlchemyError), self._engine.connect() as connection:
+                raw = connection.connection.driver_connection
+                if raw is not None:
+                    raw.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
+    def _serve(self, batch: Sequence[_Request]) -> None:
+        """Do what was asked for, in as few transactions as that takes."""
+        try:
+            left = [batch]
+            while left:
+                again = self._transaction(left.pop(0))
+                # what got in another replica's way is done by itself
+                left.extend([one] for one in again)
+        except BaseException as error:  # a signal in whoever had the turn: the others are told
+            for request in batch:
+                if not request.is_done:
+                    request.fails(BrokerStoreError("the broker is being stopped; ask again"))
+            raise error
+
+    def _transaction(self, batch: Sequence[_Request]) -> list[_Request]:
+        """Do all of it and commit; return what is to be tried again."""
+        again: list[_Request] = []
+        done: list[_Request] = []
+        commits = False
+        try:
+            with self._engine.connect() as connection:
+                connection = connection.execution_options(**WRITES)
+                transaction = connection.begin()
+                events: list[dict[str, Any]] = []
+                alone = len(batch) == 1
+                for request in batch:
+                    writing = Writing(connection)
+                    if self._is_done(request, writing, alone, again):
+                        done.append(request)
+                        events += writing.events
+                if not done:
+                    return again  # what isn't committed is undone
+                if events:
+                    self._append(connection, events)
+                commits = True
+                transaction.commit()
+        except SQLAlchemyError as error:
+            return self._after_failure(batch, error, commits)
+        for request in done:
+            request.is_done = True
+        return again
+
+    def _is_done(
+        self, request: _Request, writing: Writing, alone: bool, again: list[_Request]
+    ) -> bool:
+        """Do one request; False if it is undone, and either failed or to be tried again."""
+        connection = writing.connection
+        request.tries += 1
+        savepoint = None if alone else connection.begin_nested()
+        try:
+            request.result = request.work(writing)
+            if savepoint is not None:
+                savepoint.commit()
+        except SQLAlchemyError as error:
+            if savepoint is None or _is_lost(error):
+                raise  # the whole transaction is
+            savepoint.rollback()
+            if _passes(error) and request.tries < _TRIES:
+                again.append(request)
+            else:
+                request.fails(self._caused(error))
+            return False
+        except Exception as error:  # ours: it is the caller's
+            if savepoint is not None:
+                savepoint.rollback()
+            request.fails(error)
+            return False
+        return True
+
+    def _after_failure(
+        self, batch: Sequence[_Request], error: SQLAlchemyError, commits: bool
+    ) -> list[_Request]:
+        """Say what becomes of requests whose transaction failed."""
+        # A commit that got no answer may have been done: to do it again might do it twice. One that
+        # was answered with a refusal wasn't.
+        unknown = commits and _is_lost(error)
+        again = []
+        for request in batch:
+            if request.is_done:
+                continue
+            if unknown:
+                request.fails(
+                    BrokerStoreError(
+                        "the database was lost while it wrote: whether that was done isn't known; "
+                        "look, or ask again with the same idempotency key"
+                    )
+                )
+            elif _passes(error) and request.tries < _TRIES:
+                again.append(request)
+            else:
+                request.fails(self._caused(error))
+        return again
+
+    def _append(self, connection: Connection, events: list[dict[str, Any]]) -> None:
+        if is_postgresql(connection.engine):
+            # Numbers are given in the order in which they become visible
+            connection.execute(text(f"SELECT pg_advisory_xact_lock({_EVENTS_LOCK})"))
+        connection.execute(insert(EVENTS).values(at_s=wall_s()), events)
+
+    def _caused(self, error: SQLAlchemyError) -> BrokerStoreError:
+        told = self._told(error)
+        told.__cause__ = error
+        return told
+
+    def _told(self, error: BaseException) -> BrokerStoreError:
+        url = self._engine.url.render_as_string(hide_password=True)
+        # of a driver's error the first line alone: what follows may hold values
+        cause = error.orig if isinstance(error, DBAPIError) and error.orig else error
+        said = (str(cause).splitlines() or [""])[0]
+        what = f"{type(cause).__name__}: {said}" if said else type(cause).__name__
+        todo = (
+            "check that it runs, that this machine reaches it and what its user may do"
+            if is_postgresql(self._engine)
+            else "check the folder's space and rights; another process may be holding it"
+        )
+        return BrokerStoreError(f"the broker's database {url} can't be used ({what}): {todo}")
+
+
+def now_s(connection: Connection) -> float:
+    """Return the time of day by the database's clock."""
+    return float(connection.execute(select(wall_s())).scalar_one())
+
+
+def _is_lost(error: SQLAlchemyError) -> bool:
+    return isinstance(error, DBAPIError) and error.connection_invalidated
+
+
+def _passes(error: SQLAlchemyError) -> bool:
+    """Tell whether the same may go well another time: a lost connection, a deadlock."""
+    if _is_lost(error):
+        return True
+    state = getattr(getattr(error, "orig", None), "sqlstate", None)
+    return state in ("40001", "40P01")  # serialisation failure, deadlock

@@ -1,0 +1,451 @@
+"""Workflows from their submission to the queue, and from their end to their removal.
+
+In: taking one in, its uploads, looking at it, removing it, wrapping its key again. Not in: who runs
+it (:mod:`fitcast.scheduler.broker.store.queue`).
+"""
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from typing import Final
+
+from sqlalchemy import Connection, RowMapping, delete, literal, select, update
+
+from fitcast.errors import (
+    AuthenticationError,
+    IdempotencyError,
+    InvalidInputError,
+    UnknownUserError,
+    UnknownWorkflowError,
+    UploadError,
+    WorkflowStateError,
+)
+from fitcast.scheduler.broker.lifecycle import TERMINAL, State, check_transition
+from fitcast.scheduler.broker.store.clocks import wall_s
+from fitcast.scheduler.broker.store.database import Writing
+from fitcast.scheduler.broker.store.parts import StorePart
+from fitcast.scheduler.broker.store.records import (
+    UPLOADS,
+    Holdings,
+    NewWorkflow,
+    StoredWorkflow,
+    User,
+)
+from fitcast.scheduler.broker.store.rows import (
+    fetched,
+    fetched_all,
+    insert_or_skip,
+    stored_workflows,
+    user_of,
+    values_of,
+    workflow_of,
+)
+from fitcast.scheduler.broker.store.tables import EVENTS, USERS, WORKFLOWS, is_in
+from fitcast.scheduler.broker.store.users import holdings_of
+
+_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
+_KEY: Final = re.compile(r"[\x21-\x7e]{1,200}")
+_W: Final = WORKFLOWS.c
+_EMPTY: Final = {
+    "fits_done": 0,
+    "used_cpus": 0.0,
+    "used_memory_bytes": 0.0,
+    "used_gpus": 0.0,
+    "dataset_received": 0,
+    "sweep_received": 0,
+    "fence": 0,
+    "cancel_asked": False,
+    "error_type": "",
+    "error": "",
+    "state": State.UPLOADING,
+}
+
+
+class WorkflowPart(StorePart):
+    """Workflows that come in, are looked at and go."""
+
+    def add(
+        self,
+        user_id: int,
+        new: NewWorkflow,
+        admits: Callable[[User, Holdings], None] | None = None,
+    ) -> StoredWorkflow:
+        """Take a submission in, or return what the same request made before.
+
+        Parameters
+        ----------
+        user_id : int
+            Whose.
+        new : NewWorkflow
+            What was handed in.
+        admits : callable, optional
+            Asked, with what the user has, within the transaction; it refuses by raising. Two
+            submissions of a user at once can't both take the last of a quota.
+
+        Raises
+        ------
+        IdempotencyError
+            The user gave that idempotency key to another request before.
+        WorkflowStateError
+            There is a workflow of that id.
+        AuthenticationError
+            The user is disabled.
+        """
+        if not _ID.fullmatch(new.workflow_id):
+            raise InvalidInputError(f"{new.workflow_id!r:.120} can be no workflow's id")
+        if new.idempotency_key is not None and not _KEY.fullmatch(new.idempotency_key):
+            raise InvalidInputError(
+                "an idempotency key has 1 to 200 printable characters of ASCII and no blanks"
+            )
+        values = values_of(new)
+
+        def work(writing: Writing) -> StoredWorkflow:
+            connection = writing.connection
+            query = select(USERS).where(USERS.c.user_id == user_id)
+            if admits is not None:
+                query = query.with_for_update(key_share=True)
+            row = connection.execute(query).mappings().one_or_none()
+            if row is None:
+                raise UnknownUserError(f"there is no user {user_id}")
+            user = user_of(row)
+            if user.disabled_at is not None:
+                raise AuthenticationError(f"user {user.name!r} is disabled: ask an admin")
+            if admits is not None:
+                before = _same_request(connection, user_id, new)
+                if before is not None:
+                    return before
+                admits(user, holdings_of(connection, user_id))
+            inserted = connection.execute(
+                insert_or_skip(connection, WORKFLOWS)
+                .values(user_id=user_id, created_at_s=wall_s(), touched_at_s=wall_s())
+                .values({**values, **_EMPTY})
+                .returning(
+                    WORKFLOWS,
+                    literal(user.name).label("user_name"),
+                    literal(user.group).label("group_name"),
+                    literal(None).label("lease_until_at_s"),
+                )
+            )
+            made = inserted.mappings().one_or_none()
+            if made is None:
+                before = _same_request(connection, user_id, new)
+                if before is not None:
+                    return before
+                raise WorkflowStateError(
+                    f"there is a workflow {new.workflow_id!r} already: give it another id"
+                )
+            writing.note(
+                "state",
+                workflow_id=new.workflow_id,
+                user_id=user_id,
+                data={"state": State.UPLOADING},
+            )
+            return workflow_of(made)
+
+        return self._database.write(work)
+
+    def get(self, workflow_id: str, user_id: int | None = None) -> StoredWorkflow:
+        """Return a workflow, if need be of that user alone.
+
+        Raises
+        ------
+        UnknownWorkflowError
+            There is none, or it is another user's.
+        """
+        return self._database.read(lambda connection: fetched(connection, workflow_id, user_id))
+
+    def workflows(
+        self,
+        user_id: int | None = None,
+        states: Iterable[State] | None = None,
+        limit: int = 100,
+        after: str | None = None,
+    ) -> list[StoredWorkflow]:
+        """Return workflows, newest first.
+
+        Parameters
+        ----------
+        user_id : int, optional
+            Of that user alone.
+        states : iterable of State, optional
+            In these states alone.
+        limit : int
+            How many at most.
+        after : str, optional
+            The id of the last one that was seen.
+
+        Raises
+        ------
+        UnknownWorkflowError
+            There is no workflow `after` any more, or it is another user's.
+        """
+
+        def work(connection: Connection) -> list[StoredWorkflow]:
+            query = stored_workflows().order_by(_W.row_id.desc()).limit(limit)
+            if user_id is not None:
+                query = query.where(_W.user_id == user_id)
+            if states is not None:
+                query = query.where(_W.state.in_([str(state) for state in states]))
+            if after is not None:
+                seen = select(_W.row_id).where(_W.workflow_id == after)
+                if user_id is not None:
+                    seen = seen.where(_W.user_id == user_id)
+                row_id = connection.execute(seen).scalar()
+                if row_id is None:
+                    raise UnknownWorkflowError(
+                        f"there is no workflow {after!r:.120} any more: list from the beginning"
+                    )
+                query = query.where(_W.row_id < row_id)
+            return [workflow_of(row) for row in connection.execute(query).mappings()]
+
+        return self._database.read(work)
+
+    # -- uploads -------------------------------------------------------------------------------
+
+    def note_received(self, workflow_id: str, upload: str, offset: int, n_bytes: int) -> int:
+        """Note that a piece of an upload is on the disk; return how much of it is.
+
+        Raises
+        ------
+        UploadError
+            The piece doesn't begin where the last one ended, or goes beyond what was announced.
+        WorkflowStateError
+            Nothing of the workflow is being uploaded.
+        UnknownWorkflowError
+            There is no such workflow.
+        """
+        if upload not in UPLOADS:
+            raise UploadError(f"there is no upload {upload!r:.50}, but {' and '.join(UPLOADS)}")
+        if offset < 0 or n_bytes < 0:
+            raise UploadError("a piece has an offset and a size of 0 or more")
+        received, whole = _W[f"{upload}_received"], _W[f"{upload}_bytes"]
+
+        def work(writing: Writing) -> int:
+            now = writing.connection.execute(
+                update(WORKFLOWS)
+                .where(
+                    _W.workflow_id == workflow_id,
+                    is_in(State.UPLOADING),
+                    received == offset,
+                    whole - offset >= n_bytes,
+                )
+                .values({received.name: offset + n_bytes, "touched_at_s": wall_s()})
+                .returning(received)
+            ).scalar()
+            if now is not None:
+                return int(now)
+            workflow = fetched(writing.connection, workflow_id)
+            _check_uploads(workflow)
+            here = workflow.received[upload]
+            if here != offset:
+                raise UploadError(
+                    f"{here} bytes of the {upload} are here: go on from there, not from {offset}"
+                )
+            size = workflow.dataset_bytes if upload == "dataset" else workflow.sweep_bytes
+            raise UploadError(
+                f"the {upload} was announced with {size} bytes: a piece ends at {offset + n_bytes}"
+            )
+
+        return self._database.write(work)
+
+    def accept(self, workflow_id: str) -> StoredWorkflow:
+        """Let a workflow that is here as a whole into the queue; one that was let in stays so.
+
+        From then on it is not lost.
+
+        Raises
+        ------
+        UploadError
+            Some of it is missing.
+        WorkflowStateError
+            It was cancelled, or has expired.
+        UnknownWorkflowError
+            There is no such workflow.
+        """
+
+        def work(writing: Writing) -> StoredWorkflow:
+            taken = writing.connection.execute(
+                update(WORKFLOWS)
+                .where(
+                    _W.workflow_id == workflow_id,
+                    is_in(State.UPLOADING),
+                    _W.dataset_received == _W.dataset_bytes,
+                    _W.sweep_received == _W.sweep_bytes,
+                )
+                .values(
+                    state=State.QUEUED,
+                    queued_at_s=wall_s(),
+                    due_at_s=wall_s() + _W.alone_s,
+                    touched_at_s=wall_s(),
+                )
+                .returning(_W.row_id)
+            ).scalar()
+            workflow = fetched(writing.connection, workflow_id)
+            if taken is not None:
+                note_state(writing, workflow)
+            elif workflow.queued_at is None:
+                if workflow.state is not State.UPLOADING:
+                    check_transition(workflow_id, workflow.state, State.QUEUED)
+                raise UploadError(
+                    f"of the dataset {workflow.received['dataset']} of {workflow.dataset_bytes} "
+                    f"bytes are here, of the sweep {workflow.received['sweep']} of "
+                    f"{workflow.sweep_bytes}: send the rest first"
+                )
+            return workflow
+
+        return self._database.write(work)
+
+    def expire_uploads(self, idle_s: float, limit: int = 100) -> list[StoredWorkflow]:
+        """Give up uploads of which nothing came in for some time; return them."""
+
+        def work(writing: Writing) -> list[StoredWorkflow]:
+            idle = (
+                select(_W.row_id)
+                .where(is_in(State.UPLOADING), _W.touched_at_s < wall_s() - idle_s)
+                .limit(limit)
+                .with_for_update(skip_locked=True)
+            )
+            rows = writing.connection.execute(idle).scalars().all()
+            if not rows:
+                return []
+            ids = writing.connection.execute(
+                update(WORKFLOWS)
+                .where(_W.row_id.in_(rows), is_in(State.UPLOADING))
+                .values(state=State.EXPIRED, ended_at_s=wall_s())
+                .returning(_W.workflow_id)
+            ).scalars()
+            expired = fetched_all(writing.connection, ids)
+            for workflow in expired:
+                note_state(writing, workflow)
+            return expired
+
+        return self._database.write(work)
+
+    # -- the end -------------------------------------------------------------------------------
+
+    def set_stored_bytes(self, workflow_id: str, stored_bytes: int) -> None:
+        """Note how much of the disk a workflow takes."""
+
+        def work(writing: Writing) -> None:
+            writing.connection.execute(
+                update(WORKFLOWS)
+                .where(_W.workflow_id == workflow_id)
+                .values(stored_bytes=stored_bytes)
+            )
+
+        self._database.write(work)
+
+    def remove(self, workflow_id: str, user_id: int | None = None) -> None:
+        """Remove a workflow that has ended: row, key and events; its id alone is told once more.
+
+        Raises
+        ------
+        WorkflowStateError
+            It hasn't ended.
+        UnknownWorkflowError
+            There is none, or it is another user's.
+        """
+
+        def work(writing: Writing) -> None:
+            connection = writing.connection
+            workflow = fetched(connection, workflow_id, user_id)
+            gone = connection.execute(
+                delete(WORKFLOWS)
+                .where(_W.workflow_id == workflow_id, _W.state.in_([str(one) for one in TERMINAL]))
+                .returning(_W.row_id)
+            ).scalar()
+            if gone is None:
+                raise WorkflowStateError(
+                    f"workflow {workflow_id} is {workflow.state}: cancel it, or wait for its end, "
+                    "and then remove it"
+                )
+            connection.execute(delete(EVENTS).where(EVENTS.c.workflow_id == workflow_id))
+            writing.note("removed", workflow_id=workflow_id, user_id=workflow.user_id, data={})
+
+        self._database.write(work)
+        self._database.forget()
+
+    # -- keys ----------------------------------------------------------------------------------
+
+    def rewrap(
+        self,
+        wrapped_again: Callable[[StoredWorkflow], tuple[bytes, str] | None],
+        at_once: int = 100,
+    ) -> int:
+        """Give each workflow's key in another wrapping; return how many were changed.
+
+        It may be interrupted and begun anew, and run while others do.
+
+        Parameters
+        ----------
+        wrapped_again : callable
+            Returns the key of a workflow in its new wrapping and the version of that; None if it
+            is to stay as it is.
+        at_once : int
+            How many are changed in a transaction.
+        """
+        changed, last = 0, 0
+        while True:
+            rows = self._database.read(partial(_rows_after, last, at_once))
+            if not rows:
+                self._database.forget()  # what the old key opens
+                return changed
+            last = rows[-1]["row_id"]
+            pairs = [(row, wrapped_again(workflow_of(row))) for row in rows]
+            news = [(row, new) for row, new in pairs if new is not None]
+            if news:
+                changed += self._database.write(partial(_replace_keys, news))
+
+
+def note_state(writing: Writing, workflow: StoredWorkflow, reason: str = "") -> None:
+    """Append an event that says in which state a workflow is now."""
+    data: dict[str, object] = {"state": workflow.state}
+    if workflow.error_type:
+        data["error_type"] = workflow.error_type
+    if reason:
+        data["reason"] = reason
+    writing.note("state", workflow_id=workflow.workflow_id, user_id=workflow.user_id, data=data)
+
+
+def _same_request(connection: Connection, user_id: int, new: NewWorkflow) -> StoredWorkflow | None:
+    """Return what the same request made before."""
+    if new.idempotency_key is None:
+        return None
+    query = stored_workflows().where(
+        _W.user_id == user_id, _W.idempotency_key == new.idempotency_key
+    )
+    row = connection.execute(query).mappings().one_or_none()
+    if row is None:
+        return None
+    if row["request_sha256"] != new.request_sha256:
+        raise IdempotencyError(
+            f"the idempotency key {new.idempotency_key!r} was used for another request before: "
+            "give each submission a key of its own"
+        )
+    return workflow_of(row)
+
+
+def _rows_after(row_id: int, limit: int, connection: Connection) -> Sequence[RowMapping]:
+    query = stored_workflows().where(_W.row_id > row_id).order_by(_W.row_id).limit(limit)
+    return connection.execute(query).mappings().all()
+
+
+def _replace_keys(news: Sequence[tuple[RowMapping, tuple[bytes, str]]], writing: Writing) -> int:
+    """Replace wrapped keys that are still what they were; return how many."""
+    changed = 0
+    for row, (key, version) in news:
+        replaced = (
+            update(WORKFLOWS)
+            .where(_W.row_id == row["row_id"], _W.wrapped_key == row["wrapped_key"])
+            .values(wrapped_key=key, key_version=version)
+        )
+        changed += len(writing.connection.execute(replaced.returning(_W.row_id)).all())
+    return changed
+
+
+def _check_uploads(workflow: StoredWorkflow) -> None:
+    if workflow.state is not State.UPLOADING:
+        raise WorkflowStateError(
+            f"workflow {workflow.workflow_id} is {workflow.state}: nothing of it is uploaded any "
+            "more"
+        )
