@@ -1,11 +1,12 @@
 """The command line. Heavy imports wait until a command needs them."""
 
 import sys
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fitcast.commands import following, running
+from fitcast.commands import following, platform, running, serving
 from fitcast.commands.options import AsJson, File
 from fitcast.errors import FitcastError, InvalidPoolError
 from fitcast.version import __version__
@@ -22,9 +23,24 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-for command in (running.run, running.resume, following.status, following.logs, following.cancel):
+_COMMANDS: tuple[Callable[..., None], ...] = (
+    running.run,
+    running.resume,
+    following.status,
+    following.logs,
+    following.cancel,
+    platform.login,
+    platform.logout,
+    platform.submit,
+    platform.queue,
+    serving.serve,
+)
+for command in _COMMANDS:
     app.command()(command)
 app.add_typer(following.workflows, name="workflows")
+app.add_typer(serving.user, name="user")
+app.add_typer(serving.token, name="token")
+app.add_typer(serving.keys, name="keys")
 
 history = typer.Typer(help="What earlier fits cost: the workflows, and other people's runs.")
 app.add_typer(history, name="history")

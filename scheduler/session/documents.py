@@ -18,13 +18,18 @@ from fitcast.errors import (
     FitcastError,
     ForbiddenError,
     IdempotencyError,
+    InvalidInputError,
+    KeyEncryptionError,
     LimitError,
     LostLeaseError,
     SealError,
     StoreError,
     SubmissionError,
+    UnknownUserError,
     UnknownWorkflowError,
+    UploadError,
     WorkflowHeldError,
+    WorkflowStateError,
 )
 from fitcast.history.records import Outcome
 from fitcast.scheduler.forecast.eta import Eta
@@ -36,6 +41,10 @@ _CODES: Final[tuple[tuple[type[FitcastError], int, str], ...]] = (
     (LimitError, 429, "limit"),
     (IdempotencyError, 409, "idempotency"),
     (LostLeaseError, 409, "moved"),
+    (UploadError, 409, "upload"),
+    (WorkflowStateError, 409, "state"),
+    (UnknownUserError, 404, "unknown_user"),
+    (KeyEncryptionError, 500, "key"),
     (BrokerStoreError, 503, "store_away"),
     (BrokerUnreachableError, 503, "away"),
     (BrokerError, 409, "conflict"),
@@ -44,6 +53,7 @@ _CODES: Final[tuple[tuple[type[FitcastError], int, str], ...]] = (
     (SubmissionError, 409, "cannot_be_resumed"),
     (SealError, 422, "altered"),
     (StoreError, 507, "store"),
+    (InvalidInputError, 422, "invalid"),
     (FitcastError, 400, "refused"),
 )
 """Status and code of each kind of error, the first that fits."""

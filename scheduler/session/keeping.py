@@ -294,6 +294,7 @@ def run_of(opened: Opened, correction: SweepCorrection | None = None) -> Run:
     run.best_index = opened.folder.best_index()
     for one in opened.attempts:
         run.take_in(one)
+    run.captured.set()  # by the process that took it in
     return run
 
 

@@ -9,6 +9,7 @@ from fitcast import Client, LocalBackend, Pool, Sweep, Workflow
 from fitcast.history.store import MemoryHistory
 from fitcast.scheduler.session.following import Following
 from tests.background import ended_after
+from tests.brokers import broker
 
 MIB = 2**20
 
@@ -49,4 +50,30 @@ def beside(home: Path) -> Iterator[Submits]:
         yield lambda sweep: Following(home).workflow(submit(sweep).id)
 
 
-DRIVERS = {"local": local, "background": background, "attached": attached, "beside": beside}
+@contextmanager
+def remote(home: Path) -> Iterator[Submits]:
+    """Handles of a client of a shared platform."""
+    with broker(home) as there, Client(there.url, token=there.token("ann"), home=home) as client:
+        yield client.submit
+
+
+@contextmanager
+def remote_later(home: Path) -> Iterator[Submits]:
+    """Handles of another client of the same user, which only knows the id."""
+    with broker(home) as there:
+        token = there.token("ann")
+        with (
+            Client(there.url, token=token, home=home) as client,
+            Client(there.url, token=token, home=home) as other,
+        ):
+            yield lambda sweep: other.workflow(client.submit(sweep).id)
+
+
+DRIVERS = {
+    "local": local,
+    "background": background,
+    "attached": attached,
+    "beside": beside,
+    "remote": remote,
+    "remote_later": remote_later,
+}

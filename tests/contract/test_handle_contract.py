@@ -14,7 +14,10 @@ from tests.marks import slow
 from tests.polling import LONGEST_S, wait_for
 
 
-@pytest.fixture(scope="module", params=["local", "background", *slow("attached", "beside")])
+@pytest.fixture(
+    scope="module",
+    params=["local", "background", "remote", *slow("attached", "beside", "remote_later")],
+)
 def submit(request, tmp_path_factory):
     with DRIVERS[request.param](tmp_path_factory.mktemp("home")) as opened:
         yield opened

@@ -111,6 +111,18 @@ def test_a_workflow_is_handed_over_while_it_runs_and_its_handle_follows(home, ga
 
 
 @pytest.mark.slow
+def test_what_was_gone_on_with_is_handed_over_too(home, gate):
+    with Client(LocalBackend([POOL])) as client:
+        workflow = client.submit(sweep(gate, free=1))
+        assert wait_for(lambda: workflow.counts()[0] == FOLDS)
+    with Client(LocalBackend([POOL])) as client:
+        again = client.resume(workflow.id)
+        assert wait_for(lambda: again.state == "running")
+        again.detach()
+    gate.touch()
+    check_undisturbed(again)
+
+
 def test_what_another_process_cannot_have_is_not_detached(home, gate):
     with Client(LocalBackend([POOL]), history=MemoryHistory()) as client:
         workflow = client.submit(sweep(gate))

@@ -14,7 +14,12 @@ pytestmark = pytest.mark.sklearn_suite
     [
         SizedSearchCV(LogisticRegression(), {"C": [0.1, 1.0]}, cv=2, error_score="raise"),
         SizedRandomizedSearchCV(
-            LinearSVR(), {"C": [0.1, 1.0]}, n_iter=2, random_state=0, cv=2, error_score="raise"
+            LinearSVR(random_state=0),
+            {"C": [0.1, 1.0]},
+            n_iter=2,
+            random_state=0,
+            cv=2,
+            error_score="raise",
         ),
     ]
 )

@@ -50,6 +50,10 @@ class BrokerStore(UserPart, TokenPart, WorkflowPart, QueuePart, EventPart):
         """
         self._database.read(now_s)
 
+    def now_s(self) -> float:
+        """Return the time by the database's clock, in seconds since 1970."""
+        return self._database.read(now_s)
+
     def close(self) -> None:
         """Close the connections."""
         self._database.close()

@@ -1,0 +1,1 @@
+"""The broker's API: what may be asked of it over HTTP, by whom, and its pages."""

@@ -1,0 +1,71 @@
+"""The broker's application: its routes, put together.
+
+In: the order of things around a request. Not in: what answers
+(:mod:`fitcast.scheduler.broker.service`), the process it is in
+(:mod:`fitcast.scheduler.broker.serving`).
+"""
+
+from collections.abc import Callable
+
+from fastapi import FastAPI
+from starlette.datastructures import MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from fitcast.scheduler.broker.api.answers import PlainJson, answer_errors
+from fitcast.scheduler.broker.api.platform_routes import health_routes, platform_routes
+from fitcast.scheduler.broker.api.submission_routes import submission_routes
+from fitcast.scheduler.broker.api.workflow_routes import workflow_routes
+from fitcast.scheduler.broker.service import Service
+from fitcast.scheduler.broker.views import Views
+from fitcast.version import __version__
+
+
+def broker_app(service: Service, is_ending: Callable[[], bool] = lambda: False) -> FastAPI:
+    """Return the application.
+
+    Parameters
+    ----------
+    service : Service
+        What users may ask for.
+    is_ending : callable
+        Whether the process is ending: nobody is kept waiting then.
+    """
+    views = Views(service)
+    app = FastAPI(
+        title="fitcast",
+        version=__version__,
+        default_response_class=PlainJson,
+        redoc_url=None,
+    )
+    app.state.authenticate = service.store.authenticate
+    app.state.is_ending = is_ending
+    app.include_router(health_routes(service))
+    app.include_router(platform_routes(service, views))
+    app.include_router(submission_routes(service, views))
+    app.include_router(workflow_routes(service, views))
+    answer_errors(app)
+    app.add_middleware(SafeHeaders)
+    return app
+
+
+class SafeHeaders:
+    """Lets every answer say that it is for its caller alone, and what it is.
+
+    Plain ASGI: uploads and files pass through as they are.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request."""
+
+        async def sent(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                headers.setdefault("Cache-Control", "no-store")
+                headers["X-Content-Type-Options"] = "nosniff"
+                headers["Referrer-Policy"] = "no-referrer"
+            await send(message)
+
+        await self._app(scope, receive, sent if scope["type"] == "http" else send)

@@ -1,0 +1,91 @@
+"""Who asks, and what they may: a bearer token on every request but those of health.
+
+Default deny: a route that names no scope can't be made. Not in: what tokens are
+(:mod:`fitcast.scheduler.broker.store`).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Final
+
+from fastapi import Depends, Request
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from fastapi.security.utils import get_authorization_scheme_param
+
+from fitcast.errors import AuthenticationError, ForbiddenError
+from fitcast.scheduler.broker.store import Token, User
+
+READ: Final = "read"
+SUBMIT: Final = "submit"
+ADMIN: Final = "admin"
+
+COOKIE: Final = "fitcast_token"
+"""Where the status page keeps a token; only for reading, as a browser sends it by itself."""
+
+_bearer = HTTPBearer(auto_error=False, description="A token from `fitcast token create`")
+_READING: Final = frozenset({"GET", "HEAD"})
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who asks."""
+
+    user: User
+    token: Token
+
+    @property
+    def is_admin(self) -> bool:
+        """Whether they may see everybody's queue, with this token."""
+        return self.user.is_admin and ADMIN in self.token.scopes
+
+
+def caller_of(request: Request) -> Caller:
+    """Return who asks.
+
+    Raises
+    ------
+    AuthenticationError
+        There is no token, or none that is good.
+    """
+    header = request.headers.get("Authorization", "")
+    scheme, secret = get_authorization_scheme_param(header)
+    if scheme.lower() != "bearer":
+        secret = request.cookies.get(COOKIE, "") if request.method in _READING else ""
+    if not secret or len(secret) > 4096:
+        raise AuthenticationError(
+            "this platform wants a token: send `Authorization: Bearer …`, or run `fitcast login`"
+        )
+    user, token = request.app.state.authenticate(secret)
+    return Caller(user, token)
+
+
+def may(scope: str) -> Callable[..., Caller]:
+    """Return a dependency that gives the caller, if the token has a scope.
+
+    Raises
+    ------
+    ForbiddenError
+        It hasn't, or the user is no administrator.
+    """
+
+    def checked(
+        request: Request,
+        _: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)] = None,
+    ) -> Caller:
+        caller = caller_of(request)
+        if scope not in caller.token.scopes:
+            raise ForbiddenError(
+                f"this token has no scope {scope!r}: make one with `fitcast token create --scope "
+                f"{scope}`"
+            )
+        if scope == ADMIN and not caller.user.is_admin:
+            raise ForbiddenError("this is for administrators of the platform")
+        return caller
+
+    return checked
+
+
+Reader = Annotated[Caller, Depends(may(READ))]
+Submitter = Annotated[Caller, Depends(may(SUBMIT))]
+Admin = Annotated[Caller, Depends(may(ADMIN))]
+"""Who asks, in the signature of a route: with that scope, else it isn't called."""

@@ -1,0 +1,323 @@
+"""What users ask of the broker, done: between the routes, and the store, the keys and the engine.
+
+Everything is asked for somebody, and what isn't theirs isn't there for them. In: estimates,
+submissions and what they need, results, cancelling, removing. Not in: who asks
+(:mod:`fitcast.scheduler.broker.api.authentication`), what runs next
+(:mod:`fitcast.scheduler.broker.serving.claims`).
+"""
+
+import hashlib
+import json
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from starlette.concurrency import run_in_threadpool
+
+from fitcast.errors import LimitError, SubmissionError, UploadError, WorkflowStateError
+from fitcast.history.records import Record
+from fitcast.scheduler.broker.announcement import Announcement, Caps, check_fits
+from fitcast.scheduler.broker.demands import demand_of
+from fitcast.scheduler.broker.files import WorkflowFiles
+from fitcast.scheduler.broker.keys import KeyEncryptionKeys, key_context
+from fitcast.scheduler.broker.lifecycle import State
+from fitcast.scheduler.broker.quotas import why_not_submitted
+from fitcast.scheduler.broker.store import (
+    BrokerStore,
+    Holdings,
+    NewWorkflow,
+    StoredWorkflow,
+    User,
+)
+from fitcast.scheduler.forecast.sweep_forecast import SweepForecast, forecast_sweep
+from fitcast.scheduler.kept.accepted import (
+    Accepted,
+    accepted_to_json,
+    estimates_to_json,
+)
+from fitcast.scheduler.session.engine import Engine
+from fitcast.scheduler.session.remote.platform import pools_to
+from fitcast.sizing.learning.model import SizingModel
+from fitcast.trainer.sweep.submission_file import from_json
+from fitcast.version import __version__
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """What users ask of the broker.
+
+    Parameters
+    ----------
+    store : BrokerStore
+        Users and the queue.
+    keys : KeyEncryptionKeys
+        Wrap the keys of workflows.
+    files : WorkflowFiles
+        What users bring, and what fits gave.
+    engine : Engine
+        Forecasts, and runs workflows.
+    caps : Caps
+        What one request may ask for.
+    """
+
+    store: BrokerStore
+    keys: KeyEncryptionKeys
+    files: WorkflowFiles
+    engine: Engine
+    caps: Caps
+
+    # -- forecasts -------------------------------------------------------------------------------
+
+    def estimates(self, user: User, submission: Any, probes: Sequence[str]) -> dict[str, Any]:
+        """Return what the fits of a submission are forecast to cost.
+
+        Parameters
+        ----------
+        user
+            Who asks.
+        submission
+            As :func:`fitcast.trainer.sweep.submission_file.to_json` writes it.
+        probes
+            Workflows of this user whose records are learned from first.
+
+        Raises
+        ------
+        SubmissionError, LimitError, FitTooLargeError
+            It can't be used, or is too large.
+        """
+        cast = self._forecast(submission, self._model(user, probes))
+        return {
+            "estimates": estimates_to_json(cast.submission.fits, cast.estimates, cast.final),
+            "process_start_s": cast.process_start_s,
+            "pools": pools_to(self.engine.pools),
+            "ready_in_s": self.engine.ready_in_s(),
+        }
+
+    def _model(self, user: User, probes: Sequence[str]) -> SizingModel:
+        model = self.engine.model()
+        records: list[Record] = []
+        for workflow_id in probes[:100]:
+            self.store.get(workflow_id, user.user_id)  # it is theirs
+            run = self.engine.run(workflow_id)
+            if run is not None:
+                records += run.view().records
+        return model.train(records) if records else model
+
+    def _forecast(self, submission: Any, model: SizingModel | None = None) -> SweepForecast:
+        check_fits(submission, self.caps)
+        read = from_json(submission)
+        return forecast_sweep(model or self.engine.model(), read, self.engine.workers())
+
+    # -- submitting ------------------------------------------------------------------------------
+
+    def begin(self, user: User, announced: Announcement, idempotency_key: str) -> StoredWorkflow:
+        """Take an announcement in; the same one again gives the same workflow.
+
+        Raises
+        ------
+        SubmissionError, FitTooLargeError
+            It can't be run here.
+        LimitError
+            The user has too much queued or stored.
+        IdempotencyError
+            Another one came with this key.
+        """
+        cast = self._forecast(announced.submission)
+        workflow_id = announced.workflow_id
+        demand = demand_of(cast, self.engine.workers())
+        more_fits = len(cast.submission.fits)
+        more_bytes = announced.dataset.sealed_bytes + announced.sweep.sealed_bytes
+
+        def admits(whose: User, held: Holdings) -> None:
+            refused = why_not_submitted(
+                whose.quota,
+                queued_fits=held.queued_fits,
+                stored_bytes=held.stored_bytes,
+                more_fits=more_fits,
+                more_bytes=more_bytes,
+            )
+            if refused:
+                raise LimitError(refused)
+
+        context = key_context(user.user_id, workflow_id, announced.dataset.sealed_sha256)
+        wrapped, version = self.keys.wrap(announced.key, context)
+        eta = self.engine.eta(cast)
+        row = self.store.add(
+            user.user_id,
+            NewWorkflow(
+                workflow_id=workflow_id,
+                name=cast.submission.name[:200],
+                priority=announced.priority,
+                fits_total=more_fits,
+                demand=demand,
+                forecast_s=(eta.p10_s, eta.p50_s, eta.p90_s),
+                dataset_bytes=announced.dataset.sealed_bytes,
+                dataset_sha256=announced.dataset.sealed_sha256,
+                sweep_bytes=announced.sweep.sealed_bytes,
+                sweep_sha256=announced.sweep.sealed_sha256,
+                wrapped_key=wrapped,
+                key_version=version,
+                idempotency_key=idempotency_key,
+                request_sha256=_digest(announced),
+            ),
+            admits,
+        )
+        if row.state is State.UPLOADING:
+            self.files.stage(self._accepted(row, announced, cast))
+        return row
+
+    def _accepted(
+        self, row: StoredWorkflow, announced: Announcement, cast: SweepForecast
+    ) -> Accepted:
+        folder = self.files.folder(row.workflow_id)
+        return Accepted(
+            workflow_id=row.workflow_id,
+            submitted_at=row.created_at,
+            submission=cast.submission,
+            estimates=cast.estimates,
+            final_estimate=cast.final,
+            result_bytes=self.engine.result_bytes,
+            dataset=announced.dataset.at(folder.dataset_uri, row.workflow_id),
+            sweep=announced.sweep.at(folder.sweep_uri, row.workflow_id),
+        )
+
+    async def receive(
+        self,
+        row: StoredWorkflow,
+        upload: str,
+        offset: int,
+        data: AsyncIterator[bytes],
+    ) -> int:
+        """Take bytes of an upload in; return how many have arrived.
+
+        Raises
+        ------
+        WorkflowStateError, UploadError
+            It isn't uploading, or the offset isn't where it stands.
+        LimitError
+            More came than was announced.
+        StoreError
+            The disk is full.
+        """
+        if row.state is not State.UPLOADING:
+            raise WorkflowStateError(
+                f"workflow {row.workflow_id} is complete: nothing more is taken in"
+            )
+        total = row.dataset_bytes if upload == "dataset" else row.sweep_bytes
+        at = row.received.get(upload, 0)
+        if offset != at:
+            raise UploadError(f"{at:,} bytes of {upload!r} have arrived: go on from there")
+        reached = await self.files.receive(row.workflow_id, upload, offset, total, data)
+        return await run_in_threadpool(
+            self.store.note_received, row.workflow_id, upload, offset, reached - offset
+        )
+
+    def commit(self, row: StoredWorkflow) -> StoredWorkflow:
+        """Queue what was uploaded, once it was found whole; again gives the same.
+
+        Raises
+        ------
+        UploadError
+            Something hasn't arrived.
+        SealError
+            It isn't what was sealed.
+        """
+        if row.state is not State.UPLOADING:
+            return row
+        for upload, total in (("dataset", row.dataset_bytes), ("sweep", row.sweep_bytes)):
+            if row.received.get(upload, 0) != total:
+                raise UploadError(
+                    f"{row.received.get(upload, 0):,} of {total:,} bytes of {upload!r} have "
+                    "arrived: upload the rest first"
+                )
+        self.files.complete(row.workflow_id, self.key(row))
+        return self.store.accept(row.workflow_id)
+
+    # -- what there is ---------------------------------------------------------------------------
+
+    def mine(self, user: User, workflow_id: str) -> StoredWorkflow:
+        """Return a workflow of a user.
+
+        Raises
+        ------
+        UnknownWorkflowError
+            There is none, or it is another's.
+        """
+        return self.store.get(workflow_id, user.user_id)
+
+    def key(self, row: StoredWorkflow) -> bytes:
+        """Return the key of a workflow."""
+        context = key_context(row.user_id, row.workflow_id, row.dataset_sha256)
+        return self.keys.unwrap(row.wrapped_key, row.key_version, context)
+
+    def submission(self, row: StoredWorkflow) -> dict[str, Any]:
+        """Return a workflow as it was taken in, without places of this machine."""
+        folder = self.files.folder(row.workflow_id)
+        told = accepted_to_json(folder.staged() or folder.accepted())
+        told["dataset"]["uri"] = told["sweep"]["uri"] = ""
+        return told
+
+    def path(self, row: StoredWorkflow, name: str) -> Path:
+        """Return where a file lies that its owner may fetch."""
+        return self.files.path(row.workflow_id, name)
+
+    # -- its end ---------------------------------------------------------------------------------
+
+    def cancel(self, user: User, workflow_id: str) -> StoredWorkflow:
+        """Give a workflow up; one that is over stays as it is."""
+        return self.store.ask_cancel(workflow_id, user.user_id)
+
+    def resume(self, user: User, workflow_id: str) -> StoredWorkflow:
+        """Refuse, or do nothing: what isn't over goes on by itself.
+
+        Raises
+        ------
+        SubmissionError
+            It has ended.
+        """
+        row = self.mine(user, workflow_id)
+        if row.state in (State.QUEUED, State.RUNNING):
+            return row
+        raise SubmissionError(
+            f"workflow {workflow_id} has ended ({row.state.value}): its result is there; submit "
+            "the sweep anew to run it again"
+            if row.state is not State.UPLOADING
+            else f"workflow {workflow_id} was never uploaded wholly: submit the sweep anew"
+        )
+
+    def remove(self, user: User, workflow_id: str) -> None:
+        """Remove all of a workflow that is over, or was never begun.
+
+        Raises
+        ------
+        SubmissionError
+            It is run, or waits.
+        """
+        row = self.mine(user, workflow_id)
+        if row.state in (State.QUEUED, State.RUNNING):
+            raise SubmissionError(
+                f"workflow {workflow_id} isn't over ({row.state.value}): cancel it first"
+            )
+        self.files.remove(workflow_id)
+        self.store.remove(workflow_id)
+        self.engine.let_go(workflow_id)
+
+    # -- the platform ----------------------------------------------------------------------------
+
+    def about(self, user: User) -> dict[str, Any]:
+        """Return what the platform is, and who asks."""
+        return {
+            "version": __version__,
+            "user": user.name,
+            "group": user.group,
+            "pools": pools_to(self.engine.pools),
+            "caps": {"fits": self.caps.fits, "upload_bytes": self.caps.upload_bytes},
+        }
+
+
+def _digest(announced: Announcement) -> str:
+    """Return a digest of what was announced, its key too; it can't be turned back."""
+    told: Mapping[str, Any] = announced.model_dump(mode="python")
+    data = json.dumps({**told, "key": told["key"].hex()}, sort_keys=True).encode()
+    return hashlib.sha256(data).hexdigest()

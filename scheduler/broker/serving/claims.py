@@ -1,0 +1,332 @@
+"""Lets workflows run: takes them from the queue by fair share, and tells the queue how they fare.
+
+One thread, a round every half a second: leases are renewed with what was done since, what ended is
+noted, what was cancelled is given up, what has to give way goes back to the queue, and what is next
+is taken. Nothing slow happens on it: workflows are opened and interrupted on others.
+
+In: driving. Not in: whose turn it is (:mod:`fitcast.scheduler.broker.fair_share`), the queue
+(:mod:`fitcast.scheduler.broker.store`), running (:mod:`fitcast.scheduler.session.engine`).
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Final
+
+from fitcast.errors import BrokerStoreError, FitcastError, LostLeaseError
+from fitcast.scheduler.broker.fair_share import (
+    Limits,
+    Running,
+    Waiting,
+    next_claimed,
+    to_give_way,
+)
+from fitcast.scheduler.broker.lifecycle import State
+from fitcast.scheduler.broker.resources import Demand, Resources
+from fitcast.scheduler.broker.service import Service
+from fitcast.scheduler.broker.store import Progress, StoredWorkflow
+from fitcast.scheduler.run.executor import Executor
+from fitcast.scheduler.run.runs import Run
+
+log = logging.getLogger(__name__)
+
+ROUND_S: Final = 0.5
+OPENED_AT_ONCE: Final = 2
+
+_ENDS: Final = {
+    "succeeded": State.SUCCEEDED,
+    "failed": State.FAILED,
+    "cancelled": State.CANCELLED,
+}
+
+
+@dataclass(slots=True)
+class _Held:
+    """A workflow that this replica has taken."""
+
+    row: StoredWorkflow  # as it was claimed
+    opening: Future[Run]
+    charged_s: float  # until when its use was charged
+    gives_way: bool = False
+
+    @property
+    def run(self) -> Run | None:
+        done = self.opening.done() and self.opening.exception() is None
+        return self.opening.result() if done else None
+
+
+class Claims:
+    """Takes workflows from the queue and lets them run, on a thread of its own.
+
+    Parameters
+    ----------
+    service : Service
+        Store, keys, engine.
+    replica : str
+        Who takes them; unique to this process.
+    limits : Limits
+        How the cluster is shared.
+    lease_s : float
+        How long the queue waits for a sign of life.
+    clock : callable
+        Monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        service: Service,
+        replica: str,
+        limits: Limits,
+        *,
+        lease_s: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._service = service
+        self._store = service.store
+        self._engine = service.engine
+        self._replica = replica
+        self._limits = limits
+        self._lease_s = lease_s
+        self._clock = clock
+        self._held: dict[str, _Held] = {}
+        self._cancelled: set[str] = set()  # of these, those that are to be given up
+        self._executor = Executor("fitcast-claims", threads=OPENED_AT_ONCE)
+        self._ending = threading.Event()
+        self._heard_s = clock()  # when the database answered last
+        self._thread = threading.Thread(target=self._go_round, name="fitcast-claims", daemon=True)
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    @property
+    def running(self) -> int:
+        """How many workflows this replica has."""
+        return len(self._held)
+
+    def close(self) -> None:
+        """Give everything back to the queue; others go on with it, or this one when it is back."""
+        self._ending.set()
+        self._thread.join()
+        for workflow_id, held in list(self._held.items()):
+            try:
+                run = held.opening.result(60.0)
+            except Exception:
+                run = None
+            if run is not None and not run.is_over:
+                self._engine.interrupt(workflow_id)
+            try:
+                self._settle(workflow_id, held)
+            except FitcastError as error:
+                log.warning("workflow %s is left to its lease: %s", workflow_id, error)
+        self._executor.close(10.0)
+
+    def _go_round(self) -> None:
+        while not self._ending.wait(ROUND_S):
+            try:
+                self.turn()
+                self._heard_s = self._clock()
+            except BrokerStoreError as error:
+                log.warning("the queue can't be reached: %s", error)
+                if self._clock() - self._heard_s > self._lease_s:
+                    self._lose([*self._held], "the queue wasn't reached for longer than a lease")
+            except Exception:
+                log.exception("a round of the queue failed")
+
+    def turn(self) -> None:
+        """Do one round."""
+        self._renew()
+        mine = self._store.running(self._replica) if self._held else []
+        self._cancelled = {row.workflow_id for row in mine if row.cancel_asked}
+        for workflow_id, held in list(self._held.items()):
+            self._settle(workflow_id, held)
+        self._store.take_lapsed()
+        self._give_way_and_claim()
+
+    # -- what this replica has -------------------------------------------------------------------
+
+    def _renew(self) -> None:
+        if not self._held:
+            return
+        told = {
+            workflow_id: (held.row.fence, self._progress(held))
+            for workflow_id, held in self._held.items()
+        }
+        kept = self._store.renew(self._replica, self._lease_s, told)
+        self._lose([one for one in self._held if one not in kept], "its lease had lapsed")
+        self._charge()
+
+    def _progress(self, held: _Held) -> Progress:
+        run = held.run
+        if run is None:
+            return Progress(
+                fits_done=held.row.fits_done,
+                demand_left=held.row.demand,
+                eta_s=None,
+                used=Resources(),
+            )
+        view = run.view()
+        done, _, total = view.counts()
+        eta = view.eta
+        return Progress(
+            fits_done=done,
+            demand_left=_left(held.row.demand, done / max(1, total)),
+            eta_s=None if eta is None else (eta.p10_s, eta.p50_s, eta.p90_s),
+            used=used_by(run),
+        )
+
+    def _charge(self) -> None:
+        now_s = self._clock()
+        for held in self._held.values():
+            run, elapsed_s = held.run, now_s - held.charged_s
+            held.charged_s = now_s
+            if run is not None:
+                used = used_by(run)
+                self._store.charge(held.row.user_id, used * elapsed_s, self._limits.half_life_s)
+
+    def _settle(self, workflow_id: str, held: _Held) -> None:
+        """Tell the queue of a workflow that ended here, and give up what was cancelled."""
+        if not held.opening.done():
+            return
+        error = held.opening.exception()
+        if error is not None:
+            self._end(workflow_id, held, State.FAILED, error)
+            return
+        run = held.opening.result()
+        if not run.is_over:
+            if workflow_id in self._cancelled:
+                self._engine.cancel(workflow_id)
+            return
+        if not run.closed.is_set():
+            return
+        view = run.view()
+        if view.state == "interrupted":
+            self._drop(workflow_id)
+            self._store.give_back(workflow_id, held.row.fence)
+        else:
+            self._end(workflow_id, held, _ENDS[view.state], view.error)
+
+    def _end(
+        self, workflow_id: str, held: _Held, state: State, error: BaseException | None
+    ) -> None:
+        self._drop(workflow_id)
+        kind = "" if error is None else type(error).__name__
+        if error is not None and not isinstance(error, FitcastError):
+            log.error("workflow %s can't be opened", workflow_id, exc_info=error)
+        try:
+            self._store.end(
+                workflow_id, held.row.fence, state, kind, "" if error is None else str(error)
+            )
+        except LostLeaseError as lost:
+            log.warning("%s", lost)
+
+    def _lose(self, workflow_ids: list[str], why: str) -> None:
+        """End here what another replica may have by now."""
+        for workflow_id in workflow_ids:
+            held = self._held.pop(workflow_id)
+            log.warning("workflow %s is given up here: %s", workflow_id, why)
+            self._executor.submit(partial(self._interrupted, workflow_id, held))
+
+    def _interrupted(self, workflow_id: str, held: _Held) -> None:
+        try:
+            run = held.opening.result()
+        except Exception:
+            return
+        if not run.is_over:
+            self._engine.interrupt(workflow_id)
+
+    def _drop(self, workflow_id: str) -> None:
+        self._held.pop(workflow_id, None)
+
+    # -- what is next ----------------------------------------------------------------------------
+
+    def _give_way_and_claim(self) -> None:
+        waiting = [_waiting(row) for row in self._store.queue_heads()]
+        if not waiting:
+            return
+        now_s = self._store.now_s()
+        capacity = self._capacity()
+        accounts = self._store.accounts(self._limits.half_life_s)
+        limits = replace(
+            self._limits, quotas={user.name: user.quota for user in self._store.users()}
+        )
+        while True:
+            running = [_running(row) for row in self._store.running()]
+            chosen = next_claimed(waiting, running, accounts, capacity, limits, now_s)
+            if chosen is None:
+                break
+            row = self._store.claim(chosen.workflow_id, self._replica, self._lease_s)
+            if row is not None:
+                taken = self._held[row.workflow_id] = _Held(row, Future(), self._clock())
+                self._executor.submit(partial(self._open, taken))
+            waiting = [_waiting(one) for one in self._store.queue_heads()]
+        leaving = to_give_way(waiting, running, accounts, capacity, limits, now_s)
+        for workflow_id in leaving:
+            held = self._held.get(workflow_id)
+            if held is not None and held.run is not None and not held.gives_way:
+                held.gives_way = True
+                self._executor.submit(partial(self._interrupted, workflow_id, held))
+
+    def _open(self, held: _Held) -> None:
+        row = held.row
+        try:
+            run = self._engine.resume(row.workflow_id, key=self._service.key(row))
+        except BaseException as error:
+            held.opening.set_exception(error)
+        else:
+            held.opening.set_result(run)
+            log.info("workflow %s of %s runs", row.workflow_id, row.user)
+
+    def _capacity(self) -> Resources:
+        workers = self._engine.workers()
+        return Resources(
+            cpus=float(sum(worker.cpus for worker in workers)),
+            memory_bytes=float(sum(worker.memory_bytes for worker in workers)),
+        )
+
+
+def used_by(run: Run) -> Resources:
+    """Return what a workflow's fits use at this moment, as planned."""
+    running = [row for row in run.view().rows.values() if row.state == "running"]
+    return Resources(
+        cpus=float(sum(row.threads for row in running)),
+        memory_bytes=float(sum(row.estimate.peak_memory_bytes_p50 for row in running)),
+    )
+
+
+def _left(demand: Demand, done: float) -> Demand:
+    left = max(0.0, 1.0 - done)
+    return Demand(
+        cpu_s=left * demand.cpu_s,
+        memory_byte_s=left * demand.memory_byte_s,
+        gpu_s=left * demand.gpu_s,
+        most=demand.most,
+    )
+
+
+def _waiting(row: StoredWorkflow) -> Waiting:
+    return Waiting(
+        workflow_id=row.workflow_id,
+        user=row.user,
+        priority=row.priority,
+        queued_at_s=(row.queued_at or row.created_at).timestamp(),
+        demand=row.demand,
+        forecast_s=row.forecast_s,
+    )
+
+
+def _running(row: StoredWorkflow) -> Running:
+    return Running(
+        workflow_id=row.workflow_id,
+        user=row.user,
+        priority=row.priority,
+        used=row.used,
+        demand=row.demand,
+        started_at_s=(row.started_at or row.created_at).timestamp(),
+        queued_at_s=(row.queued_at or row.created_at).timestamp(),
+        forecast_s=row.eta_s,
+    )

@@ -1,0 +1,221 @@
+"""The broker's process: from its start to its orderly end.
+
+In: what is opened in which order, signals, what workers are not to inherit. Not in: what is
+answered (:mod:`fitcast.scheduler.broker.api`), which workflows run
+(:mod:`fitcast.scheduler.broker.serving.claims`).
+"""
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Final
+from uuid import uuid4
+
+import uvicorn
+from fastapi import FastAPI
+
+from fitcast.errors import InvalidInputError
+from fitcast.scheduler.backends.chosen import backend_of_settings
+from fitcast.scheduler.broker.announcement import Caps
+from fitcast.scheduler.broker.api.app import broker_app
+from fitcast.scheduler.broker.fair_share import Limits
+from fitcast.scheduler.broker.files import WorkflowFiles
+from fitcast.scheduler.broker.keys import KeyEncryptionKeys, keys_of
+from fitcast.scheduler.broker.service import Service
+from fitcast.scheduler.broker.serving.claims import Claims
+from fitcast.scheduler.broker.settings import PREFIX, BrokerSettings
+from fitcast.scheduler.broker.store import BrokerStore
+from fitcast.scheduler.session.engine import Engine
+from fitcast.scheduler.session.opening import engine_of
+from fitcast.settings import Settings
+
+log = logging.getLogger(__name__)
+
+_GRACE_S: Final = 10
+_SECRET: Final = ("DATABASE", "VAULT_TOKEN", "KEY_FILE")
+"""Variables that fits, which inherit this process's, are not to see."""
+
+
+def opened_store(settings: Settings, broker: BrokerSettings) -> BrokerStore:
+    """Return the broker's database, made or migrated if need be.
+
+    Raises
+    ------
+    BrokerStoreError
+        It can't be reached, or is of a newer fitcast.
+    """
+    _broker_folder(settings.home)
+    return BrokerStore(broker.database_url(settings.home))
+
+
+def opened_keys(settings: Settings, broker: BrokerSettings) -> KeyEncryptionKeys:
+    """Return the key-encryption keys: Vault's if there is one, else those of a file."""
+    return keys_of(
+        file=broker.key_file or _broker_folder(settings.home) / "keys.json",
+        vault_address=broker.vault_address,
+        vault_key=broker.vault_key,
+        vault_token=None if broker.vault_token is None else broker.vault_token.get_secret_value(),
+    )
+
+
+def serve(
+    settings: Settings,
+    broker: BrokerSettings,
+    on_ready: Callable[[str], None] = lambda url: None,
+) -> None:
+    """Serve until the process is asked to end; what runs is then given back to the queue.
+
+    Parameters
+    ----------
+    settings, broker
+        What there is to know.
+    on_ready
+        Is told the address once requests are answered.
+
+    Raises
+    ------
+    FitcastError
+        It can't begin; says why.
+    """
+    ending = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: ending.set())
+    with ExitStack() as stack:
+        listening = stack.enter_context(listening_at(broker))
+        store = stack.enter_context(opened_store(settings, broker))
+        keys = opened_keys(settings, broker)
+        _forget_secrets()
+        engine = engine_of(settings, backend_of_settings())
+        stack.callback(engine.close)
+        url = stack.enter_context(
+            running(listening, store, keys, engine, settings, broker, ending.is_set)
+        )
+        on_ready(url)
+        ending.wait()
+        log.info("the broker ends")
+
+
+@contextmanager
+def running(
+    listening: socket.socket,
+    store: BrokerStore,
+    keys: KeyEncryptionKeys,
+    engine: Engine,
+    settings: Settings,
+    broker: BrokerSettings,
+    is_ending: Callable[[], bool] = lambda: False,
+) -> Iterator[str]:
+    """Answer requests and let workflows run, in a context that gives the address.
+
+    Parameters
+    ----------
+    listening
+        Where requests come; the caller's to close.
+    store, keys, engine
+        The caller's to close, too.
+    settings, broker
+        What there is to know.
+    is_ending
+        Whether nobody is to be kept waiting any more.
+    """
+    service = Service(
+        store,
+        keys,
+        WorkflowFiles(settings.home / "workflows"),
+        engine,
+        Caps(fits=broker.fits, upload_bytes=broker.upload_bytes),
+    )
+    claims = Claims(
+        service,
+        f"{socket.gethostname()}-{os.getpid()}-{uuid4().hex[:8]}",
+        Limits(
+            half_life_s=broker.half_life_s,
+            running_per_user=broker.running_per_user,
+            running_workflows=broker.running,
+        ),
+        lease_s=broker.lease_s,
+    )
+    server = _Served(broker_app(service, is_ending), listening, broker)
+    try:
+        claims.start()
+        try:
+            yield server.url
+        finally:
+            claims.close()
+    finally:
+        server.close()
+
+
+class _Served:
+    """The API's server, on a thread of its own: signals are the process's."""
+
+    def __init__(self, app: FastAPI, listening: socket.socket, broker: BrokerSettings) -> None:
+        config = uvicorn.Config(
+            app,
+            loop="auto",
+            lifespan="off",
+            ws="none",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=_GRACE_S,
+            ssl_certfile=None if broker.certificate is None else str(broker.certificate),
+            ssl_keyfile=None if broker.private_key is None else str(broker.private_key),
+        )
+        host, port = listening.getsockname()[:2]
+        shown = f"[{host}]" if ":" in host else host
+        self.url = f"{'http' if broker.certificate is None else 'https'}://{shown}:{port}"
+        self._server = uvicorn.Server(config)
+        self._thread = threading.Thread(
+            target=lambda: asyncio.run(self._server.serve([listening])), name="fitcast-broker-api"
+        )
+        self._thread.start()
+
+    def close(self) -> None:
+        self._server.should_exit = True
+        self._thread.join()
+
+
+def listening_at(broker: BrokerSettings) -> socket.socket:
+    """Return a socket that listens where the settings say.
+
+    Raises
+    ------
+    InvalidInputError
+        Nothing can listen there.
+    """
+    try:
+        found = socket.getaddrinfo(broker.host, broker.port, type=socket.SOCK_STREAM)[0]
+        listening = socket.socket(found[0], found[1])
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(found[4])
+        listening.listen(2048)
+    except OSError as error:
+        raise InvalidInputError(
+            f"nothing can listen at {broker.host}, port {broker.port} ({error.strerror or error}): "
+            f"give another with --port, or {PREFIX}PORT"
+        ) from error
+    return listening
+
+
+def _forget_secrets() -> None:
+    """Take what opens the broker's own things out of the environment that fits inherit."""
+    for name in _SECRET:
+        os.environ.pop(f"{PREFIX}{name}", None)
+
+
+def _broker_folder(home: Path) -> Path:
+    folder = home / "broker"
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise InvalidInputError(
+            f"{folder} can't be made ({error.strerror or error}): give another home (FITCAST_HOME)"
+        ) from error
+    return folder
