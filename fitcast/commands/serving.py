@@ -5,6 +5,7 @@ its users (:mod:`fitcast.commands.platform`).
 """
 
 import sys
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
@@ -15,7 +16,7 @@ from fitcast.commands.options import AsJson
 from fitcast.errors import InvalidInputError
 
 if TYPE_CHECKING:
-    from fitcast.scheduler.broker.store import BrokerStore
+    from fitcast.scheduler.broker.store import BrokerStore, StoredWorkflow
 
 user = typer.Typer(help="Users of the shared platform of this home.", no_args_is_help=True)
 token = typer.Typer(help="Tokens that open the shared platform.", no_args_is_help=True)
@@ -175,17 +176,21 @@ def rotate_keys() -> None:
 
     Broken off, it is run again; brokers need not be stopped.
     """
-    from fitcast.scheduler.broker.keys import rewrap
+    from fitcast.scheduler.broker.keys import key_context
     from fitcast.scheduler.broker.serving.process import opened_keys
     from fitcast.scheduler.broker.settings import BrokerSettings
     from fitcast.settings import Settings
 
     settings, broker = Settings(), BrokerSettings()
     settings.ensure_home()
-    with _store() as store:
-        kept = opened_keys(settings, broker)
+    with _store() as store, closing(opened_keys(settings, broker)) as kept:
         version = kept.rotate()
-        count = rewrap(store, kept)
+
+        def wrapped_again(row: "StoredWorkflow") -> tuple[bytes, str] | None:
+            context = key_context(row.user_id, row.workflow_id, row.dataset_sha256)
+            return kept.rewrap(row.wrapped_key, row.key_version, context)
+
+        count = store.rewrap(wrapped_again)
         store.note_audit(OPERATOR, "keys rotate", version, "done")
     typer.echo(f"the keys of {count:,} workflows are wrapped with version {version} now")
 

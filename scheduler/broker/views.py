@@ -56,7 +56,7 @@ class Views:
     def document(self, row: StoredWorkflow) -> dict[str, Any]:
         """Return a workflow without its fits; nothing is opened for it."""
         run = self._service.engine.run(row.workflow_id)
-        told = _of_row(row)
+        told = _of_row(row, self._service.files.folder(row.workflow_id).forecast_s())
         if run is not None and row.state is State.RUNNING and not run.is_over:
             told |= {
                 name: value
@@ -133,14 +133,16 @@ class Views:
         return run_of(kept)
 
 
-def _of_row(row: StoredWorkflow) -> dict[str, Any]:
+def _of_row(row: StoredWorkflow, forecast_s: tuple[float, float, float] | None) -> dict[str, Any]:
     is_over = row.state in _ENDED
     eta: Eta | None = None
     if row.eta_s is not None and row.eta_at is not None and not is_over:
         eta = eta_from(row.eta_s, row.eta_at).left_at(datetime.now(UTC))
     forecast = None
-    if row.forecast_s is not None:
-        forecast = eta_document(eta_from(row.forecast_s, row.queued_at or row.created_at))
+    if forecast_s is not None:  # its wait included
+        forecast = eta_document(eta_from(forecast_s, row.created_at))
+    elif row.forecast_s is not None:
+        forecast = eta_document(eta_from(row.forecast_s, row.created_at))
     notes: list[str] = []
     if row.state is State.QUEUED:
         notes.append("it waits for its turn on the platform")

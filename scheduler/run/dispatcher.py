@@ -13,7 +13,7 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -116,6 +116,10 @@ class Dispatcher:
     def cancel(self, workflow_id: str) -> None:
         """Give a workflow up."""
         self._reports.put(events.CancelRequested(workflow_id))
+
+    def share_by(self, weights: Mapping[str, float]) -> None:
+        """Let users share the workers by these weights."""
+        self._reports.put(events.SharesChanged(dict(weights)))
 
     def stop(self) -> None:
         """Cancel what runs, end the workers, end the threads; `join` waits for it."""

@@ -7,7 +7,7 @@ users see (:mod:`fitcast.scheduler.session.client`), the order of these steps
 
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import replace
@@ -90,6 +90,7 @@ class Engine:
         self._lock = threading.Lock()
         self._runs: dict[str, Run] = {}
         self._prepared: dict[str, PreparedSweep] = {}  # until they are sealed
+        self._weights: dict[str, float] = {}  # by user, where they share workers
         self._forgotten: set[str] = set()  # workflows that nobody will ask for once they are closed
         self._keys = Lease(memory_root())
         self._keep_days = keep_days
@@ -162,7 +163,13 @@ class Engine:
         return run
 
     def resume(
-        self, workflow_id: str, prepared: PreparedSweep | None = None, key: bytes | None = None
+        self,
+        workflow_id: str,
+        prepared: PreparedSweep | None = None,
+        key: bytes | None = None,
+        *,
+        share_of: str = "",
+        priority: int = 0,
     ) -> Run:
         """Go on with a workflow of an earlier process: with the fits that have no result yet.
 
@@ -174,6 +181,10 @@ class Engine:
             What it was made of, in case its dataset is gone.
         key
             Its key, where that isn't kept in its folder.
+        share_of
+            The user whose share of the workers it has; see `share_by`.
+        priority
+            Within that user's own work: larger goes first.
 
         Raises
         ------
@@ -203,13 +214,13 @@ class Engine:
             raise
         for trouble in opened.damaged:
             self._tell(trouble)
-        self._run(run, cast, sealed=True)
+        self._run(run, cast, sealed=True, share_of=share_of, priority=priority)
         for one in opened.attempts:
             self._recorder.attempt(one.record, one.measured)
         return run
 
-    def _run(self, run: Run, cast: SweepForecast, *, sealed: bool = False) -> None:
-        """Let a workflow's fits run."""
+    def _run(self, run: Run, cast: SweepForecast, **how: Any) -> None:
+        """Let a workflow's fits run; `how` is what the plan is told of it beside its forecasts."""
         self._recorder.begin(run)
         with self._lock:
             self._runs[run.workflow_id] = run
@@ -220,7 +231,13 @@ class Engine:
                 dispatcher = self._shared = self._shared or self._dispatcher(self._shared_workers)
         told = cast.submitted(run.workflow_id, own_workers=own)
         large_blocks_apart(run)
-        dispatcher.submit(run, replace(told, sealed=sealed))
+        dispatcher.submit(run, replace(told, **how))
+
+    def share_by(self, weights: Mapping[str, float]) -> None:
+        """Let users share the workers that workflows share by these weights, from now on."""
+        if self._shared is not None and weights != self._weights:
+            self._weights = dict(weights)
+            self._shared.share_by(weights)
 
     def note_forecast(self, run: Run, eta: Eta) -> None:
         """Note when it is to be done, as forecast at submission."""

@@ -95,7 +95,7 @@ def health_routes(service: Service) -> APIRouter:
     router = APIRouter(default_response_class=PlainJson)
 
     @router.get("/healthz")
-    async def healthz() -> dict[str, str]:
+    async def healthz() -> PlainJson:
         """Tell that the process answers."""
         return PlainJson({"status": "ok"})
 

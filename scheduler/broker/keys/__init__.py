@@ -1,24 +1,11 @@
-"""TEMPORARY."""
+"""Key-encryption keys: what wraps the keys of workflows in the broker's database.
 
+In: the protocol, keys in a file, keys in Vault's transit engine. Not in: where wrapped keys are
+kept (:mod:`fitcast.scheduler.broker.store`).
+"""
 
-class KeyEncryptionKeys:
-    def wrap(self, key, context):
-        return key, "1"
+from fitcast.scheduler.broker.keys.key_file import KeyFile
+from fitcast.scheduler.broker.keys.protocol import KeyEncryptionKeys, key_context
+from fitcast.scheduler.broker.keys.vault import VaultTransitKeys
 
-    def unwrap(self, wrapped, version, context):
-        return wrapped
-
-    def rotate(self):
-        return "2"
-
-
-def key_context(user_id, workflow_id, dataset):
-    return f"{user_id}/{workflow_id}/{dataset}".encode()
-
-
-def keys_of(**how):
-    return KeyEncryptionKeys()
-
-
-def rewrap(store, keys):
-    return 0
+__all__ = ["KeyEncryptionKeys", "KeyFile", "VaultTransitKeys", "key_context"]

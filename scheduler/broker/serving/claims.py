@@ -13,21 +13,26 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
 from fitcast.errors import BrokerStoreError, FitcastError, LostLeaseError
 from fitcast.scheduler.broker.fair_share import (
     Limits,
-    Running,
-    Waiting,
+    effective_weights,
     next_claimed,
     to_give_way,
 )
 from fitcast.scheduler.broker.lifecycle import State
 from fitcast.scheduler.broker.resources import Demand, Resources
 from fitcast.scheduler.broker.service import Service
+from fitcast.scheduler.broker.serving.turns import (
+    capacity_of,
+    limits_now,
+    running_of,
+    waiting_of,
+)
 from fitcast.scheduler.broker.store import Progress, StoredWorkflow
 from fitcast.scheduler.run.executor import Executor
 from fitcast.scheduler.run.runs import Run
@@ -36,6 +41,8 @@ log = logging.getLogger(__name__)
 
 ROUND_S: Final = 0.5
 OPENED_AT_ONCE: Final = 2
+SHARED_EVERY_S: Final = 30.0
+"""How often what users had lately changes their shares of the workers."""
 
 _ENDS: Final = {
     "succeeded": State.SUCCEEDED,
@@ -93,6 +100,8 @@ class Claims:
         self._lease_s = lease_s
         self._clock = clock
         self._held: dict[str, _Held] = {}
+        self._sharing: set[str] = set()  # users
+        self._shared_s = clock()
         self._cancelled: set[str] = set()  # of these, those that are to be given up
         self._executor = Executor("fitcast-claims", threads=OPENED_AT_ONCE)
         self._ending = threading.Event()
@@ -145,6 +154,7 @@ class Claims:
         for workflow_id, held in list(self._held.items()):
             self._settle(workflow_id, held)
         self._store.take_lapsed()
+        self._share()
         self._give_way_and_claim()
 
     # -- what this replica has -------------------------------------------------------------------
@@ -244,18 +254,28 @@ class Claims:
 
     # -- what is next ----------------------------------------------------------------------------
 
+    def _share(self) -> None:
+        """Let users whose workflows run here share the workers by what they had lately."""
+        now_s = self._clock()
+        users = {held.row.user for held in self._held.values()}
+        if users and (users != self._sharing or now_s - self._shared_s > SHARED_EVERY_S):
+            self._sharing, self._shared_s = users, now_s
+            accounts = self._store.accounts(self._limits.half_life_s)
+            weights = effective_weights(
+                users, accounts, capacity_of(self._engine), self._limits, self._store.now_s()
+            )
+            self._engine.share_by(weights)
+
     def _give_way_and_claim(self) -> None:
-        waiting = [_waiting(row) for row in self._store.queue_heads()]
+        waiting = [waiting_of(row) for row in self._store.queue_heads()]
         if not waiting:
             return
         now_s = self._store.now_s()
-        capacity = self._capacity()
+        capacity = capacity_of(self._engine)
         accounts = self._store.accounts(self._limits.half_life_s)
-        limits = replace(
-            self._limits, quotas={user.name: user.quota for user in self._store.users()}
-        )
+        limits = limits_now(self._limits, self._store)
         while True:
-            running = [_running(row) for row in self._store.running()]
+            running = [running_of(row) for row in self._store.running()]
             chosen = next_claimed(waiting, running, accounts, capacity, limits, now_s)
             if chosen is None:
                 break
@@ -263,7 +283,7 @@ class Claims:
             if row is not None:
                 taken = self._held[row.workflow_id] = _Held(row, Future(), self._clock())
                 self._executor.submit(partial(self._open, taken))
-            waiting = [_waiting(one) for one in self._store.queue_heads()]
+            waiting = [waiting_of(one) for one in self._store.queue_heads()]
         leaving = to_give_way(waiting, running, accounts, capacity, limits, now_s)
         for workflow_id in leaving:
             held = self._held.get(workflow_id)
@@ -274,19 +294,17 @@ class Claims:
     def _open(self, held: _Held) -> None:
         row = held.row
         try:
-            run = self._engine.resume(row.workflow_id, key=self._service.key(row))
+            run = self._engine.resume(
+                row.workflow_id,
+                key=self._service.key(row),
+                share_of=row.user,
+                priority=row.priority,
+            )
         except BaseException as error:
             held.opening.set_exception(error)
         else:
             held.opening.set_result(run)
             log.info("workflow %s of %s runs", row.workflow_id, row.user)
-
-    def _capacity(self) -> Resources:
-        workers = self._engine.workers()
-        return Resources(
-            cpus=float(sum(worker.cpus for worker in workers)),
-            memory_bytes=float(sum(worker.memory_bytes for worker in workers)),
-        )
 
 
 def used_by(run: Run) -> Resources:
@@ -305,28 +323,4 @@ def _left(demand: Demand, done: float) -> Demand:
         memory_byte_s=left * demand.memory_byte_s,
         gpu_s=left * demand.gpu_s,
         most=demand.most,
-    )
-
-
-def _waiting(row: StoredWorkflow) -> Waiting:
-    return Waiting(
-        workflow_id=row.workflow_id,
-        user=row.user,
-        priority=row.priority,
-        queued_at_s=(row.queued_at or row.created_at).timestamp(),
-        demand=row.demand,
-        forecast_s=row.forecast_s,
-    )
-
-
-def _running(row: StoredWorkflow) -> Running:
-    return Running(
-        workflow_id=row.workflow_id,
-        user=row.user,
-        priority=row.priority,
-        used=row.used,
-        demand=row.demand,
-        started_at_s=(row.started_at or row.created_at).timestamp(),
-        queued_at_s=(row.queued_at or row.created_at).timestamp(),
-        forecast_s=row.eta_s,
     )

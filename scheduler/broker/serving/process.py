@@ -24,12 +24,13 @@ from fitcast.errors import InvalidInputError
 from fitcast.scheduler.backends.chosen import backend_of_settings
 from fitcast.scheduler.broker.announcement import Caps
 from fitcast.scheduler.broker.api.app import broker_app
-from fitcast.scheduler.broker.fair_share import Limits
 from fitcast.scheduler.broker.files import WorkflowFiles
-from fitcast.scheduler.broker.keys import KeyEncryptionKeys, keys_of
+from fitcast.scheduler.broker.keys import KeyEncryptionKeys, KeyFile, VaultTransitKeys
 from fitcast.scheduler.broker.service import Service
 from fitcast.scheduler.broker.serving.claims import Claims
+from fitcast.scheduler.broker.serving.queue_etas import QueueEtas
 from fitcast.scheduler.broker.settings import PREFIX, BrokerSettings
+from fitcast.scheduler.broker.sharers import Limits
 from fitcast.scheduler.broker.store import BrokerStore
 from fitcast.scheduler.session.engine import Engine
 from fitcast.scheduler.session.opening import engine_of
@@ -56,11 +57,15 @@ def opened_store(settings: Settings, broker: BrokerSettings) -> BrokerStore:
 
 def opened_keys(settings: Settings, broker: BrokerSettings) -> KeyEncryptionKeys:
     """Return the key-encryption keys: Vault's if there is one, else those of a file."""
-    return keys_of(
-        file=broker.key_file or _broker_folder(settings.home) / "keys.json",
-        vault_address=broker.vault_address,
-        vault_key=broker.vault_key,
-        vault_token=None if broker.vault_token is None else broker.vault_token.get_secret_value(),
+    if broker.vault_address is None:
+        return KeyFile(broker.key_file or _broker_folder(settings.home) / "keys.json")
+    if broker.vault_key is None or broker.vault_token is None:
+        raise InvalidInputError(
+            f"{PREFIX}VAULT_ADDRESS goes with {PREFIX}VAULT_KEY, the name of a transit key, and "
+            f"{PREFIX}VAULT_TOKEN: set all three, or none"
+        )
+    return VaultTransitKeys(
+        broker.vault_address, broker.vault_key, broker.vault_token.get_secret_value
     )
 
 
@@ -90,6 +95,7 @@ def serve(
         listening = stack.enter_context(listening_at(broker))
         store = stack.enter_context(opened_store(settings, broker))
         keys = opened_keys(settings, broker)
+        stack.callback(keys.close)
         _forget_secrets()
         engine = engine_of(settings, backend_of_settings())
         stack.callback(engine.close)
@@ -131,25 +137,22 @@ def running(
         engine,
         Caps(fits=broker.fits, upload_bytes=broker.upload_bytes),
     )
-    claims = Claims(
-        service,
-        f"{socket.gethostname()}-{os.getpid()}-{uuid4().hex[:8]}",
-        Limits(
-            half_life_s=broker.half_life_s,
-            running_per_user=broker.running_per_user,
-            running_workflows=broker.running,
-        ),
-        lease_s=broker.lease_s,
+    limits = Limits(
+        half_life_s=broker.half_life_s,
+        running_per_user=broker.running_per_user,
+        running_workflows=broker.running,
     )
-    server = _Served(broker_app(service, is_ending), listening, broker)
-    try:
+    replica = f"{socket.gethostname()}-{os.getpid()}-{uuid4().hex[:8]}"
+    with ExitStack() as stack:
+        server = _Served(broker_app(service, is_ending), listening, broker)
+        stack.callback(server.close)
+        claims = Claims(service, replica, limits, lease_s=broker.lease_s)
         claims.start()
-        try:
-            yield server.url
-        finally:
-            claims.close()
-    finally:
-        server.close()
+        stack.callback(claims.close)
+        etas = QueueEtas(service, limits)
+        etas.start()
+        stack.callback(etas.close)
+        yield server.url
 
 
 class _Served:
