@@ -130,6 +130,7 @@ def running(
     is_ending
         Whether nobody is to be kept waiting any more.
     """
+    engine.model()  # nobody is to wait for the first forecast until this machine was measured
     service = Service(
         store,
         keys,

@@ -46,7 +46,7 @@ def workflow_id(there, tokens):
     """One that was announced and not uploaded, so that it stays as it is."""
     body = announced(sweep().prepare())
     headers = {"Authorization": f"Bearer {tokens['owner']}", "Idempotency-Key": "once"}
-    answer = httpx.post(f"{there.url}/v1/workflows", json=body, headers=headers)
+    answer = httpx.post(f"{there.url}/v1/workflows", json=body, headers=headers, timeout=60.0)
     assert answer.status_code == 201, answer.text
     return body["workflow_id"]
 
@@ -108,12 +108,12 @@ def _asked(url, method, path, workflow_id, token):
     if token is not None:
         headers["Authorization"] = f"Bearer {token}"
     body = {"content": b"{}"} if method in ("POST", "PATCH") else {}
-    return httpx.request(method, url + place, headers=headers, timeout=30.0, **body)
+    return httpx.request(method, url + place, headers=headers, timeout=60.0, **body)
 
 
 def test_a_cookie_opens_what_is_only_read(there, tokens):
     cookies = {"fitcast_token": tokens["owner"]}
-    assert httpx.get(f"{there.url}/v1/about", cookies=cookies).status_code == 200
+    assert httpx.get(f"{there.url}/v1/about", cookies=cookies, timeout=60.0).status_code == 200
     assert httpx.post(f"{there.url}/v1/learn", cookies=cookies).status_code == 401
 
 
