@@ -37,6 +37,8 @@ _AT_ONCE: Final = 64  # requests that share a transaction
 _TRIES: Final = 4
 _EVENTS_LOCK: Final = 0x666974_01  # of PostgreSQL's advisory locks
 
+_EVENT: Final = insert(EVENTS).values(at_s=wall_s())
+
 
 @dataclass(slots=True)
 class Writing:
@@ -58,7 +60,7 @@ class Writing:
 class _Request:
     """What one caller wants written, and what became of it."""
 
-    __slots__ = ("error", "is_done", "result", "tries", "work")
+    __slots__ = ("_ready", "error", "is_done", "result", "tries", "work")
 
     def __init__(self, work: Callable[[Writing], Any]) -> None:
         self.work = work
@@ -66,6 +68,17 @@ class _Request:
         self.error: BaseException | None = None
         self.is_done = False
         self.tries = 0
+        self._ready = threading.Lock()
+        self._ready.acquire()
+
+    def wait(self) -> None:
+        """Wait until it is done, or has the turn."""
+        self._ready.acquire()
+
+    def wake(self) -> None:
+        """Let whoever waits go on; called once or, if it had the turn, twice."""
+        with suppress(RuntimeError):  # nobody waited since the first call
+            self._ready.release()
 
     def fails(self, error: BaseException) -> None:
         self.error = error
@@ -90,7 +103,7 @@ class Database:
         self._engine: Engine = engine_of(url)
         self._waiting: list[_Request] = []
         self._lock = threading.Lock()
-        self._turn = threading.Lock()
+        self._is_writing = False
 
     @property
     def engine(self) -> Engine:
@@ -149,12 +162,12 @@ class Database:
         request = _Request(work)
         with self._lock:
             self._waiting.append(request)
-        with self._turn:
-            while not request.is_done:
-                with self._lock:
-                    batch = self._waiting[:_AT_ONCE]
-                    del self._waiting[:_AT_ONCE]
-                self._serve(batch)
+            is_turn = not self._is_writing
+            self._is_writing = True
+        if not is_turn:
+            request.wait()
+        if not request.is_done:
+            self._take_turn()
         if request.error is not None:
             raise request.error
         return cast(T, request.result)
@@ -166,6 +179,20 @@ class Database:
                 raw = connection.connection.driver_connection
                 if raw is not None:
                     raw.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
+    def _take_turn(self) -> None:
+        """Do what all who wait have asked for; the first of those that came meanwhile is next."""
+        with self._lock:
+            batch = self._waiting[:_AT_ONCE]
+            del self._waiting[:_AT_ONCE]
+        try:
+            self._serve(batch)
+        finally:
+            with self._lock:
+                self._is_writing = bool(self._waiting)
+                ready = [*self._waiting[:1], *batch]
+            for request in ready:
+                request.wake()
 
     def _serve(self, batch: Sequence[_Request]) -> None:
         """Do what was asked for, in as few transactions as that takes."""
@@ -264,7 +291,7 @@ class Database:
         if is_postgresql(connection.engine):
             # Numbers are given in the order in which they become visible
             connection.execute(text(f"SELECT pg_advisory_xact_lock({_EVENTS_LOCK})"))
-        connection.execute(insert(EVENTS).values(at_s=wall_s()), events)
+        connection.execute(_EVENT, events)
 
     def _caused(self, error: SQLAlchemyError) -> BrokerStoreError:
         told = self._told(error)

@@ -6,10 +6,10 @@ it (:mod:`fitcast.scheduler.broker.store.queue`).
 
 import re
 from collections.abc import Callable, Iterable, Sequence
-from functools import partial
-from typing import Final
+from functools import cache, partial
+from typing import Any, Final
 
-from sqlalchemy import Connection, RowMapping, delete, literal, select, update
+from sqlalchemy import Connection, RowMapping, bindparam, delete, select, update
 
 from fitcast.errors import (
     AuthenticationError,
@@ -59,6 +59,16 @@ _EMPTY: Final = {
     "error": "",
     "state": State.UPLOADING,
 }
+_UNSET: Final = dict.fromkeys(_W.keys())
+# Made once: to put such statements together costs more than to do them
+_USER: Final = select(USERS).where(USERS.c.user_id == bindparam("of"))
+_USER_ALONE: Final = _USER.with_for_update(key_share=True)
+
+
+@cache
+def _insertion(dialect: str) -> Any:
+    statement = insert_or_skip(dialect, WORKFLOWS)
+    return statement.values(created_at_s=wall_s(), touched_at_s=wall_s()).returning(_W.created_at_s)
 
 
 class WorkflowPart(StorePart):
@@ -101,10 +111,8 @@ class WorkflowPart(StorePart):
 
         def work(writing: Writing) -> StoredWorkflow:
             connection = writing.connection
-            query = select(USERS).where(USERS.c.user_id == user_id)
-            if admits is not None:
-                query = query.with_for_update(key_share=True)
-            row = connection.execute(query).mappings().one_or_none()
+            query = _USER if admits is None else _USER_ALONE
+            row = connection.execute(query, {"of": user_id}).mappings().one_or_none()
             if row is None:
                 raise UnknownUserError(f"there is no user {user_id}")
             user = user_of(row)
@@ -115,18 +123,9 @@ class WorkflowPart(StorePart):
                 if before is not None:
                     return before
                 admits(user, holdings_of(connection, user_id))
-            inserted = connection.execute(
-                insert_or_skip(connection, WORKFLOWS)
-                .values(user_id=user_id, created_at_s=wall_s(), touched_at_s=wall_s())
-                .values({**values, **_EMPTY})
-                .returning(
-                    WORKFLOWS,
-                    literal(user.name).label("user_name"),
-                    literal(user.group).label("group_name"),
-                    literal(None).label("lease_until_at_s"),
-                )
-            )
-            made = inserted.mappings().one_or_none()
+            given = {**values, **_EMPTY, "user_id": user_id}
+            inserted = connection.execute(_insertion(connection.dialect.name), given)
+            made = inserted.scalar_one_or_none()
             if made is None:
                 before = _same_request(connection, user_id, new)
                 if before is not None:
@@ -140,7 +139,8 @@ class WorkflowPart(StorePart):
                 user_id=user_id,
                 data={"state": State.UPLOADING},
             )
-            return workflow_of(made)
+            names = {"user_name": user.name, "group_name": user.group, "lease_until_at_s": None}
+            return workflow_of({**_UNSET, **given, **names, "created_at_s": made})
 
         return self._database.write(work)
 
