@@ -6,11 +6,12 @@ from fitcast.scheduler.broker.store.database import Database, now_s
 from fitcast.scheduler.broker.store.events import EventPart
 from fitcast.scheduler.broker.store.queue import QueuePart
 from fitcast.scheduler.broker.store.tokens import TokenPart
+from fitcast.scheduler.broker.store.uploads import UploadPart
 from fitcast.scheduler.broker.store.users import UserPart
 from fitcast.scheduler.broker.store.workflows import WorkflowPart
 
 
-class BrokerStore(UserPart, TokenPart, WorkflowPart, QueuePart, EventPart):
+class BrokerStore(UserPart, TokenPart, WorkflowPart, UploadPart, QueuePart, EventPart):
     """The broker's database; threads may share it.
 
     All of it raises `BrokerStoreError` where the database can't be used.
