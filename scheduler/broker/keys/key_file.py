@@ -185,8 +185,10 @@ class KeyFile:
                 str(int(name)): base64.b64decode(key, validate=True)
                 for name, key in parsed["keys"].items()
             }
-            if parsed["format"] == _FORMAT and {len(key) for key in keys.values()} == {_KEY_BYTES}:
-                return _Keys(keys[parsed["current"]] and parsed["current"], keys)
+            current = str(parsed["current"])
+            whole = current in keys and {len(key) for key in keys.values()} == {_KEY_BYTES}
+            if parsed["format"] == _FORMAT and whole:
+                return _Keys(current, keys)
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
             pass  # not chained: the error may tell of what the file holds
         raise KeyEncryptionError(

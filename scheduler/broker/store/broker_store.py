@@ -7,11 +7,14 @@ from fitcast.scheduler.broker.store.events import EventPart
 from fitcast.scheduler.broker.store.forecasts import ForecastPart
 from fitcast.scheduler.broker.store.queue import QueuePart
 from fitcast.scheduler.broker.store.tokens import TokenPart
+from fitcast.scheduler.broker.store.uploads import UploadPart
 from fitcast.scheduler.broker.store.users import UserPart
 from fitcast.scheduler.broker.store.workflows import WorkflowPart
 
 
-class BrokerStore(UserPart, TokenPart, WorkflowPart, QueuePart, ForecastPart, EventPart):
+class BrokerStore(
+    UserPart, TokenPart, WorkflowPart, UploadPart, QueuePart, ForecastPart, EventPart
+):
     """The broker's database; threads may share it.
 
     All of it raises `BrokerStoreError` where the database can't be used.

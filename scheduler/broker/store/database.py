@@ -4,13 +4,14 @@ In: opening, migrating, transactions, what is tried again, errors of drivers as 
 is read and written.
 
 Writers of one process are served together: whoever gets the turn does what all the others who wait
-have asked for, each behind a savepoint of its own, and commits once. So fifty users cost about one
+have asked for and commits once; where one fails, the others don't. So fifty users cost about one
 write to the disk, and on SQLite nobody waits by polling a lock. Events are inserted right before
 the commit, under a lock that all replicas share, so that a reader who has seen one event has not
 missed an earlier one.
 """
 
 import json
+import sqlite3
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -37,6 +38,8 @@ _AT_ONCE: Final = 64  # requests that share a transaction
 _TRIES: Final = 4
 _EVENTS_LOCK: Final = 0x666974_01  # of PostgreSQL's advisory locks
 
+_EVENT: Final = insert(EVENTS).values(at_s=wall_s())
+
 
 @dataclass(slots=True)
 class Writing:
@@ -58,7 +61,7 @@ class Writing:
 class _Request:
     """What one caller wants written, and what became of it."""
 
-    __slots__ = ("error", "is_done", "result", "tries", "work")
+    __slots__ = ("_ready", "error", "is_done", "result", "tries", "work")
 
     def __init__(self, work: Callable[[Writing], Any]) -> None:
         self.work = work
@@ -66,10 +69,25 @@ class _Request:
         self.error: BaseException | None = None
         self.is_done = False
         self.tries = 0
+        self._ready = threading.Lock()
+        self._ready.acquire()
+
+    def wait(self) -> None:
+        """Wait until it is done, or has the turn."""
+        self._ready.acquire()
+
+    def wake(self) -> None:
+        """Let whoever waits go on; called once or, if it had the turn, twice."""
+        with suppress(RuntimeError):  # nobody waited since the first call
+            self._ready.release()
 
     def fails(self, error: BaseException) -> None:
         self.error = error
         self.is_done = True
+
+
+class _UndoneError(Exception):
+    """A request failed that shares a transaction with others."""
 
 
 class Database:
@@ -90,7 +108,8 @@ class Database:
         self._engine: Engine = engine_of(url)
         self._waiting: list[_Request] = []
         self._lock = threading.Lock()
-        self._turn = threading.Lock()
+        self._is_writing = False
+        self._next: _Request | None = None  # who has the turn and hasn't begun
 
     @property
     def engine(self) -> Engine:
@@ -149,12 +168,16 @@ class Database:
         request = _Request(work)
         with self._lock:
             self._waiting.append(request)
-        with self._turn:
-            while not request.is_done:
-                with self._lock:
-                    batch = self._waiting[:_AT_ONCE]
-                    del self._waiting[:_AT_ONCE]
-                self._serve(batch)
+            is_turn = not self._is_writing
+            self._is_writing = True
+        try:
+            if not is_turn:
+                request.wait()
+            if not request.is_done:
+                self._take_turn()
+        except BaseException:  # a signal: whoever has the turn passes it on
+            self._give_up(request)
+            raise
         if request.error is not None:
             raise request.error
         return cast(T, request.result)
@@ -162,27 +185,72 @@ class Database:
     def forget(self) -> None:
         """Let SQLite's log hold nothing of what was removed; others that read may put it off."""
         if not is_postgresql(self._engine):
-            with suppress(SQLAlchemyError), self._engine.connect() as connection:
+            with suppress(SQLAlchemyError, sqlite3.Error), self._engine.connect() as connection:
                 raw = connection.connection.driver_connection
                 if raw is not None:
                     raw.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
+    def _take_turn(self) -> None:
+        """Do what all who wait have asked for; the first of those that came meanwhile is next."""
+        with self._lock:
+            self._next = None
+            batch = self._waiting[:_AT_ONCE]
+            del self._waiting[:_AT_ONCE]
+        try:
+            self._serve(batch)
+        finally:
+            self._pass_on()
+            for request in batch:
+                request.wake()
+
+    def _pass_on(self) -> None:
+        """Give the turn to whoever has waited longest."""
+        with self._lock:
+            self._next = self._waiting[0] if self._waiting else None
+            self._is_writing = self._next is not None
+            if self._next is not None:
+                self._next.wake()
+
+    def _give_up(self, request: _Request) -> None:
+        """Forget a request that nobody waits for any more, and pass on the turn if it has it."""
+        with self._lock:
+            if request in self._waiting:
+                self._waiting.remove(request)
+            had_turn = self._next is request
+        if had_turn:
+            self._pass_on()
+
     def _serve(self, batch: Sequence[_Request]) -> None:
         """Do what was asked for, in as few transactions as that takes."""
         try:
-            left = [batch]
+            try:
+                again = self._transaction(batch, guarded=False)
+            except _UndoneError:
+                again = self._transaction(batch, guarded=True)
+            left = [[one] for one in again]  # what got in another replica's way is done by itself
             while left:
-                again = self._transaction(left.pop(0))
-                # what got in another replica's way is done by itself
-                left.extend([one] for one in again)
-        except BaseException as error:  # a signal in whoever had the turn: the others are told
+                left.extend([one] for one in self._transaction(left.pop(0), guarded=True))
+        except BaseException as error:
+            ours = isinstance(error, BrokerStoreError)  # else a signal in whoever had the turn
             for request in batch:
                 if not request.is_done:
-                    request.fails(BrokerStoreError("the broker is being stopped; ask again"))
-            raise error
+                    request.fails(
+                        error if ours else BrokerStoreError("the broker is stopping; ask again")
+                    )
+            if not ours:
+                raise
 
-    def _transaction(self, batch: Sequence[_Request]) -> list[_Request]:
-        """Do all of it and commit; return what is to be tried again."""
+    def _transaction(self, batch: Sequence[_Request], guarded: bool) -> list[_Request]:
+        """Do all of it and commit; return what is to be tried again.
+
+        Where a request fails, what it did has to be undone, and nothing of the others. Savepoints
+        can do that, and cost as much as the requests: they are made when one did fail.
+
+        Raises
+        ------
+        _UndoneError
+            One failed, and all was undone.
+        """
         again: list[_Request] = []
         done: list[_Request] = []
         commits = False
@@ -194,7 +262,14 @@ class Database:
                 alone = len(batch) == 1
                 for request in batch:
                     writing = Writing(connection)
-                    if self._is_done(request, writing, alone, again):
+                    if not guarded and not alone:
+                        try:
+                            request.result = request.work(writing)
+                        except Exception as error:
+                            raise _UndoneError from error
+                        done.append(request)
+                        events += writing.events
+                    elif self._is_done(request, writing, alone, again):
                         done.append(request)
                         events += writing.events
                 if not done:
@@ -264,7 +339,7 @@ class Database:
         if is_postgresql(connection.engine):
             # Numbers are given in the order in which they become visible
             connection.execute(text(f"SELECT pg_advisory_xact_lock({_EVENTS_LOCK})"))
-        connection.execute(insert(EVENTS).values(at_s=wall_s()), events)
+        connection.execute(_EVENT, events)
 
     def _caused(self, error: SQLAlchemyError) -> BrokerStoreError:
         told = self._told(error)

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -75,7 +75,7 @@ def fetched_all(connection: Connection, workflow_ids: Iterable[str]) -> list[Sto
     return [workflow_of(row) for row in connection.execute(query).mappings()]
 
 
-def workflow_of(row: RowMapping) -> StoredWorkflow:
+def workflow_of(row: Mapping[Any, Any]) -> StoredWorkflow:
     """Return a workflow from its row."""
     return StoredWorkflow(
         workflow_id=row["workflow_id"],
@@ -188,7 +188,7 @@ def at_or_none(at_s: float | None) -> datetime | None:
     return None if at_s is None else at(at_s)
 
 
-def _quantiles(row: RowMapping, what: str) -> tuple[float, float, float] | None:
+def _quantiles(row: Mapping[Any, Any], what: str) -> tuple[float, float, float] | None:
     p10_s, p50_s, p90_s = (row[f"{what}_{p}_s"] for p in ("p10", "p50", "p90"))
     return None if p50_s is None else (p10_s, p50_s, p90_s)
 
@@ -196,9 +196,9 @@ def _quantiles(row: RowMapping, what: str) -> tuple[float, float, float] | None:
 # -- what goes in ------------------------------------------------------------------------------
 
 
-def insert_or_skip(connection: Connection, table: Table) -> Any:
+def insert_or_skip(dialect: str, table: Table) -> Any:
     """Return an insert that leaves out what is there already."""
-    if connection.dialect.name == "postgresql":
+    if dialect == "postgresql":
         return postgresql.insert(table).on_conflict_do_nothing()
     return sqlite.insert(table).on_conflict_do_nothing()
 

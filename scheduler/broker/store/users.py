@@ -57,7 +57,7 @@ class UserPart(StorePart):
 
         def work(writing: Writing) -> User:
             inserted = writing.connection.execute(
-                insert_or_skip(writing.connection, USERS)
+                insert_or_skip(writing.connection.dialect.name, USERS)
                 .values(created_at_s=wall_s(), usage_as_of_s=wall_s(), **values)
                 .returning(USERS)
             )

@@ -1,15 +1,16 @@
 """Workflows from their submission to the queue, and from their end to their removal.
 
-In: taking one in, its uploads, looking at it, removing it, wrapping its key again. Not in: who runs
-it (:mod:`fitcast.scheduler.broker.store.queue`).
+In: taking one in, looking at it, removing it, wrapping its key again. Not in: what is sent with it
+(:mod:`fitcast.scheduler.broker.store.uploads`), who runs it
+(:mod:`fitcast.scheduler.broker.store.queue`).
 """
 
 import re
 from collections.abc import Callable, Iterable, Sequence
-from functools import partial
-from typing import Final
+from functools import cache, partial
+from typing import Any, Final
 
-from sqlalchemy import Connection, RowMapping, delete, literal, select, update
+from sqlalchemy import Connection, RowMapping, bindparam, delete, select, update
 
 from fitcast.errors import (
     AuthenticationError,
@@ -17,15 +18,13 @@ from fitcast.errors import (
     InvalidInputError,
     UnknownUserError,
     UnknownWorkflowError,
-    UploadError,
     WorkflowStateError,
 )
-from fitcast.scheduler.broker.lifecycle import TERMINAL, State, check_transition
+from fitcast.scheduler.broker.lifecycle import TERMINAL, State
 from fitcast.scheduler.broker.store.clocks import wall_s
 from fitcast.scheduler.broker.store.database import Writing
 from fitcast.scheduler.broker.store.parts import StorePart
 from fitcast.scheduler.broker.store.records import (
-    UPLOADS,
     Holdings,
     NewWorkflow,
     StoredWorkflow,
@@ -33,14 +32,13 @@ from fitcast.scheduler.broker.store.records import (
 )
 from fitcast.scheduler.broker.store.rows import (
     fetched,
-    fetched_all,
     insert_or_skip,
     stored_workflows,
     user_of,
     values_of,
     workflow_of,
 )
-from fitcast.scheduler.broker.store.tables import EVENTS, USERS, WORKFLOWS, is_in
+from fitcast.scheduler.broker.store.tables import EVENTS, USERS, WORKFLOWS
 from fitcast.scheduler.broker.store.users import holdings_of
 
 _ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
@@ -59,6 +57,16 @@ _EMPTY: Final = {
     "error": "",
     "state": State.UPLOADING,
 }
+_UNSET: Final = dict.fromkeys(_W.keys())
+# Made once: to put such statements together costs more than to do them
+_USER: Final = select(USERS).where(USERS.c.user_id == bindparam("of"))
+_USER_ALONE: Final = _USER.with_for_update(key_share=True)
+
+
+@cache
+def _insertion(dialect: str) -> Any:
+    statement = insert_or_skip(dialect, WORKFLOWS)
+    return statement.values(created_at_s=wall_s(), touched_at_s=wall_s()).returning(_W.created_at_s)
 
 
 class WorkflowPart(StorePart):
@@ -101,10 +109,8 @@ class WorkflowPart(StorePart):
 
         def work(writing: Writing) -> StoredWorkflow:
             connection = writing.connection
-            query = select(USERS).where(USERS.c.user_id == user_id)
-            if admits is not None:
-                query = query.with_for_update(key_share=True)
-            row = connection.execute(query).mappings().one_or_none()
+            query = _USER if admits is None else _USER_ALONE
+            row = connection.execute(query, {"of": user_id}).mappings().one_or_none()
             if row is None:
                 raise UnknownUserError(f"there is no user {user_id}")
             user = user_of(row)
@@ -115,18 +121,9 @@ class WorkflowPart(StorePart):
                 if before is not None:
                     return before
                 admits(user, holdings_of(connection, user_id))
-            inserted = connection.execute(
-                insert_or_skip(connection, WORKFLOWS)
-                .values(user_id=user_id, created_at_s=wall_s(), touched_at_s=wall_s())
-                .values({**values, **_EMPTY})
-                .returning(
-                    WORKFLOWS,
-                    literal(user.name).label("user_name"),
-                    literal(user.group).label("group_name"),
-                    literal(None).label("lease_until_at_s"),
-                )
-            )
-            made = inserted.mappings().one_or_none()
+            given = {**values, **_EMPTY, "user_id": user_id}
+            inserted = connection.execute(_insertion(connection.dialect.name), given)
+            made = inserted.scalar_one_or_none()
             if made is None:
                 before = _same_request(connection, user_id, new)
                 if before is not None:
@@ -140,7 +137,8 @@ class WorkflowPart(StorePart):
                 user_id=user_id,
                 data={"state": State.UPLOADING},
             )
-            return workflow_of(made)
+            names = {"user_name": user.name, "group_name": user.group, "lease_until_at_s": None}
+            return workflow_of({**_UNSET, **given, **names, "created_at_s": made})
 
         return self._database.write(work)
 
@@ -199,127 +197,6 @@ class WorkflowPart(StorePart):
             return [workflow_of(row) for row in connection.execute(query).mappings()]
 
         return self._database.read(work)
-
-    # -- uploads -------------------------------------------------------------------------------
-
-    def note_received(self, workflow_id: str, upload: str, offset: int, n_bytes: int) -> int:
-        """Note that a piece of an upload is on the disk; return how much of it is.
-
-        Raises
-        ------
-        UploadError
-            The piece doesn't begin where the last one ended, or goes beyond what was announced.
-        WorkflowStateError
-            Nothing of the workflow is being uploaded.
-        UnknownWorkflowError
-            There is no such workflow.
-        """
-        if upload not in UPLOADS:
-            raise UploadError(f"there is no upload {upload!r:.50}, but {' and '.join(UPLOADS)}")
-        if offset < 0 or n_bytes < 0:
-            raise UploadError("a piece has an offset and a size of 0 or more")
-        received, whole = _W[f"{upload}_received"], _W[f"{upload}_bytes"]
-
-        def work(writing: Writing) -> int:
-            now = writing.connection.execute(
-                update(WORKFLOWS)
-                .where(
-                    _W.workflow_id == workflow_id,
-                    is_in(State.UPLOADING),
-                    received == offset,
-                    whole - offset >= n_bytes,
-                )
-                .values({received.name: offset + n_bytes, "touched_at_s": wall_s()})
-                .returning(received)
-            ).scalar()
-            if now is not None:
-                return int(now)
-            workflow = fetched(writing.connection, workflow_id)
-            _check_uploads(workflow)
-            here = workflow.received[upload]
-            if here != offset:
-                raise UploadError(
-                    f"{here} bytes of the {upload} are here: go on from there, not from {offset}"
-                )
-            size = workflow.dataset_bytes if upload == "dataset" else workflow.sweep_bytes
-            raise UploadError(
-                f"the {upload} was announced with {size} bytes: a piece ends at {offset + n_bytes}"
-            )
-
-        return self._database.write(work)
-
-    def accept(self, workflow_id: str) -> StoredWorkflow:
-        """Let a workflow that is here as a whole into the queue; one that was let in stays so.
-
-        From then on it is not lost.
-
-        Raises
-        ------
-        UploadError
-            Some of it is missing.
-        WorkflowStateError
-            It was cancelled, or has expired.
-        UnknownWorkflowError
-            There is no such workflow.
-        """
-
-        def work(writing: Writing) -> StoredWorkflow:
-            taken = writing.connection.execute(
-                update(WORKFLOWS)
-                .where(
-                    _W.workflow_id == workflow_id,
-                    is_in(State.UPLOADING),
-                    _W.dataset_received == _W.dataset_bytes,
-                    _W.sweep_received == _W.sweep_bytes,
-                )
-                .values(
-                    state=State.QUEUED,
-                    queued_at_s=wall_s(),
-                    due_at_s=wall_s() + _W.alone_s,
-                    touched_at_s=wall_s(),
-                )
-                .returning(_W.row_id)
-            ).scalar()
-            workflow = fetched(writing.connection, workflow_id)
-            if taken is not None:
-                note_state(writing, workflow)
-            elif workflow.queued_at is None:
-                if workflow.state is not State.UPLOADING:
-                    check_transition(workflow_id, workflow.state, State.QUEUED)
-                raise UploadError(
-                    f"of the dataset {workflow.received['dataset']} of {workflow.dataset_bytes} "
-                    f"bytes are here, of the sweep {workflow.received['sweep']} of "
-                    f"{workflow.sweep_bytes}: send the rest first"
-                )
-            return workflow
-
-        return self._database.write(work)
-
-    def expire_uploads(self, idle_s: float, limit: int = 100) -> list[StoredWorkflow]:
-        """Give up uploads of which nothing came in for some time; return them."""
-
-        def work(writing: Writing) -> list[StoredWorkflow]:
-            idle = (
-                select(_W.row_id)
-                .where(is_in(State.UPLOADING), _W.touched_at_s < wall_s() - idle_s)
-                .limit(limit)
-                .with_for_update(skip_locked=True)
-            )
-            rows = writing.connection.execute(idle).scalars().all()
-            if not rows:
-                return []
-            ids = writing.connection.execute(
-                update(WORKFLOWS)
-                .where(_W.row_id.in_(rows), is_in(State.UPLOADING))
-                .values(state=State.EXPIRED, ended_at_s=wall_s())
-                .returning(_W.workflow_id)
-            ).scalars()
-            expired = fetched_all(writing.connection, ids)
-            for workflow in expired:
-                note_state(writing, workflow)
-            return expired
-
-        return self._database.write(work)
 
     # -- the end -------------------------------------------------------------------------------
 
@@ -441,11 +318,3 @@ def _replace_keys(news: Sequence[tuple[RowMapping, tuple[bytes, str]]], writing:
         )
         changed += len(writing.connection.execute(replaced.returning(_W.row_id)).all())
     return changed
-
-
-def _check_uploads(workflow: StoredWorkflow) -> None:
-    if workflow.state is not State.UPLOADING:
-        raise WorkflowStateError(
-            f"workflow {workflow.workflow_id} is {workflow.state}: nothing of it is uploaded any "
-            "more"
-        )

@@ -8,7 +8,7 @@ import pytest
 
 from tests.brokers import broker
 from tests.gated import sweep
-from tests.scheduler.broker.submissions import announced
+from tests.scheduler.broker.announcements import announced
 
 OPEN = {"/healthz", "/readyz"}
 ADMINS = {"/v1/users", "/v1/audit"}

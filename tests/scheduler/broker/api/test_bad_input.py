@@ -11,7 +11,7 @@ from fitcast.scheduler.broker.lifecycle import State
 from fitcast.scheduler.broker.quotas import Quota
 from tests.brokers import broker
 from tests.gated import sweep
-from tests.scheduler.broker.submissions import announced
+from tests.scheduler.broker.announcements import announced
 
 
 @pytest.fixture(scope="module")
