@@ -1,4 +1,4 @@
-"""What 400 analysts submit in two weeks: measured fits, forecast as the sizing model forecasts them.
+"""What 400 analysts submit in two weeks: measured fits, with forecasts of the sizing model.
 
 In: fits with their forecasts, workflows, arrivals by working hours. Not in: playing them
 (:mod:`benchmarks.week_play`).

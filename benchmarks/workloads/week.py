@@ -26,7 +26,7 @@ from fitcast.scheduler.broker.resources import Resources
 from fitcast.scheduler.broker.sharers import NO_LIMITS, Limits
 
 SEED = 20  # other seeds were used to choose the limits' defaults
-CAPACITY = Resources(112, 112 * 2.0 * 2**30)
+CAPACITY = Resources(112, 112 * 4.0 * 2**30)
 USERS, ASKED = 400, 500
 LEAST_WAITED_S = 600.0  # in an hour, to be counted in it
 
