@@ -288,7 +288,7 @@ class Week:
     def _turn(self, live: Live) -> float:
         if self.limits is None:
             return live.flow.at_s
-        return live.cpus - live.allotted_cpus
+        return live.cpus / max(1e-9, live.allotted_cpus)
 
     def _start(self) -> None:
         """Start fits as long as there is room, first of who is furthest below their share."""
