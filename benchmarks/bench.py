@@ -30,6 +30,7 @@ BENCHMARKS: Final = {
     "eta": "benchmarks.workloads.eta_truth",
     "workers": "benchmarks.workloads.many_workers",
     "scale": "benchmarks.bench_scale",
+    "week": "benchmarks.workloads.week",
 }
 """By name, the module whose ``run(quick: bool) -> Report`` does it."""
 
@@ -63,7 +64,7 @@ def _run(given: argparse.Namespace) -> int:
         try:
             asked = (
                 {}
-                if given.repeats is None or name in ("eta", "scale")
+                if given.repeats is None or name in ("eta", "scale", "week")
                 else {"repeats": given.repeats}
             )
             reports[name] = import_module(BENCHMARKS[name]).run(given.quick, **asked)

@@ -56,6 +56,13 @@ FORMATS: Final = {
     "wasted GB·h": "{:,.0f}",
     "planner s": "{:.1f}",
     "per event µs": "{:,.0f}",
+    "workflows": "{:,.0f}",
+    "Jain's index": "{:.3f}",
+    "small: slowdown": "{:.2f}",
+    "small: P95": "{:.1f}",
+    "all: slowdown": "{:.2f}",
+    "largest 5 %: slowdown": "{:.2f}",
+    "gave way": "{:,.0f}",
     "note": "{}",
 }
 """Columns in their order with their formats.
