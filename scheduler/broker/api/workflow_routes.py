@@ -32,7 +32,7 @@ def workflow_routes(service: Service, views: Views) -> APIRouter:
         after: Annotated[str, Query(max_length=100)] = "",
         limit: Annotated[int, Query(ge=1, le=PAGE)] = PAGE,
     ) -> PlainJson:
-        """List the caller's workflows, oldest first."""
+        """List the caller's workflows, newest first; `after` is the `next` of the page before."""
         rows = service.store.workflows(caller.user.user_id, limit=limit, after=after or None)
         following = rows[-1].workflow_id if len(rows) == limit else ""
         return PlainJson({"workflows": [views.document(row) for row in rows], "next": following})

@@ -149,7 +149,7 @@ class BrokerCalls:
             found += told["workflows"]
             after = told["next"]
             if not after:
-                return found
+                return found[::-1]
 
     def workflow(self, workflow_id: str, wait_s: float = 0.0) -> dict[str, Any]:
         """Return a workflow; after `wait_s`, or sooner if it is over then."""
