@@ -149,7 +149,7 @@ class _Filling:
             middle = 0.5 * (low + high)
             _, used = at(middle)
             too_much: npt.NDArray[np.bool_] = np.asarray(used > 1.0)
-            exceeds = too_much.any(axis=1)
+            exceeds: npt.NDArray[np.bool_] = np.asarray(too_much.any(axis=1))
             over = np.where(exceeds[:, None], too_much, over)
             low, high = np.where(exceeds, low, middle), np.where(exceeds, middle, high)
         return at(low)[0], over
