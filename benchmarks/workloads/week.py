@@ -25,7 +25,7 @@ from fitcast.scheduler.broker.past_arrivals import PastArrivals
 from fitcast.scheduler.broker.resources import Resources
 from fitcast.scheduler.broker.sharers import NO_LIMITS, Limits
 
-SEED = 20  # other seeds were used to choose the limits' defaults
+SEED = 20  # no parameter was tuned on it
 CAPACITY = Resources(112, 112 * 4.0 * 2**30)
 USERS, ASKED = 400, 500
 LEAST_WAITED_S = 600.0  # in an hour, to be counted in it

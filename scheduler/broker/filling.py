@@ -148,8 +148,8 @@ class _Filling:
         for _ in range(halvings):
             middle = 0.5 * (low + high)
             _, used = at(middle)
-            too_much = used > 1.0
-            exceeds = too_much.any(axis=1)
+            too_much: npt.NDArray[np.bool_] = np.asarray(used > 1.0)
+            exceeds: npt.NDArray[np.bool_] = np.asarray(too_much.any(axis=1))
             over = np.where(exceeds[:, None], too_much, over)
             low, high = np.where(exceeds, low, middle), np.where(exceeds, middle, high)
         return at(low)[0], over

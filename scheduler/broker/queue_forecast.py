@@ -101,7 +101,7 @@ def forecast_queue(
     """
     known: list[Waiting | Running] = [*running, *waiting]
     known = [one for one in known if _is_possible(one.demand, capacity)]
-    wanted = {one.workflow_id for one in (*running, *waiting)}
+    wanted = {one.workflow_id for one in running} | {one.workflow_id for one in waiting}
     wanted = wanted if asked is None else wanted & set(asked)
     never = QueueForecast((math.inf,) * 3, (math.inf,) * 3)
     told = dict.fromkeys(sorted(wanted), never)

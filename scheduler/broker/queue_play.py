@@ -71,7 +71,7 @@ class QueuePlay:
         sorted_ = {name: getattr(table, name)[order] for name in (*by_row, "runs")}
         self._table = table = replace(table, **sorted_)
         self._limits, self._order = limits, order
-        used = table.needs.any(axis=0)
+        used: Flags = np.asarray(table.needs.any(axis=0))
         self._needs, self._floor = table.needs[:, used], table.floor[:, used]
         self._users = len(table.names)
         self._draw = table.user // self._users
@@ -125,11 +125,13 @@ class QueuePlay:
         present = np.zeros(len(self._table.weight), dtype=bool)
         present[places] = True
         weight = self._weights(present)[places]
+        group, group_weight = self._groups(places, weight)
         users = Users(
             draw=self._place_draw[places],
             weight=weight,
             most=None if self._most is None else self._most[places],
-            **self._groups(places, weight),
+            group=group,
+            group_weight=group_weight,
         )
         needs = self._needs[rows] * want[:, None]
         self._got[rows] = fill(needs, np.cumsum(first) - 1, users, halvings=_HALVINGS)
@@ -141,10 +143,10 @@ class QueuePlay:
         wanted: Array = np.minimum(1.0, work_s / np.maximum(path_s, 1e-9))
         return np.maximum(wanted, 1e-6)
 
-    def _groups(self, places: Places, weight: Array) -> dict[str, Array | Places]:
+    def _groups(self, places: Places, weight: Array) -> tuple[Places | None, Array | None]:
         weights, table = self._limits.group_weights, self._table
         if not any(name in weights for name in table.group):
-            return {}
+            return None, None
         of_user = np.array([weights.get(name, np.nan) for name in table.group])
         number = {name: count for count, name in enumerate(sorted(weights))}
         group_of = np.array([number.get(name, -1) for name in table.group])
@@ -156,7 +158,7 @@ class QueuePlay:
         _, group = np.unique(key, return_inverse=True)
         group_weight = np.zeros(int(group.max()) + 1)
         group_weight[group] = np.where(alone, weight, of_user[user])
-        return {"group": group.astype(np.int64), "group_weight": group_weight}
+        return group.astype(np.int64), group_weight
 
     def _quotas(self, used: Flags) -> Array | None:
         quotas, capacity = self._limits.quotas, self._table.capacity
@@ -232,7 +234,7 @@ class QueuePlay:
             allowed &= busy + number_before < limits.running_workflows
         return heads[allowed]
 
-    def _ranks(self, heads: Places, running: Places) -> tuple[Array, ...]:
+    def _ranks(self, heads: Places, running: Places) -> tuple[Array | Flags, ...]:
         """Return by what the first of all users are ordered, the last key first."""
         table, places = self._table, len(self._table.weight)
         has = np.zeros(places)
@@ -267,7 +269,7 @@ class QueuePlay:
         in_s = table.since_s[comes] - self._now_s[self._draw[comes]]
         later = in_s > 0.0
         np.minimum.at(next_s, self._draw[comes[later]], in_s[later])
-        stuck = np.isinf(next_s)
+        stuck: Flags = np.asarray(np.isinf(next_s))
         step_s = np.where(stuck, 0.0, np.maximum(next_s, STEP * self._now_s))
         mine_s = step_s[draw]
         ends = left_s <= mine_s * (1.0 + 1e-9)
