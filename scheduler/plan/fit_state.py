@@ -8,7 +8,7 @@ from operator import attrgetter
 
 from fitcast.history.records import Estimate, Outcome
 from fitcast.scheduler.plan.events import CommonWork, FitKey
-from fitcast.scheduler.plan.memory_load import Demand, demand_of
+from fitcast.scheduler.plan.memory_load import MemoryDemand, demand_of
 from fitcast.sizing.allocation import attempt_bytes
 
 THREADS_START_S = 0.05
@@ -30,7 +30,7 @@ class FitState:
     running_on: str | None = None
     threads: int = 1  # that its process has; 0 while it follows another fit in theirs
     share_bytes: int = 0
-    held: Demand | None = None  # what its worker counts; None while it follows another fit
+    held: MemoryDemand | None = None  # what its worker counts; None while it follows another fit
     follows: FitKey | None = None  # in whose process it runs
     started_s: float = 0.0
     process_ratio: float = 1.0  # its process, followers included, over it alone with one thread
@@ -41,7 +41,7 @@ class FitState:
     failed_in_company: bool = False  # in the process of another, which may be to blame
     outcome: Outcome | None = None
     wanted_memory_bytes: int = 0  # by the next attempt; 0 until it is first asked for
-    wanted_demand: Demand | None = None
+    wanted_demand: MemoryDemand | None = None
 
     @property
     def fit_id(self) -> str:
@@ -77,13 +77,13 @@ class FitState:
             )
         return self.wanted_memory_bytes
 
-    def demand(self) -> Demand:
+    def demand(self) -> MemoryDemand:
         """Return what it adds to a sum; after running out of memory all that it should get."""
         if self.wanted_demand is None:
             alone = self.candidate is None
             group = (self.key.workflow_id, self.key.fit_id if alone else self.candidate)
             if self.memory_failures:
-                self.wanted_demand = Demand(float(self.wanted_bytes()), 0.0, group)
+                self.wanted_demand = MemoryDemand(float(self.wanted_bytes()), 0.0, group)
             else:
                 self.wanted_demand = demand_of(self.estimate, group)
         return self.wanted_demand

@@ -23,7 +23,7 @@ OVERFLOW_PROBABILITY = 0.05
 _Z = Z95  # of 1 − OVERFLOW_PROBABILITY
 
 
-class Demand(NamedTuple):
+class MemoryDemand(NamedTuple):
     """A fit's peak memory as far as a sum needs it."""
 
     mean_bytes: float
@@ -31,14 +31,14 @@ class Demand(NamedTuple):
     group: Hashable  # fits of a group err together
 
 
-def demand_of(estimate: Estimate, group: Hashable) -> Demand:
+def demand_of(estimate: Estimate, group: Hashable) -> MemoryDemand:
     """Return the demand that an estimate's two quantiles of peak memory stand for."""
     median = max(float(estimate.peak_memory_bytes_p50), 1.0)
     log_sd = math.log(max(float(estimate.peak_memory_bytes_p95), median) / median) / Z95
     # A forecast that knows nothing would make the mean of its log-normal meaningless.
     log_sd = min(log_sd, 1.0)
     mean = median * math.exp(0.5 * log_sd * log_sd)
-    return Demand(mean, mean * math.sqrt(math.expm1(log_sd * log_sd)), group)
+    return MemoryDemand(mean, mean * math.sqrt(math.expm1(log_sd * log_sd)), group)
 
 
 class MemoryLoad:
@@ -51,7 +51,7 @@ class MemoryLoad:
         self._variance = 0.0
         self._groups: dict[Hashable, list[float]] = {}  # standard deviation in sum, members
 
-    def add(self, demand: Demand) -> None:
+    def add(self, demand: MemoryDemand) -> None:
         """Count a demand in."""
         self._mean += demand.mean_bytes
         group = self._groups.setdefault(demand.group, [0.0, 0.0])
@@ -59,7 +59,7 @@ class MemoryLoad:
         group[0] += demand.sd_bytes
         group[1] += 1
 
-    def remove(self, demand: Demand) -> None:
+    def remove(self, demand: MemoryDemand) -> None:
         """Count a demand out that was counted in."""
         group = self._groups[demand.group]
         group[0] -= demand.sd_bytes
@@ -79,7 +79,7 @@ class MemoryLoad:
         """Return what the sum exceeds with `OVERFLOW_PROBABILITY`, in bytes."""
         return _upper(self._mean, self._variance)
 
-    def upper_with(self, demand: Demand) -> float:
+    def upper_with(self, demand: MemoryDemand) -> float:
         """Return the same with one more demand."""
         group = self._groups.get(demand.group)
         beside = 0.0 if group is None else group[0]

@@ -31,7 +31,7 @@ from itertools import islice
 from fitcast.scheduler.plan.batching import LATE_FACTOR, LATE_S, followers_of, follows_in_s
 from fitcast.scheduler.plan.events import FitKey, Follower, Start
 from fitcast.scheduler.plan.fit_state import FitState
-from fitcast.scheduler.plan.memory_load import Demand
+from fitcast.scheduler.plan.memory_load import MemoryDemand
 from fitcast.scheduler.plan.plan_state import (
     PlanState,
     Reservation,
@@ -252,7 +252,9 @@ def _started(
     return _start(turn, workflow, fit, chosen, demand, need, threads)
 
 
-def _passing_s(turn: _Turn, fit: FitState, worker: WorkerState, demand: Demand) -> float | None:
+def _passing_s(
+    turn: _Turn, fit: FitState, worker: WorkerState, demand: MemoryDemand
+) -> float | None:
     """Return what a fit may take on a worker for what waits for it; None if it must not pass."""
     reserved = turn.state.reservation
     if reserved is None or reserved.worker != worker.size.address or reserved.key == fit.key:
@@ -264,7 +266,7 @@ def _passing_s(turn: _Turn, fit: FitState, worker: WorkerState, demand: Demand) 
 
 
 def _threads(
-    turn: _Turn, workflow: WorkflowState, fit: FitState, worker: WorkerState, demand: Demand
+    turn: _Turn, workflow: WorkflowState, fit: FitState, worker: WorkerState, demand: MemoryDemand
 ) -> int:
     """Return with how many threads a fit starts on a worker now; 0 if it should wait for more."""
     if _passing_s(turn, fit, worker, demand) != math.inf:
@@ -310,12 +312,14 @@ def _large_enough(turn: _Turn, workflow: WorkflowState, need_bytes: int) -> Iter
             yield worker
 
 
-def _reserve_on(turn: _Turn, worker: WorkerState, fit: FitState, demand: Demand, cpus: int) -> None:
+def _reserve_on(
+    turn: _Turn, worker: WorkerState, fit: FitState, demand: MemoryDemand, cpus: int
+) -> None:
     turn.state.reservation = _reservation(turn, worker, fit, demand, cpus)
 
 
 def _reservation(
-    turn: _Turn, worker: WorkerState, fit: FitState, demand: Demand, cpus: int
+    turn: _Turn, worker: WorkerState, fit: FitState, demand: MemoryDemand, cpus: int
 ) -> Reservation:
     """Return when a fit could start on a worker, and what is left beside it from then on."""
     load, free, start_s = worker.load.copy(), worker.free_cpus, turn.now_s
@@ -336,7 +340,7 @@ def _start(
     workflow: WorkflowState,
     fit: FitState,
     worker: WorkerState,
-    demand: Demand,
+    demand: MemoryDemand,
     need: int,
     threads: int,
 ) -> Start:

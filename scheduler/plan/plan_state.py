@@ -13,7 +13,7 @@ from fitcast.errors import FitcastError
 from fitcast.history.records import Estimate
 from fitcast.scheduler.plan.events import FitKey
 from fitcast.scheduler.plan.fit_state import FitState
-from fitcast.scheduler.plan.memory_load import Demand, MemoryLoad
+from fitcast.scheduler.plan.memory_load import MemoryDemand, MemoryLoad
 from fitcast.scheduler.plan.pools import WorkerSize, cost_per_hour
 from fitcast.scheduler.plan.workflow_state import Phase, WorkflowState
 
@@ -29,7 +29,7 @@ class WorkerState:
     running: set[FitKey] = field(default_factory=set)
     folds: Counter[tuple[str, int]] = field(default_factory=Counter)  # running fits by fold
 
-    def has_room(self, demand: Demand, need_bytes: int) -> bool:
+    def has_room(self, demand: MemoryDemand, need_bytes: int) -> bool:
         """Tell whether a fit could start: alone safe here, and in sum with those that run."""
         if self.free_cpus < 1 or self.memory_bytes < need_bytes:
             return False

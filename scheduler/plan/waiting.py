@@ -19,7 +19,7 @@ from typing import NamedTuple, Protocol
 
 from fitcast.history.records import Estimate
 from fitcast.scheduler.plan.events import CommonWork
-from fitcast.scheduler.plan.memory_load import Demand
+from fitcast.scheduler.plan.memory_load import MemoryDemand
 
 LOOK_AHEAD = 48
 """How many waiting fits of a kind are looked at to fill a gap."""
@@ -40,7 +40,7 @@ class Waiting(Protocol):
     def fit_id(self) -> str:
         """Its name within the workflow."""
 
-    def demand(self) -> Demand:
+    def demand(self) -> MemoryDemand:
         """Return the memory that it needs."""
 
 

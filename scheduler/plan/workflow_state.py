@@ -11,7 +11,7 @@ from fitcast.errors import FitcastError
 from fitcast.history.records import Outcome
 from fitcast.scheduler.plan.events import OfWorkflow
 from fitcast.scheduler.plan.fit_state import FitState
-from fitcast.scheduler.plan.memory_load import Demand
+from fitcast.scheduler.plan.memory_load import MemoryDemand
 from fitcast.scheduler.plan.waiting import WaitingFits
 
 DEADLINE_FACTOR = 20.0
@@ -107,14 +107,14 @@ class WorkflowState:
             return max(1, min(self.memory_bytes, most))
         return max(1, min(fit.wanted_bytes(), most))
 
-    def demand(self, fit: FitState) -> Demand:
+    def demand(self, fit: FitState) -> MemoryDemand:
         """Return what a fit adds to the sum on a worker."""
         demand = fit.demand()
         wanted = demand.mean_bytes if self.memory_bytes is None else float(self.memory_bytes)
         most = max(self.most_bytes, self.alone_bytes if fit.memory_failures else 0)
         if fit.workers_lost >= ALONE_AFTER_LOST or wanted > most:
-            return Demand(float(most), 0.0, demand.group)
-        return demand if self.memory_bytes is None else Demand(wanted, 0.0, demand.group)
+            return MemoryDemand(float(most), 0.0, demand.group)
+        return demand if self.memory_bytes is None else MemoryDemand(wanted, 0.0, demand.group)
 
     def attempt_deadline_s(self, fit: FitState) -> float:
         """Return how long the next attempt of a fit may take, in seconds."""

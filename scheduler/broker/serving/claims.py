@@ -217,9 +217,7 @@ class Claims:
         if view.state == "interrupted":
             self._drop(workflow_id)
             why = "gave way" if held.gives_way else ""
-            self._store.give_back(
-                workflow_id, held.row.fence, why, waits_anew=held.gives_way
-            )
+            self._store.give_back(workflow_id, held.row.fence, why, waits_anew=held.gives_way)
         else:
             self._end(workflow_id, held, _ENDS[view.state], view.error)
 

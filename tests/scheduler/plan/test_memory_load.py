@@ -7,7 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fitcast.scheduler.plan.memory_load import OVERFLOW_PROBABILITY, Demand, MemoryLoad, demand_of
+from fitcast.scheduler.plan.memory_load import (
+    OVERFLOW_PROBABILITY,
+    MemoryDemand,
+    MemoryLoad,
+    demand_of,
+)
 from tests.scheduler.making import estimate
 
 GIB = 2**30
@@ -57,7 +62,7 @@ def test_the_sum_is_exceeded_as_seldom_as_stated():
 )
 def test_what_is_removed_leaves_no_trace(demands, random):
     load = MemoryLoad()
-    made = [Demand(*one) for one in demands]
+    made = [MemoryDemand(*one) for one in demands]
     for demand in made:
         before = load.upper_with(demand)
         load.add(demand)
