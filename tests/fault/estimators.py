@@ -4,6 +4,7 @@ import os
 import signal
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import psutil
@@ -12,12 +13,13 @@ from sklearn.tree import DecisionTreeClassifier
 
 
 class Lingers(ClassifierMixin, BaseEstimator):
-    """A decision tree that takes a while, so that there is time for harm."""
+    """A decision tree that takes a while, or waits for a file, so that there is time for harm."""
 
-    def __init__(self, depth=2, linger_s=0.0, deed=""):
+    def __init__(self, depth=2, linger_s=0.0, deed="", gate=""):
         self.depth = depth
         self.linger_s = linger_s
         self.deed = deed
+        self.gate = gate
 
     def fit(self, X, y):
         self.tree_ = DecisionTreeClassifier(max_depth=self.depth, random_state=0).fit(X, y)
@@ -25,6 +27,8 @@ class Lingers(ClassifierMixin, BaseEstimator):
         if self.deed:
             _DEEDS[self.deed]()
         time.sleep(self.linger_s)
+        while self.gate and not Path(self.gate).exists():
+            time.sleep(0.01)
         return self
 
     def predict(self, X):
