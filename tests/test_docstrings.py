@@ -10,6 +10,12 @@ from pathlib import Path
 import pytest
 
 import fitcast
+from fitcast.scheduler.broker.settings import PREFIX, BrokerSettings
+from fitcast.scheduler.session.remote.address import (
+    ADDRESS_VARIABLE,
+    PLAIN_VARIABLE,
+    TOKEN_VARIABLE,
+)
 from fitcast.settings import Settings
 
 ROOT = Path(__file__).parents[1]
@@ -97,5 +103,7 @@ def test_the_reference_names_nothing_else_and_every_error():
         if inspect.isclass(value) and issubclass(value, fitcast.errors.FitcastError)
     }
     settings = {name for name in named if name.startswith("FITCAST_")}
-    assert settings <= {f"FITCAST_{name.upper()}" for name in Settings.model_fields}
+    known = {f"FITCAST_{name.upper()}" for name in Settings.model_fields}
+    known |= {f"{PREFIX}{name.upper()}" for name in BrokerSettings.model_fields}
+    assert settings <= known | {ADDRESS_VARIABLE, TOKEN_VARIABLE, PLAIN_VARIABLE}
     assert named - settings == set(fitcast._HOME_OF) | errors

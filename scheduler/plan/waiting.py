@@ -29,7 +29,7 @@ CLEARLY = 1.05
 """The end waits for fits that need this much longer, on the slots that hold them, than all do."""
 
 
-class Waiting(Protocol):
+class WaitingFit(Protocol):
     """What the order needs of a fit."""
 
     order: int
@@ -74,7 +74,7 @@ class WaitingFits:
     def __iter__(self) -> Iterator[str]:
         return iter(self._class_of)
 
-    def fill(self, fits: Iterable[tuple[Waiting, int]]) -> None:
+    def fill(self, fits: Iterable[tuple[WaitingFit, int]]) -> None:
         """Take in fits, each with the number of slots that can run its kind; forget others."""
         self.clear()
         for fit, slots in fits:
@@ -83,12 +83,12 @@ class WaitingFits:
         for entries in self._classes.values():
             entries.sort()
 
-    def add(self, fit: Waiting, slots: int) -> None:
+    def add(self, fit: WaitingFit, slots: int) -> None:
         """Take in one more."""
         number, entry = self._note(fit, slots)
         insort(self._classes.setdefault(number, []), entry)
 
-    def remove(self, fit: Waiting) -> None:
+    def remove(self, fit: WaitingFit) -> None:
         """Let one go."""
         number, slots, entry = self._class_of.pop(fit.fit_id)
         entries = self._classes[number]
@@ -118,7 +118,7 @@ class WaitingFits:
         self._work_s.clear()
         self._saved_s = 0.0
 
-    def _note(self, fit: Waiting, slots: int) -> tuple[int, Entry]:
+    def _note(self, fit: WaitingFit, slots: int) -> tuple[int, Entry]:
         # Neighbouring numbers of slots make no difference once they are many.
         number = round(8.0 * math.log2(slots + 1))
         entry = Entry(fit.estimate.runtime_s_p50, -fit.order, fit.fit_id)
@@ -158,7 +158,7 @@ class WaitingFits:
         """Return the fits that have this work in common."""
         return list(self._sharing.get(name, ()))
 
-    def shorter(self, fit: Waiting, most: int) -> list[str]:
+    def shorter(self, fit: WaitingFit, most: int) -> list[str]:
         """Return up to `most` fits that come after this one in its class."""
         number, _, entry = self._class_of[fit.fit_id]
         entries = self._classes[number]
