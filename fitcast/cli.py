@@ -92,6 +92,9 @@ def estimate(
         float | None, typer.Option(help="Hours after which it should be done.")
     ] = None,
     cost: Annotated[float | None, typer.Option(help="What it may cost.")] = None,
+    on_platform: Annotated[
+        bool, typer.Option("--platform", help="Ask the platform that you logged in at.")
+    ] = False,
     as_json: AsJson = False,
     quiet: Annotated[
         bool, typer.Option("--quiet", "-q", help="Say in one line when it would be done.")
@@ -108,7 +111,7 @@ def estimate(
     with output(as_json) as stream:
         console = console_on(stream)
         sweep = read_sweep(file)
-        with Client() as client:
+        with Client(platform.address() if on_platform else None) as client:
             forecast = client.estimate(sweep, pools=pools, probe=probe)
             choices = None
             if not quiet:

@@ -114,8 +114,8 @@ def is_of_platform(workflow_id: str) -> bool:
     return _OF_PLATFORM.fullmatch(workflow_id) is not None
 
 
-def the_platform() -> "RemotePlatform":
-    """Return the platform that this user logged in at, or that the environment names.
+def address() -> str:
+    """Return where the platform is that this user logged in at, or that the environment names.
 
     Raises
     ------
@@ -123,16 +123,22 @@ def the_platform() -> "RemotePlatform":
         There is none.
     """
     from fitcast.scheduler.session.remote.address import ADDRESS_VARIABLE, default_url
-    from fitcast.scheduler.session.remote.platform import RemotePlatform
     from fitcast.settings import Settings
 
-    home = Settings().ensure_home()
-    url = default_url(home)
+    url = default_url(Settings().ensure_home())
     if url is None:
         raise InvalidInputError(
             f"no platform is known: `fitcast login URL` first, or set {ADDRESS_VARIABLE}"
         )
-    return RemotePlatform(url, None, home)
+    return url
+
+
+def the_platform() -> "RemotePlatform":
+    """Return the platform at that address; see `address`."""
+    from fitcast.scheduler.session.remote.platform import RemotePlatform
+    from fitcast.settings import Settings
+
+    return RemotePlatform(address(), None, Settings().ensure_home())
 
 
 def row_of(told: dict[str, Any]) -> dict[str, Any]:

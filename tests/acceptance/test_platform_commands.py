@@ -1,0 +1,130 @@
+"""The commands of a shared platform: of who runs it, and of its users, as they are typed."""
+
+import io
+import json
+import sys
+from dataclasses import dataclass
+
+import pytest
+
+from fitcast.cli import app
+from fitcast.errors import FitcastError
+from fitcast.scheduler.broker.keys import KeyFile
+from tests.brokers import broker
+from tests.polling import LONGEST_S, wait_for
+
+SWEEP = """
+from sklearn.datasets import load_iris
+from sklearn.tree import DecisionTreeClassifier
+from fitcast import Sweep
+
+X, y = load_iris(return_X_y=True)
+sweep = Sweep({"tree": (DecisionTreeClassifier(random_state=0), {"max_depth": [1, 2]})}, X, y, cv=2)
+"""
+
+
+@pytest.fixture(scope="module")
+def there(tmp_path_factory):
+    with broker(tmp_path_factory.mktemp("home")) as running:
+        yield running
+
+
+@dataclass
+class Answer:
+    code: int
+    stdout: str
+    stderr: str
+    exception: Exception | None
+
+
+@pytest.fixture
+def types(monkeypatch, tmp_path, capfd):
+    """Type commands, as somebody with a home of their own."""
+    monkeypatch.delenv("FITCAST_BROKER", raising=False)
+    monkeypatch.delenv("FITCAST_TOKEN", raising=False)
+    file = tmp_path / "sweep_file.py"
+    file.write_text(SWEEP)
+    monkeypatch.chdir(tmp_path)
+
+    def typed(who, *words, given="", code=0):
+        if who != "operator":
+            monkeypatch.setenv("FITCAST_HOME", str(tmp_path / who))
+        monkeypatch.setattr(sys, "stdin", io.StringIO(given))
+        capfd.readouterr()
+        found, error = 0, None
+        try:
+            found = app(list(words), standalone_mode=False) or 0
+        except FitcastError as told:
+            found, error = 1, told
+        out, err = capfd.readouterr()
+        assert found == code, (out, err, error)
+        return Answer(found, out, err, error)
+
+    return typed
+
+
+def rows(answer):
+    return json.loads(answer.stdout)
+
+
+def test_two_users_from_login_to_result(there, types):
+    for user in ("ann", "bob"):
+        types(user, "login", there.url, given=there.token(user) + "\n")
+    told = rows(types("ann", "estimate", "sweep_file.py", "--platform", "--json"))
+    assert told["eta"]["p50_s"] > 0
+    said = types("ann", "submit", "sweep_file.py").stdout
+    workflow_id = said.split()[1]
+    assert wait_for(
+        lambda: rows(types("ann", "status", "--json"))[0]["state"] == "succeeded", LONGEST_S
+    )
+    types("ann", "status", workflow_id, code=0)
+    assert types("ann", "logs", workflow_id).stdout == ""
+    assert rows(types("bob", "status", "--json")) == []
+    assert rows(types("bob", "queue", "--json")) == []
+    for command in (("status",), ("logs",), ("cancel",), ("workflows", "remove")):
+        answer = types("bob", *command, workflow_id, code=1)
+        assert type(answer.exception).__name__ == "UnknownWorkflowError"
+    waited = types("bob", "submit", "sweep_file.py", "--wait", "--quiet", "--json")
+    assert rows(waited)["workflow"]["state"] == "succeeded"
+    types("ann", "workflows", "remove", workflow_id)
+    assert rows(types("ann", "status", "--json")) == []
+    types("ann", "logout")
+    answer = types("ann", "submit", "sweep_file.py", code=1)
+    assert "fitcast login" in str(answer.exception)
+
+
+def test_a_token_that_is_wrong_is_not_kept(there, types, tmp_path):
+    answer = types("eve", "login", there.url, given="fct_wrong\n", code=1)
+    assert type(answer.exception).__name__ == "AuthenticationError"
+    assert not (tmp_path / "eve" / "credentials.json").exists()
+    answer = types("eve", "login", there.url, given="\n", code=1)
+    assert "no token was given" in str(answer.exception)
+
+
+def test_users_tokens_and_keys(there, types, monkeypatch):
+    monkeypatch.setenv("FITCAST_HOME", str(there.home))
+    types("operator", "user", "add", "cat", "--group", "lab", "--weight", "2")
+    answer = types("operator", "user", "add", "cat", code=1)
+    assert type(answer.exception).__name__ == "UserExistsError"
+    (cat,) = [
+        one for one in rows(types("operator", "user", "list", "--json")) if one["user"] == "cat"
+    ]
+    assert (cat["group"], cat["weight"], cat["admin"]) == ("lab", 2.0, False)
+    secret = types("operator", "token", "create", "cat", "--label", "laptop").stdout.strip()
+    (token,) = rows(types("operator", "token", "list", "cat", "--json"))
+    assert token["label"] == "laptop"
+    assert secret not in json.dumps(token)
+    user, _ = there.store.authenticate(secret)
+    assert user.name == "cat"
+    types("operator", "token", "revoke", str(token["token"]))
+    with pytest.raises(Exception, match="revoked"):
+        there.store.authenticate(secret)
+    answer = types("operator", "token", "create", "cat", "--scope", "all", code=1)
+    assert "no scope 'all'" in str(answer.exception)
+    before = KeyFile(there.home / "broker" / "keys.json").wrap(32 * b"k", b"a")[1]
+    said = types("operator", "keys", "rotate").stdout
+    assert KeyFile(there.home / "broker" / "keys.json").wrap(32 * b"k", b"a")[1] != before
+    assert "are wrapped with version" in said
+    types("operator", "user", "disable", "cat")
+    actions = [entry.action for entry in there.store.audit_entries()]
+    assert {"user add", "token create", "token revoke", "keys rotate", "user disable"} <= {*actions}
