@@ -15,6 +15,9 @@ from fitcast.scheduler.broker.views import Views
 SHOWN: Final = 200
 """So many workflows of each kind are shown at most."""
 
+MOST_PLACES: Final = 10_000
+"""Of so many workflows of a user that wait their places are looked up."""
+
 LATEST: Final = 50
 """So many that are over."""
 
@@ -38,10 +41,10 @@ def status_document(
     whose = None if is_admin else user.user_id
     store = service.store
     load = store.load()
-    places = store.places(whose, SHOWN)
+    places = store.places(whose, MOST_PLACES if whose else SHOWN)
     rows = [
         *store.workflows(whose, [State.RUNNING], SHOWN),
-        *store.workflows(whose, [State.QUEUED], SHOWN),
+        *(store.workflows(whose, [State.QUEUED], SHOWN) if whose else store.queued(SHOWN)),
         *store.workflows(whose, [State.UPLOADING], SHOWN),
         *store.workflows(whose, TERMINAL, LATEST),
     ]
@@ -55,13 +58,11 @@ def status_document(
             "longest_wait_s": load.longest_wait_s,
             "mean_wait_s": load.mean_wait_s,
         },
-        "pools": [
-            asdict(use)
-            for use in use_of_pools(service.engine.workers(), service.rows_running_here())
-        ],
+        "pools": [asdict(use) for use in pools],
         "workflows": [
             views.document(row)
             | {
+                "stage": row.state.value,
                 "place": places.get(row.workflow_id),
                 "mlflow": has_mlflow
                 and row.user_id == user.user_id

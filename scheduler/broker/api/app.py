@@ -90,7 +90,7 @@ class SafeHeaders:
                 headers = MutableHeaders(scope=message)
                 headers.setdefault("Cache-Control", "no-store")
                 headers["X-Content-Type-Options"] = "nosniff"
-                headers["Referrer-Policy"] = "no-referrer"
+                headers["Referrer-Policy"] = "same-origin"  # with none, forms say no origin
                 headers.setdefault("Content-Security-Policy", CONTENT_POLICY)
             await send(message)
 

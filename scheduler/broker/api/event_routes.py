@@ -64,7 +64,7 @@ def event_routes(service: Service, hub: EventHub, metrics: Metrics) -> APIRouter
     """Return the routes."""
     router = APIRouter(prefix="/v1", default_response_class=Response)
 
-    @router.get("/events", responses=_TOLD, response_class=EventStream)
+    @router.get("/events", responses=_TOLD, response_class=StreamingResponse)
     async def events(
         caller: Reader, last_event_id: LastEvent = None, after: After = None
     ) -> Response:
@@ -76,7 +76,9 @@ def event_routes(service: Service, hub: EventHub, metrics: Metrics) -> APIRouter
         whose = None if caller.is_admin else caller.user.user_id
         return EventStream(hub, metrics, _Followed(caller.user.user_id, seen, whose))
 
-    @router.get("/workflows/{workflow_id}/events", responses=_TOLD, response_class=EventStream)
+    @router.get(
+        "/workflows/{workflow_id}/events", responses=_TOLD, response_class=StreamingResponse
+    )
     async def events_of_one(
         caller: Reader, workflow_id: str, last_event_id: LastEvent = None, after: After = None
     ) -> Response:

@@ -23,6 +23,7 @@ function element(tag, options = {}, ...children) {
 function duration(seconds) {
   if (!Number.isFinite(seconds)) return "unknown";
   const s = Math.max(0, seconds);
+  if (s < 1) return "< 1 s";
   if (s < 99.5) return `${Math.round(s)} s`;
   if (s < 99.5 * 60) return `${Math.round(s / 60)} min`;
   if (s < 48 * 3600) return `${(s / 3600).toFixed(1)} h`;
@@ -56,6 +57,7 @@ function table(place, caption, columns, rows, empty) {
           ? { scope: "row", role: "rowheader" }
           : { role: "cell", "data-label": columns[at] };
         if (cell instanceof Node && cell.classList.contains("figure")) options.class = "wide";
+        if (cell instanceof Node && cell.classList.contains("user")) options.class = "short";
         return element(isHead ? "th" : "td", options, cell);
       }),
     ),
@@ -98,11 +100,13 @@ function share(done, total, text) {
   return element("span", { class: "figure" }, text, bar);
 }
 
-// The P10 to P90 of an end, on an axis that all rows of a table have.
-function forecast(ends, axisS) {
-  if (ends === null) return element("span", { class: "figure" }, "not known yet");
-  const [p10, p50, p90] = ends.map((end) => Math.max(0, (end - now()) / 1000));
-  const text = `${duration(p50)} (${duration(p10)} – ${duration(p90)})`;
+const secondsTo = (ends) => ends.map((end) => Math.max(0, (end - now()) / 1000));
+
+// P10 to P90 of a forecast in seconds, on an axis that all rows of a table have.
+function forecast(seconds, axisS, lead = "") {
+  if (seconds === null) return element("span", { class: "figure" }, "not known yet");
+  const [p10, p50, p90] = seconds;
+  const text = `${lead}${duration(p50)} (${duration(p10)} – ${duration(p90)})`;
   const bar = element("span", { class: "bar", "aria-hidden": "true" });
   bar.style.display = "block";
   bar.append(part(p10 / axisS, Math.max(p90, p10 + axisS / 100) / axisS, "band"));
@@ -110,17 +114,29 @@ function forecast(ends, axisS) {
   return element("span", { class: "figure" }, text, bar);
 }
 
-function axisOf(workflows) {
-  const latest = workflows.map((one) => (one.ends ? (one.ends[2] - now()) / 1000 : 0));
-  return Math.max(1, ...latest);
+// What is known of a workflow's end: seconds from now, or those it takes once it begins.
+function expected(workflow) {
+  if (workflow.ends) return { seconds: secondsTo(workflow.ends), lead: "ends in " };
+  const { p10_s, p50_s, p90_s } = workflow.forecast || {};
+  if (!Number.isFinite(p50_s)) return { seconds: null, lead: "" };
+  return { seconds: [p10_s, p50_s, p90_s], lead: "runs for " };
 }
 
-const link = (workflow) =>
-  workflow.mlflow
-    ? element("a", { href: `/workflows/${encodeURIComponent(workflow.workflow_id)}/mlflow` }, "MLflow")
-    : "";
+const axisOf = (forecasts) => Math.max(1, ...forecasts.map((one) => (one ? one[2] : 0)));
 
-const who = (workflow) => (isAdmin ? [workflow.user] : []);
+function linked(columns, workflows) {
+  const any = workflows.some((one) => one.mlflow);
+  const link = (one) =>
+    one.mlflow
+      ? element("a", { href: `/workflows/${encodeURIComponent(one.workflow_id)}/mlflow` }, "its runs")
+      : "–";
+  return {
+    columns: any ? [...columns, "MLflow"] : columns,
+    cells: (one) => (any ? [link(one)] : []),
+  };
+}
+
+const who = (workflow) => (isAdmin ? [element("span", { class: "user" }, workflow.user)] : []);
 const since = (time) => duration((now() - Date.parse(time)) / 1000);
 
 function show() {
@@ -130,34 +146,37 @@ function show() {
   byId("longest-wait").textContent = told.queue.queued ? duration(told.queue.longest_wait_s) : "–";
   byId("mean-wait").textContent = told.queue.queued ? duration(told.queue.mean_wait_s) : "–";
   const user = isAdmin ? ["User"] : [];
-  const running = told.workflows.filter((one) => one.state === "running");
-  const waiting = told.workflows.filter((one) => one.state === "queued" || one.state === "preparing");
+  // by how the queue has it: one that was taken from it may still wait for workers
+  const at = (...stages) => told.workflows.filter((one) => stages.includes(one.stage));
+  const running = at("running");
+  const waiting = [...at("queued").sort((one, other) => one.place - other.place), ...at("uploading")];
   const ended = told.workflows.filter((one) => one.is_over);
-  let axisS = axisOf(running);
+  let links = linked(["Workflow", ...user, "Fits", "Ends in (P10 – P90)"], running);
+  let axisS = axisOf(running.map((one) => one.ends && secondsTo(one.ends)));
   table(
     "running",
     "Running workflows",
-    ["Workflow", ...user, "Fits", "Ends in (P10 – P90)", ""],
+    links.columns,
     running.map((one) => [
       name(one),
       ...who(one),
       share(one.fits.done, one.fits.total, `${one.fits.done} of ${one.fits.total}`),
-      forecast(one.ends, axisS),
-      link(one),
+      forecast(one.ends && secondsTo(one.ends), axisS),
+      ...links.cells(one),
     ]),
     isAdmin ? "Nothing runs." : "Nothing of yours runs.",
   );
-  axisS = axisOf(waiting);
+  axisS = axisOf(waiting.map((one) => expected(one).seconds));
   table(
     "queue",
     "Workflows that wait",
-    ["Place", "Workflow", ...user, "Waits for", "Ends in (P10 – P90)"],
+    ["Place", "Workflow", ...user, "Waits for", "Forecast (P10 – P90)"],
     waiting.map((one) => [
-      one.place === null ? "arriving" : `${one.place} of ${told.queue.queued}`,
+      one.stage === "uploading" ? "arriving" : `${one.place ?? "–"} of ${told.queue.queued}`,
       name(one),
       ...who(one),
       since(one.queued_at || one.submitted_at),
-      forecast(one.ends, axisS),
+      forecast(expected(one).seconds, axisS, expected(one).lead),
     ]),
     isAdmin ? "Nothing waits." : "Nothing of yours waits.",
   );
@@ -174,10 +193,11 @@ function show() {
     ]),
     "There are no workers now; some come when they are needed.",
   );
+  links = linked(["Workflow", ...user, "State", "Fits", "Ended", "Took"], ended);
   table(
     "ended",
     "Workflows that ended",
-    ["Workflow", ...user, "State", "Fits", "Ended", "Took", ""],
+    links.columns,
     ended.map((one) => {
       const state = element("span", { class: one.state }, one.state);
       if (one.error) state.append(element("span", { class: "id" }, `${one.error.type}: ${one.error.message}`));
@@ -189,7 +209,7 @@ function show() {
         `${one.fits.done} of ${one.fits.total}`,
         one.ended_at ? `${since(one.ended_at)} ago` : "",
         one.ended_at ? duration(took) : "",
-        link(one),
+        ...links.cells(one),
       ];
     }),
     isAdmin ? "Nothing has ended yet." : "Nothing of yours has ended yet.",
@@ -211,7 +231,7 @@ async function ask() {
     if (!answer.ok) throw new Error(`the platform answers ${answer.status}`);
     const found = await answer.json();
     aheadMs = 1000 * found.now - Date.now();
-    for (const one of found.workflows) one.ends = endsOf(one.eta || (one.state === "queued" ? one.forecast : null));
+    for (const one of found.workflows) one.ends = endsOf(one.eta);
     told = found;
     problem("");
     show();
@@ -235,6 +255,7 @@ function progressed(event) {
     return;
   }
   one.fits.done = change.fits_done;
+  one.fits.total = Math.max(one.fits.total, change.fits_done); // a refit comes on top
   const at = Date.parse(change.at);
   one.ends = change.eta_s ? change.eta_s.map((s) => at + 1000 * s) : one.ends;
 }
