@@ -1,7 +1,8 @@
 """The status page, signing in to it, and the API's description as a page. Works without internet.
 
 A token that is signed in with is in a cookie that no script reads and no other site's page sends;
-it opens what is only read. Not in: what the page shows (:mod:`fitcast.scheduler.broker.status`).
+it opens what is only read. Not in: what the page shows
+(:mod:`fitcast.scheduler.broker.api.status_document`).
 """
 
 import json
@@ -24,8 +25,8 @@ from fitcast.scheduler.broker.api.authentication import (
     Reader,
     checked_caller,
 )
+from fitcast.scheduler.broker.api.status_document import status_document
 from fitcast.scheduler.broker.service import Service
-from fitcast.scheduler.broker.status import status_document
 from fitcast.scheduler.broker.views import Views
 from fitcast.version import __version__
 

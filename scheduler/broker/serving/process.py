@@ -160,9 +160,7 @@ def running(
     with ExitStack() as stack:
         server = _Served(app, listening, broker)
         stack.callback(server.close)
-        claims = Claims(
-            service, replica, limits, lease_s=broker.lease_s, on_end=metrics.note_end
-        )
+        claims = Claims(service, replica, limits, lease_s=broker.lease_s, on_end=metrics.note_end)
         claims.start()
         stack.callback(claims.close)
         etas = QueueEtas(service, limits)

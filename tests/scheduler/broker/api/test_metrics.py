@@ -8,9 +8,12 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families as parsed
 
 from fitcast import Client, Outcome, Record, Request
+from fitcast.scheduler.broker.announcement import Caps
 from fitcast.scheduler.broker.api.metrics import Metrics, wasted_gb_hours
+from fitcast.scheduler.broker.files import WorkflowFiles
 from fitcast.scheduler.broker.lifecycle import State
 from fitcast.scheduler.broker.resources import Demand, Resources
+from fitcast.scheduler.broker.service import Service
 from fitcast.scheduler.broker.store import NewWorkflow
 from tests.brokers import broker
 from tests.gated import sweep
@@ -146,11 +149,14 @@ def test_they_are_for_administrators_unless_they_are_open(there, boss, tmp_path)
         assert httpx.get(f"{opened.url}/metrics").status_code == 200
 
 
+def service_of(there):
+    files = WorkflowFiles(there.home / "workflows")
+    return Service(there.store, None, files, there.engine, Caps())
+
+
 def test_two_applications_count_for_themselves(there):
-    service = there  # what is counted is counted before anything is read
-    one, other = Metrics(service), Metrics(service)
+    one, other = Metrics(service_of(there)), Metrics(service_of(there))
     one.upload_bytes.inc(5)
-    assert one.registry.get_sample_value is not other.registry.get_sample_value
     assert one.upload_bytes._value.get() == 5
     assert other.upload_bytes._value.get() == 0
 
@@ -210,7 +216,7 @@ def test_a_forecast_is_judged_by_the_time_from_the_queue_to_the_end(there):
         request_sha256="judged",
     )
     row = store.add(user.user_id, new)
-    metrics = Metrics(there)
+    metrics = Metrics(service_of(there))
     began = datetime.now(UTC)
     for state, took_s in ((State.SUCCEEDED, 15.0), (State.SUCCEEDED, 30.0), (State.FAILED, 1.0)):
         metrics.note_end(ended(row, state, began, took_s), ())
@@ -218,6 +224,19 @@ def test_a_forecast_is_judged_by_the_time_from_the_queue_to_the_end(there):
     assert value == pytest.approx(1.5 + 3.0)  # what failed says nothing of the forecast
     assert metrics.eta_within.labels("yes")._value.get() == 1
     assert metrics.eta_within.labels("no")._value.get() == 1
+
+
+def test_a_forecast_with_the_wait_is_judged_from_the_announcement_on(there):
+    service = service_of(there)
+    row = replace(there.store.get("judged-1"), workflow_id="judged-2")
+    folder = service.files.folder("judged-2").path
+    folder.mkdir(parents=True)
+    service.files.folder("judged-2").note_forecast((50.0, 100.0, 150.0))
+    metrics = Metrics(service)
+    row = replace(row, created_at=datetime.now(UTC))
+    metrics.note_end(ended(row, State.SUCCEEDED, row.created_at, 120.0), ())
+    assert metrics.eta_ratio._sum.get() == pytest.approx(1.2)
+    assert metrics.eta_within.labels("yes")._value.get() == 1
 
 
 def ended(row, state, began, took_s):

@@ -5,10 +5,12 @@
 const isAdmin = document.querySelector("main").dataset.admin === "yes";
 const HELD_MS = 1000; // so long what changed is gathered before the page asks how all stands
 const ANEW_MS = 60000;
+const ANEW_WAITING_MS = 10000; // forecasts of the queue change without an event
 
 let told = null; // the latest /v1/status
 let aheadMs = 0; // of the platform's clock, of this browser's
 let asked = null;
+let askedMs = 0;
 
 const byId = (id) => document.getElementById(id);
 const now = () => Date.now() + aheadMs;
@@ -231,6 +233,7 @@ async function ask() {
     if (!answer.ok) throw new Error(`the platform answers ${answer.status}`);
     const found = await answer.json();
     aheadMs = 1000 * found.now - Date.now();
+    askedMs = now();
     for (const one of found.workflows) one.ends = endsOf(one.eta);
     told = found;
     problem("");
@@ -289,4 +292,7 @@ byId("sign-out").addEventListener("click", async () => {
 ask();
 follow();
 setInterval(show, 1000);
-setInterval(ask, ANEW_MS);
+setInterval(() => {
+  const waits = told?.workflows.some((one) => one.stage === "queued");
+  if (Date.now() + aheadMs - askedMs >= (waits ? ANEW_WAITING_MS : ANEW_MS)) ask();
+}, ANEW_WAITING_MS);

@@ -6,8 +6,8 @@ Not in: the page itself (:mod:`fitcast.scheduler.broker.api.page_routes`).
 from dataclasses import asdict
 from typing import Any, Final
 
+from fitcast.scheduler.broker.api.pool_use import use_of_pools
 from fitcast.scheduler.broker.lifecycle import TERMINAL, State
-from fitcast.scheduler.broker.pool_use import use_of_pools
 from fitcast.scheduler.broker.service import Service
 from fitcast.scheduler.broker.store import User
 from fitcast.scheduler.broker.views import Views
