@@ -14,6 +14,7 @@ import pytest
 import fitcast
 
 ROOT = Path(__file__).parents[1]
+INSTALLED = {".css", ".html", ".js", ".json", ".py", ".svg"}
 ROOMS = ("history", "scheduler", "sizing", "trainer")
 HEAVY = {"cryptography", "dask", "distributed", "lightgbm", "mlflow", "numpy", "pandas", "pyarrow"}
 HEAVY |= {"pydantic", "rich", "scipy", "sklearn", "tensorflow", "typer", "xgboost"}
@@ -24,7 +25,7 @@ def installed_files(folder: Path) -> set[str]:
     files = {f"fitcast/{path.name}" for path in folder.glob("fitcast/*.py")} | {"fitcast/py.typed"}
     for room in (*ROOMS, "fitcast/commands"):
         for path in (folder / room).rglob("*"):
-            if path.suffix in {".py", ".json"} and "__pycache__" not in path.parts:
+            if path.suffix in INSTALLED and "__pycache__" not in path.parts:
                 name = str(path.relative_to(folder)).removeprefix("fitcast/")
                 files.add(f"fitcast/{name}")
     return files

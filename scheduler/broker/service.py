@@ -36,6 +36,7 @@ from fitcast.scheduler.kept.accepted import (
     accepted_to_json,
     estimates_to_json,
 )
+from fitcast.scheduler.run.views import FitRow
 from fitcast.scheduler.session.engine import Engine
 from fitcast.scheduler.session.remote.platform import pools_to
 from fitcast.sizing.learning.model import SizingModel
@@ -304,6 +305,12 @@ class Service:
         self.engine.let_go(workflow_id)
 
     # -- the platform ----------------------------------------------------------------------------
+
+    def rows_running_here(self) -> list[FitRow]:
+        """Return the fits that run in this process's workflows."""
+        runs = [run for run in self.engine.runs() if not run.is_over]
+        rows = (row for run in runs for row in run.view().rows.values())
+        return [row for row in rows if row.state == "running"]
 
     def about(self, user: User) -> dict[str, Any]:
         """Return what the platform is, and who asks."""

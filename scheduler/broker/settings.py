@@ -43,6 +43,8 @@ class BrokerSettings(BaseSettings):
         In so many seconds, half of what a user used is forgotten by fair share.
     fits, upload_bytes : int
         What one submission may have.
+    metrics_open : bool
+        Whether ``/metrics`` is told to anybody who reaches it; else to administrators.
     """
 
     model_config = SettingsConfigDict(
@@ -64,6 +66,7 @@ class BrokerSettings(BaseSettings):
     half_life_s: float = Field(default=86_400.0, ge=60.0, allow_inf_nan=False)
     fits: int = Field(default=100_000, ge=1)
     upload_bytes: int = Field(default=64 * 2**30, ge=2**20)
+    metrics_open: bool = False
 
     def __init__(self, **values: Any) -> None:
         try:

@@ -157,7 +157,7 @@ def _of_row(row: StoredWorkflow, forecast_s: tuple[float, float, float] | None) 
         "fits": {
             "done": row.fits_done,
             "running": 0,
-            "total": row.fits_total,
+            "total": max(row.fits_total, row.fits_done),  # a refit comes on top
         },
         "eta": None if eta is None else eta_document(eta),
         "forecast": forecast,

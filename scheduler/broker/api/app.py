@@ -12,6 +12,10 @@ from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from fitcast.scheduler.broker.api.answers import PlainJson, answer_errors
+from fitcast.scheduler.broker.api.event_hub import EventHub
+from fitcast.scheduler.broker.api.event_routes import event_routes
+from fitcast.scheduler.broker.api.metrics import Measured, Metrics, metrics_routes
+from fitcast.scheduler.broker.api.page_routes import CONTENT_POLICY, add_pages
 from fitcast.scheduler.broker.api.platform_routes import health_routes, platform_routes
 from fitcast.scheduler.broker.api.submission_routes import submission_routes
 from fitcast.scheduler.broker.api.workflow_routes import workflow_routes
@@ -20,7 +24,14 @@ from fitcast.scheduler.broker.views import Views
 from fitcast.version import __version__
 
 
-def broker_app(service: Service, is_ending: Callable[[], bool] = lambda: False) -> FastAPI:
+def broker_app(
+    service: Service,
+    is_ending: Callable[[], bool] = lambda: False,
+    metrics: Metrics | None = None,
+    *,
+    metrics_open: bool = False,
+    has_mlflow: bool = False,
+) -> FastAPI:
     """Return the application.
 
     Parameters
@@ -29,22 +40,36 @@ def broker_app(service: Service, is_ending: Callable[[], bool] = lambda: False) 
         What users may ask for.
     is_ending : callable
         Whether the process is ending: nobody is kept waiting then.
+    metrics : Metrics, optional
+        What counts, if others count there, too.
+    metrics_open : bool
+        Whether anybody may read the metrics.
+    has_mlflow : bool
+        Whether an MLflow server shows workflows.
     """
     views = Views(service)
+    metrics = metrics or Metrics(service)
+    hub = EventHub(service.store, is_ending)
     app = FastAPI(
         title="fitcast",
         version=__version__,
         default_response_class=PlainJson,
+        docs_url=None,
         redoc_url=None,
     )
     app.state.authenticate = service.store.authenticate
     app.state.is_ending = is_ending
+    app.state.event_hub = hub
     app.include_router(health_routes(service))
     app.include_router(platform_routes(service, views))
     app.include_router(submission_routes(service, views))
     app.include_router(workflow_routes(service, views))
+    app.include_router(event_routes(service, hub, metrics))
+    app.include_router(metrics_routes(metrics, is_open=metrics_open))
+    add_pages(app, service, views, has_mlflow=has_mlflow)
     answer_errors(app)
     app.add_middleware(SafeHeaders)
+    app.add_middleware(Measured, metrics=metrics)
     return app
 
 
@@ -65,7 +90,8 @@ class SafeHeaders:
                 headers = MutableHeaders(scope=message)
                 headers.setdefault("Cache-Control", "no-store")
                 headers["X-Content-Type-Options"] = "nosniff"
-                headers["Referrer-Policy"] = "no-referrer"
+                headers["Referrer-Policy"] = "same-origin"  # with none, forms say no origin
+                headers.setdefault("Content-Security-Policy", CONTENT_POLICY)
             await send(message)
 
         await self._app(scope, receive, sent if scope["type"] == "http" else send)

@@ -5,7 +5,7 @@ Default deny: a route that names no scope can't be made. Not in: what tokens are
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Final
 
 from fastapi import Depends, Request
@@ -24,6 +24,9 @@ COOKIE: Final = "fitcast_token"
 
 _bearer = HTTPBearer(auto_error=False, description="A token from `fitcast token create`")
 _READING: Final = frozenset({"GET", "HEAD"})
+
+Bearer = Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
+"""Says in the API's description that a route wants a token; what is in it is read elsewhere."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,14 +52,38 @@ def caller_of(request: Request) -> Caller:
     """
     header = request.headers.get("Authorization", "")
     scheme, secret = get_authorization_scheme_param(header)
-    if scheme.lower() != "bearer":
+    is_cookie = scheme.lower() != "bearer"
+    if is_cookie:
         secret = request.cookies.get(COOKIE, "") if request.method in _READING else ""
     if not secret or len(secret) > 4096:
         raise AuthenticationError(
             "this platform wants a token: send `Authorization: Bearer …`, or run `fitcast login`"
         )
     user, token = request.app.state.authenticate(secret)
+    if is_cookie:  # what a page of a browser needs not do, it may not
+        token = replace(token, scopes=token.scopes - {SUBMIT})
     return Caller(user, token)
+
+
+def checked_caller(request: Request, scope: str) -> Caller:
+    """Return who asks, if the token has a scope.
+
+    Raises
+    ------
+    AuthenticationError
+        There is no token, or none that is good.
+    ForbiddenError
+        It hasn't that scope, or the user is no administrator.
+    """
+    caller = caller_of(request)
+    if scope not in caller.token.scopes:
+        raise ForbiddenError(
+            f"this token has no scope {scope!r}: make one with `fitcast token create --scope "
+            f"{scope}`"
+        )
+    if scope == ADMIN and not caller.user.is_admin:
+        raise ForbiddenError("this is for administrators of the platform")
+    return caller
 
 
 def may(scope: str) -> Callable[..., Caller]:
@@ -68,19 +95,8 @@ def may(scope: str) -> Callable[..., Caller]:
         It hasn't, or the user is no administrator.
     """
 
-    def checked(
-        request: Request,
-        _: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)] = None,
-    ) -> Caller:
-        caller = caller_of(request)
-        if scope not in caller.token.scopes:
-            raise ForbiddenError(
-                f"this token has no scope {scope!r}: make one with `fitcast token create --scope "
-                f"{scope}`"
-            )
-        if scope == ADMIN and not caller.user.is_admin:
-            raise ForbiddenError("this is for administrators of the platform")
-        return caller
+    def checked(request: Request, _: Bearer = None) -> Caller:
+        return checked_caller(request, scope)
 
     return checked
 

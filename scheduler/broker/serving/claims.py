@@ -11,13 +11,14 @@ In: driving. Not in: whose turn it is (:mod:`fitcast.scheduler.broker.fair_share
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
 from fitcast.errors import BrokerStoreError, FitcastError, LostLeaseError
+from fitcast.history.records import Record
 from fitcast.scheduler.broker.fair_share import (
     Limits,
     effective_weights,
@@ -79,6 +80,8 @@ class Claims:
         How the cluster is shared.
     lease_s : float
         How long the queue waits for a sign of life.
+    on_end : callable
+        Is told of each workflow that ended here, with the records of its attempts.
     clock : callable
         Monotonic seconds.
     """
@@ -90,6 +93,7 @@ class Claims:
         limits: Limits,
         *,
         lease_s: float,
+        on_end: Callable[[StoredWorkflow, Sequence[Record]], None] = lambda row, records: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._service = service
@@ -98,6 +102,7 @@ class Claims:
         self._replica = replica
         self._limits = limits
         self._lease_s = lease_s
+        self._on_end = on_end
         self._clock = clock
         self._held: dict[str, _Held] = {}
         self._sharing: set[str] = set()  # users
@@ -229,11 +234,14 @@ class Claims:
         if error is not None and not isinstance(error, FitcastError):
             log.error("workflow %s can't be opened", workflow_id, exc_info=error)
         try:
-            self._store.end(
+            row = self._store.end(
                 workflow_id, held.row.fence, state, kind, "" if error is None else str(error)
             )
         except LostLeaseError as lost:
             log.warning("%s", lost)
+            return
+        run = held.run
+        self._on_end(row, () if run is None else run.view().records)
 
     def _lose(self, workflow_ids: list[str], why: str) -> None:
         """End here what another replica may have by now."""

@@ -8,6 +8,7 @@ answered (:mod:`fitcast.scheduler.broker.api`), which workflows run
 import asyncio
 import logging
 import os
+import resource
 import signal
 import socket
 import threading
@@ -24,6 +25,7 @@ from fitcast.errors import InvalidInputError
 from fitcast.scheduler.backends.chosen import backend_of_settings
 from fitcast.scheduler.broker.announcement import Caps
 from fitcast.scheduler.broker.api.app import broker_app
+from fitcast.scheduler.broker.api.metrics import Metrics
 from fitcast.scheduler.broker.files import WorkflowFiles
 from fitcast.scheduler.broker.keys import KeyEncryptionKeys, KeyFile, VaultTransitKeys
 from fitcast.scheduler.broker.service import Service
@@ -39,6 +41,7 @@ from fitcast.settings import Settings
 log = logging.getLogger(__name__)
 
 _GRACE_S: Final = 10
+_OPEN_FILES: Final = 65_536
 _SECRET: Final = ("DATABASE", "VAULT_TOKEN", "KEY_FILE")
 """Variables that fits, which inherit this process's, are not to see."""
 
@@ -97,6 +100,7 @@ def serve(
         keys = opened_keys(settings, broker)
         stack.callback(keys.close)
         _forget_secrets()
+        _allow_many_connections()
         engine = engine_of(settings, backend_of_settings())
         stack.callback(engine.close)
         url = stack.enter_context(
@@ -144,15 +148,25 @@ def running(
         running_workflows=broker.running,
     )
     replica = f"{socket.gethostname()}-{os.getpid()}-{uuid4().hex[:8]}"
+    metrics = Metrics(service)
+    closing = threading.Event()
+    app = broker_app(
+        service,
+        lambda: closing.is_set() or is_ending(),
+        metrics,
+        metrics_open=broker.metrics_open,
+        has_mlflow=settings.tracking_uri.startswith("http"),
+    )
     with ExitStack() as stack:
-        server = _Served(broker_app(service, is_ending), listening, broker)
+        server = _Served(app, listening, broker)
         stack.callback(server.close)
-        claims = Claims(service, replica, limits, lease_s=broker.lease_s)
+        claims = Claims(service, replica, limits, lease_s=broker.lease_s, on_end=metrics.note_end)
         claims.start()
         stack.callback(claims.close)
         etas = QueueEtas(service, limits)
         etas.start()
         stack.callback(etas.close)
+        stack.callback(closing.set)  # before all else: nobody is kept waiting
         yield server.url
 
 
@@ -206,6 +220,14 @@ def listening_at(broker: BrokerSettings) -> socket.socket:
             f"give another with --port, or {PREFIX}PORT"
         ) from error
     return listening
+
+
+def _allow_many_connections() -> None:
+    """Let as many files be open as this process may ask for: each stream of events is one."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _OPEN_FILES if hard == resource.RLIM_INFINITY else min(_OPEN_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _forget_secrets() -> None:

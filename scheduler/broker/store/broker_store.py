@@ -5,6 +5,7 @@ from types import TracebackType
 from fitcast.scheduler.broker.store.database import Database, now_s
 from fitcast.scheduler.broker.store.events import EventPart
 from fitcast.scheduler.broker.store.forecasts import ForecastPart
+from fitcast.scheduler.broker.store.load import LoadPart
 from fitcast.scheduler.broker.store.queue import QueuePart
 from fitcast.scheduler.broker.store.tokens import TokenPart
 from fitcast.scheduler.broker.store.uploads import UploadPart
@@ -13,7 +14,7 @@ from fitcast.scheduler.broker.store.workflows import WorkflowPart
 
 
 class BrokerStore(
-    UserPart, TokenPart, WorkflowPart, UploadPart, QueuePart, ForecastPart, EventPart
+    UserPart, TokenPart, WorkflowPart, UploadPart, QueuePart, LoadPart, ForecastPart, EventPart
 ):
     """The broker's database; threads may share it.
 

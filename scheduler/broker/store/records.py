@@ -126,6 +126,18 @@ class Holdings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class QueueLoad:
+    """How much there is of what hasn't ended, of everybody together."""
+
+    uploading: int
+    queued: int
+    running: int
+    longest_wait_s: float  # of what is queued now
+    mean_wait_s: float
+    used: Resources  # by what runs
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StoredEvent:
     """Something that happened to a workflow or a user; later ones have a higher `seq`."""
 
