@@ -49,7 +49,7 @@ class Task(Enum):
     UPLOADS = 300.0
     ENDED = 600.0
     EVENTS = 3600.0
-    FOLDERS = 3660.0
+    FOLDERS = 900.0
 
 
 def due(now_s: float, done_s: Mapping[Task, float]) -> list[Task]:

@@ -336,7 +336,7 @@ def _same_request(connection: Connection, user_id: int, new: NewWorkflow) -> Sto
 
 
 def _ids_of(query: Select[tuple[str]], connection: Connection) -> set[str]:
-    return set(connection.execute(query).scalars())
+    return {row[0] for row in connection.execute(query)}
 
 
 def _rows_after(row_id: int, limit: int, connection: Connection) -> Sequence[RowMapping]:
