@@ -140,7 +140,9 @@ def test_a_kill_in_the_middle_of_two_users_workflows(home, gate, platform):
     with Served(home, free_port()) as served, ThreadPoolExecutor(2) as waiting:
         clients = [platform.client(served, user) for user in ("ann", "bob")]
         # the second finds both workers taken by fits that wait
-        workflows = [begun(client, gate, fits) for client, fits in zip(clients, (1, 0), strict=True)]
+        workflows = [
+            begun(client, gate, fits) for client, fits in zip(clients, (1, 0), strict=True)
+        ]
         before = [done_of(workflow) for workflow in workflows]
         results = [
             waiting.submit(client.workflow(workflow.id).result, LONGEST_S)
