@@ -12,12 +12,20 @@ import re
 import stat
 from collections.abc import AsyncIterator
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from starlette.concurrency import run_in_threadpool
 
-from fitcast.errors import LimitError, SealError, StoreError, UnknownWorkflowError, UploadError
+from fitcast.errors import (
+    LimitError,
+    SealError,
+    StoreError,
+    SubmissionError,
+    UnknownWorkflowError,
+    UploadError,
+)
 from fitcast.scheduler.kept.accepted import Accepted
 from fitcast.scheduler.kept.workflow_folder import WorkflowFolder
 from fitcast.trainer.sealing import SealedDataset, verify
@@ -29,6 +37,15 @@ _RESULTS: Final = re.compile(r"[0-9]{8}-[0-9a-f]{16}\.sealed")
 _WRITE: Final = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _GATHERED_BYTES: Final = 4 * 2**20
 """So much is written at once, and held in memory at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class SeenFolder:
+    """A folder of a workflow, as it was found."""
+
+    workflow_id: str
+    changed_s: float  # since 1970
+    is_whole: bool
 
 
 class WorkflowFiles:
@@ -167,6 +184,18 @@ class WorkflowFiles:
     def stored_bytes(self, workflow_id: str) -> int:
         """Return how much of the disk a workflow takes."""
         return self.folder(workflow_id).kept_bytes()
+
+    def seen(self) -> list[SeenFolder]:
+        """Return the folders of workflows that are a broker's: others have a key of their own."""
+        found = []
+        with suppress(OSError):
+            for entry in os.scandir(self.root):
+                with suppress(OSError, SubmissionError):
+                    folder = self.folder(entry.name)
+                    if entry.is_dir(follow_symlinks=False) and not folder.has_key:
+                        changed_s = entry.stat(follow_symlinks=False).st_mtime
+                        found.append(SeenFolder(entry.name, changed_s, folder.is_whole))
+        return found
 
     def remove(self, workflow_id: str) -> None:
         """Remove all of a workflow; none being there is no error.

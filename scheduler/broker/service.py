@@ -300,9 +300,29 @@ class Service:
             raise SubmissionError(
                 f"workflow {workflow_id} isn't over ({row.state.value}): cancel it first"
             )
+        if row.state is State.UPLOADING:  # nothing comes in any more while it is removed
+            self.cancel(user, workflow_id)
+        self.discard(workflow_id)
+
+    def discard(self, workflow_id: str) -> None:
+        """Remove all of a workflow that has ended; its row last, so that it can be done again.
+
+        Raises
+        ------
+        WorkflowStateError
+            It hasn't ended.
+        StoreError
+            Its files can't be removed.
+        """
+        if not self.store.get(workflow_id).state.is_terminal:
+            raise WorkflowStateError(f"workflow {workflow_id} hasn't ended: cancel it first")
         self.files.remove(workflow_id)
         self.store.remove(workflow_id)
         self.engine.let_go(workflow_id)
+
+    def note_stored_bytes(self, workflow_id: str) -> None:
+        """Note how much of the disk a workflow takes, for its user's quota."""
+        self.store.set_stored_bytes(workflow_id, self.files.stored_bytes(workflow_id))
 
     # -- the platform ----------------------------------------------------------------------------
 

@@ -145,7 +145,7 @@ def _of_row(row: StoredWorkflow, forecast_s: tuple[float, float, float] | None) 
         forecast = eta_document(eta_from(row.forecast_s, row.created_at))
     notes: list[str] = []
     if row.state is State.QUEUED:
-        notes.append("it waits for its turn on the platform")
+        notes.append(row.error or "it waits for its turn on the platform")
     state = "cancelled" if row.state is State.EXPIRED else row.state.value
     return {
         "workflow_id": row.workflow_id,

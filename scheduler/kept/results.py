@@ -114,10 +114,8 @@ class ResultStore:
         """Return what was committed since the last look; see `load`."""
         found: dict[str, KeptAttempt] = {}
         messages = []
-        for name in self._names():
-            if name in self._loaded:
-                continue
-            self._loaded.add(name)
+        names = [name for name in self._names() if name not in self._loaded]
+        for name in names:
             try:
                 for kept in self._heads(name):
                     found.setdefault(kept.record.record_id, kept)
@@ -127,6 +125,7 @@ class ResultStore:
                     told = str(_RESULTS.damaged(self._at(name), told))
                 messages.append(f"{told}. {self._set_aside(name)}" if tidy else told)
                 log.warning("%s", messages[-1])
+        self._loaded.update(names)  # not before: where reading broke off, all are read again
         return list(found.values()), messages
 
     def commit(self, ended: Sequence[Ended]) -> list[KeptAttempt]:

@@ -268,6 +268,16 @@ class WorkflowFolder:
         """Tell whether a process runs it."""
         return is_locked(self.path / _LOCK)
 
+    @property
+    def has_key(self) -> bool:
+        """Whether its key lies in it; else somebody keeps it who will remove the folder, too."""
+        return (self.path / _KEY).exists()
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it was taken in, so that it can be gone on with."""
+        return (self.path / _SUBMISSION).is_file()
+
     def key(self) -> bytes:
         """Return its key.
 

@@ -261,9 +261,10 @@ class Engine:
         run.is_interrupted = True
         self.cancel(workflow_id)
         run.closed.wait()
-        if run.state == "interrupted":
-            with self._lock:
-                self._runs.pop(workflow_id, None)
+        with self._lock:
+            # once it has ended here, it may be gone on with here, under the same name
+            if run.state == "interrupted" and self._runs.get(workflow_id) is run:
+                del self._runs[workflow_id]
         return run
 
     def runs(self) -> list[Run]:

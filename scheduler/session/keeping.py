@@ -170,9 +170,14 @@ class Keeper:
             run.folder.note_passing()
 
     def tidy(self, keep_days: float) -> list[str]:
-        """Remove what nobody runs and was left for so long, or isn't wanted; return which."""
+        """Remove what nobody runs and was left for so long, or isn't wanted; return which.
+
+        Not those without a key of their own: a broker has it, in whose queue they may wait.
+        """
         removed = []
         for folder in folders(self._root):
+            if not folder.has_key:
+                continue
             with suppress(OSError, FitcastError):
                 age_days = (time.time() - folder.path.stat().st_mtime) / 86_400.0
                 if (folder.is_passing or age_days > keep_days) and not folder.is_held():

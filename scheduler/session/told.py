@@ -145,12 +145,13 @@ class ToldRun(ABC):
 
     def _take_in(self, told: dict[str, Any], changed: dict[str, Any]) -> None:
         """Take in what was told of it."""
-        self._cursor = changed["next"]
         fits = {row["fit_id"]: fit_of(row) for row in changed["fits"]}
         for row in changed["fits"]:
             self._know(row)
+        kept = self._read_kept()  # may fail; what changed is told again then
+        self._cursor = changed["next"]
         self._live |= fits
-        for fit_id in {*self._read_kept(), *fits}:
+        for fit_id in {*kept, *fits}:
             if fit_id in self._live:
                 self._run.follow(fit_id, **self._live[fit_id])
         if not told["is_over"]:

@@ -4,20 +4,30 @@ One thread, a round every half a second: leases are renewed with what was done s
 noted, what was cancelled is given up, what has to give way goes back to the queue, and what is next
 is taken. Nothing slow happens on it: workflows are opened and interrupted on others.
 
+While the database is away, what runs goes on: nobody else can have it, since its folder is held.
+
 In: driving. Not in: whose turn it is (:mod:`fitcast.scheduler.broker.fair_share`), the queue
 (:mod:`fitcast.scheduler.broker.store`), running (:mod:`fitcast.scheduler.session.engine`).
 """
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
-from fitcast.errors import BrokerStoreError, FitcastError, LostLeaseError
+from fitcast.errors import (
+    BrokerStoreError,
+    FitcastError,
+    LostLeaseError,
+    SubmissionError,
+    UnknownWorkflowError,
+)
 from fitcast.history.records import Record
 from fitcast.scheduler.broker.fair_share import (
     Limits,
@@ -28,6 +38,7 @@ from fitcast.scheduler.broker.fair_share import (
 from fitcast.scheduler.broker.lifecycle import State
 from fitcast.scheduler.broker.resources import Demand, Resources
 from fitcast.scheduler.broker.service import Service
+from fitcast.scheduler.broker.serving.reopening import Pauses, ends, told
 from fitcast.scheduler.broker.serving.turns import (
     capacity_of,
     limits_now,
@@ -35,6 +46,7 @@ from fitcast.scheduler.broker.serving.turns import (
     waiting_of,
 )
 from fitcast.scheduler.broker.store import Progress, StoredWorkflow
+from fitcast.scheduler.kept.workflow_folder import End
 from fitcast.scheduler.run.executor import Executor
 from fitcast.scheduler.run.runs import Run
 
@@ -60,6 +72,7 @@ class _Held:
     opening: Future[Run]
     charged_s: float  # until when its use was charged
     gives_way: bool = False
+    ended: End | None = None  # it had, and who ran it had no time to tell the queue
 
     @property
     def run(self) -> Run | None:
@@ -110,7 +123,9 @@ class Claims:
         self._cancelled: set[str] = set()  # of these, those that are to be given up
         self._executor = Executor("fitcast-claims", threads=OPENED_AT_ONCE)
         self._ending = threading.Event()
-        self._heard_s = clock()  # when the database answered last
+        self._pauses = Pauses()
+        self._away = False  # the database, last time
+        self._back_s = -math.inf  # when it was there again
         self._thread = threading.Thread(target=self._go_round, name="fitcast-claims", daemon=True)
 
     def start(self) -> None:
@@ -143,22 +158,25 @@ class Claims:
         while not self._ending.wait(ROUND_S):
             try:
                 self.turn()
-                self._heard_s = self._clock()
             except BrokerStoreError as error:
-                log.warning("the queue can't be reached: %s", error)
-                if self._clock() - self._heard_s > self._lease_s:
-                    self._lose([*self._held], "the queue wasn't reached for longer than a lease")
+                if not self._away:
+                    log.warning("the queue can't be reached, what runs goes on: %s", error)
+                self._away = True
             except Exception:
                 log.exception("a round of the queue failed")
 
     def turn(self) -> None:
         """Do one round."""
         self._renew()
+        if self._away:
+            self._away, self._back_s = False, self._clock()
+            log.info("the queue is reached again")
         mine = self._store.running(self._replica) if self._held else []
         self._cancelled = {row.workflow_id for row in mine if row.cancel_asked}
         for workflow_id, held in list(self._held.items()):
             self._settle(workflow_id, held)
-        self._store.take_lapsed()
+        if self._clock() - self._back_s > self._lease_s:
+            self._store.take_lapsed()  # after it was away, all others are given the time to renew
         self._share()
         self._give_way_and_claim()
 
@@ -166,12 +184,14 @@ class Claims:
 
     def _renew(self) -> None:
         if not self._held:
+            if self._away:
+                self._store.check()
             return
-        told = {
+        progress = {
             workflow_id: (held.row.fence, self._progress(held))
             for workflow_id, held in self._held.items()
         }
-        kept = self._store.renew(self._replica, self._lease_s, told)
+        kept = self._store.renew(self._replica, self._lease_s, progress)
         self._lose([one for one in self._held if one not in kept], "its lease had lapsed")
         self._charge()
 
@@ -209,7 +229,7 @@ class Claims:
             return
         error = held.opening.exception()
         if error is not None:
-            self._end(workflow_id, held, State.FAILED, error)
+            self._settle_unopened(workflow_id, held, error)
             return
         run = held.opening.result()
         if not run.is_over:
@@ -220,28 +240,49 @@ class Claims:
             return
         view = run.view()
         if view.state == "interrupted":
-            self._drop(workflow_id)
             why = "gave way" if held.gives_way else ""
             self._store.give_back(workflow_id, held.row.fence, why, waits_anew=held.gives_way)
+            self._drop(workflow_id)
         else:
-            self._end(workflow_id, held, _ENDS[view.state], view.error)
+            kind = "" if view.error is None else type(view.error).__name__
+            said = "" if view.error is None else str(view.error)
+            self._end(workflow_id, held, _ENDS[view.state], kind, said, view.counts()[0])
+
+    def _settle_unopened(self, workflow_id: str, held: _Held, error: BaseException) -> None:
+        ended = held.ended
+        if ended is not None and ended.state in _ENDS:
+            self._end(workflow_id, held, _ENDS[ended.state], ended.error_type, ended.error)
+        elif ends(error):
+            self._end(workflow_id, held, State.FAILED, type(error).__name__, str(error))
+        else:
+            self._store.give_back(workflow_id, held.row.fence, "can't be opened", note=told(error))
+            self._drop(workflow_id)
+            pause_s = self._pauses.add(workflow_id, self._clock())
+            log.warning(
+                "workflow %s can't be opened, it is tried again in %.0f s: %s",
+                workflow_id,
+                pause_s,
+                error,
+            )
 
     def _end(
-        self, workflow_id: str, held: _Held, state: State, error: BaseException | None
+        self,
+        workflow_id: str,
+        held: _Held,
+        state: State,
+        error_type: str,
+        error: str,
+        fits_done: int | None = None,
     ) -> None:
-        self._drop(workflow_id)
-        kind = "" if error is None else type(error).__name__
-        if error is not None and not isinstance(error, FitcastError):
-            log.error("workflow %s can't be opened", workflow_id, exc_info=error)
         try:
-            row = self._store.end(
-                workflow_id, held.row.fence, state, kind, "" if error is None else str(error)
-            )
-        except LostLeaseError as lost:
+            row = self._store.end(workflow_id, held.row.fence, state, error_type, error, fits_done)
+        except (LostLeaseError, UnknownWorkflowError) as lost:
             log.warning("%s", lost)
-            return
-        run = held.run
-        self._on_end(row, () if run is None else run.view().records)
+        else:
+            run = held.run
+            self._on_end(row, () if run is None else run.view().records)
+        self._drop(workflow_id)  # not before: while the database is away, it is still to be told
+        self._pauses.forget(workflow_id)
 
     def _lose(self, workflow_ids: list[str], why: str) -> None:
         """End here what another replica may have by now."""
@@ -260,6 +301,11 @@ class Claims:
 
     def _drop(self, workflow_id: str) -> None:
         self._held.pop(workflow_id, None)
+        self._executor.submit(partial(self._note_stored_bytes, workflow_id))
+
+    def _note_stored_bytes(self, workflow_id: str) -> None:
+        with suppress(FitcastError):  # it is removed already, or told by the upkeep
+            self._service.note_stored_bytes(workflow_id)
 
     # -- what is next ----------------------------------------------------------------------------
 
@@ -276,7 +322,8 @@ class Claims:
             self._engine.share_by(weights)
 
     def _give_way_and_claim(self) -> None:
-        waiting = [waiting_of(row) for row in self._store.queue_heads()]
+        alone = self._pauses.left_alone(self._clock())
+        waiting = [waiting_of(row) for row in self._store.queue_heads(alone)]
         if not waiting:
             return
         now_s = self._store.now_s()
@@ -292,7 +339,7 @@ class Claims:
             if row is not None:
                 taken = self._held[row.workflow_id] = _Held(row, Future(), self._clock())
                 self._executor.submit(partial(self._open, taken))
-            waiting = [waiting_of(one) for one in self._store.queue_heads()]
+            waiting = [waiting_of(one) for one in self._store.queue_heads(alone)]
         leaving = to_give_way(waiting, running, accounts, capacity, limits, now_s)
         for workflow_id in leaving:
             held = self._held.get(workflow_id)
@@ -310,9 +357,15 @@ class Claims:
                 priority=row.priority,
             )
         except BaseException as error:
+            if not isinstance(error, FitcastError):
+                log.error("workflow %s can't be opened", row.workflow_id, exc_info=error)
+            if isinstance(error, SubmissionError):
+                with suppress(FitcastError):
+                    held.ended = self._service.files.folder(row.workflow_id).final_end()
             held.opening.set_exception(error)
         else:
             held.opening.set_result(run)
+            self._pauses.forget(row.workflow_id)
             log.info("workflow %s of %s runs", row.workflow_id, row.user)
 
 

@@ -8,7 +8,7 @@ back into the queue, where it keeps its place.
 Not in: which one is to be claimed (:mod:`fitcast.scheduler.broker.fair_share`).
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Connection, case, delete, func, select, true, update
@@ -42,17 +42,23 @@ class QueuePart(StorePart):
 
     # -- looking -------------------------------------------------------------------------------
 
-    def queue_heads(self) -> list[StoredWorkflow]:
+    def queue_heads(self, without: Collection[str] = ()) -> list[StoredWorkflow]:
         """Return what is first in each user's queue: by priority, then by when it is due.
 
         It is due as long after it was queued as it takes alone, so a short one passes an own long
         one, but not for ever. As many are returned as there are users, however much they have
         queued. Users that are disabled have no turn.
+
+        Parameters
+        ----------
+        without : collection of str
+            Workflows that are passed over for now; others of their users go first.
         """
         head = WORKFLOWS.alias()
+        passed = [head.c.workflow_id.not_in(sorted(without))] if without else []
         first = (
             select(head.c.row_id)
-            .where(head.c.user_id == USERS.c.user_id, is_in(State.QUEUED, head))
+            .where(head.c.user_id == USERS.c.user_id, is_in(State.QUEUED, head), *passed)
             .order_by(head.c.priority.desc(), head.c.due_at_s, head.c.row_id)
             .limit(1)
             .correlate(USERS)
@@ -114,6 +120,7 @@ class QueuePart(StorePart):
                     fence=_W.fence + 1,
                     lease_until_s=lease_clock_s() + lease_s,
                     started_at_s=func.coalesce(_W.started_at_s, wall_s()),
+                    error="",  # what held it up before
                 )
                 .returning(_W.row_id)
             ).scalar()
@@ -148,7 +155,13 @@ class QueuePart(StorePart):
         return self._database.write(work) if held else set()
 
     def give_back(
-        self, workflow_id: str, fence: int, reason: str = "", *, waits_anew: bool = False
+        self,
+        workflow_id: str,
+        fence: int,
+        reason: str = "",
+        *,
+        waits_anew: bool = False,
+        note: str = "",
     ) -> bool:
         """Put a workflow back into the queue; False if it is another replica's by now.
 
@@ -164,18 +177,26 @@ class QueuePart(StorePart):
             Why, for whoever follows it.
         waits_anew : bool
             It is queued from now on, as one that gave way is; else it has its old place.
+        note : str
+            What holds it up, for its user to see while it waits.
         """
 
         def work(writing: Writing) -> bool:
             ours = (_W.workflow_id == workflow_id) & (_W.fence == fence)
-            return bool(_left(writing, ours, reason, waits_anew))
+            return bool(_left(writing, ours, reason, waits_anew, note))
 
         return self._database.write(work)
 
     def end(
-        self, workflow_id: str, fence: int, state: State, error_type: str = "", error: str = ""
+        self,
+        workflow_id: str,
+        fence: int,
+        state: State,
+        error_type: str = "",
+        error: str = "",
+        fits_done: int | None = None,
     ) -> StoredWorkflow:
-        """Say how a workflow ended; to say the same again changes nothing.
+        """Say how a workflow ended, and after how many fits; the same again changes nothing.
 
         Raises
         ------
@@ -189,6 +210,8 @@ class QueuePart(StorePart):
         check_transition(workflow_id, State.RUNNING, state)
         if not state.is_terminal:
             raise WorkflowStateError(f"{state} is no end of a workflow: give it back instead")
+
+        done = {} if fits_done is None else {"fits_done": fits_done}
 
         def work(writing: Writing) -> StoredWorkflow:
             ended = writing.connection.execute(
@@ -204,6 +227,7 @@ class QueuePart(StorePart):
                     lease_until_s=None,
                     error_type=plain(error_type, 200),
                     error=plain(error),
+                    **done,
                     **_USES_NOTHING,
                 )
                 .returning(_W.row_id)
@@ -334,7 +358,11 @@ def _is_renewed(
 
 
 def _left(
-    writing: Writing, condition: ColumnElement[bool], reason: str, waits_anew: bool = False
+    writing: Writing,
+    condition: ColumnElement[bool],
+    reason: str,
+    waits_anew: bool = False,
+    note: str = "",
 ) -> list[StoredWorkflow]:
     """Put running workflows back into the queue, or end those whose cancel was asked for."""
     asked = _W.cancel_asked.is_(True)
@@ -348,6 +376,7 @@ def _left(
                 else_=after_replica(cancel_asked=False),
             ),
             ended_at_s=case((asked, wall_s()), else_=None),
+            error=case((asked, ""), else_=plain(note)),
             replica=None,
             lease_until_s=None,
             **_USES_NOTHING,

@@ -6,11 +6,11 @@ In: taking one in, looking at it, removing it, wrapping its key again. Not in: w
 """
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import cache, partial
 from typing import Any, Final
 
-from sqlalchemy import Connection, RowMapping, bindparam, delete, select, update
+from sqlalchemy import Connection, RowMapping, Select, bindparam, delete, select, update
 
 from fitcast.errors import (
     AuthenticationError,
@@ -42,6 +42,7 @@ from fitcast.scheduler.broker.store.tables import EVENTS, USERS, WORKFLOWS
 from fitcast.scheduler.broker.store.users import holdings_of
 
 _ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
+_IDS_AT_ONCE: Final = 500
 _KEY: Final = re.compile(r"[\x21-\x7e]{1,200}")
 _W: Final = WORKFLOWS.c
 _EMPTY: Final = {
@@ -200,6 +201,38 @@ class WorkflowPart(StorePart):
 
     # -- the end -------------------------------------------------------------------------------
 
+    def ended(self, older_than_s: float, limit: int = 100) -> list[StoredWorkflow]:
+        """Return workflows that ended so long ago, the first that came first."""
+
+        def work(connection: Connection) -> list[StoredWorkflow]:
+            ended = _W.state.in_([str(one) for one in TERMINAL])
+            query = stored_workflows().where(ended, _W.ended_at_s < wall_s() - older_than_s)
+            rows = connection.execute(query.order_by(_W.row_id).limit(limit)).mappings()
+            return [workflow_of(row) for row in rows]
+
+        return self._database.read(work)
+
+    def ended_uploads(self, limit: int = 100) -> list[StoredWorkflow]:
+        """Return workflows that ended before they were whole and still take room."""
+
+        def work(connection: Connection) -> list[StoredWorkflow]:
+            ended = _W.state.in_([str(State.EXPIRED), str(State.CANCELLED)])
+            query = stored_workflows().where(ended, _W.queued_at_s.is_(None), _W.stored_bytes > 0)
+            rows = connection.execute(query.order_by(_W.row_id).limit(limit)).mappings()
+            return [workflow_of(row) for row in rows]
+
+        return self._database.read(work)
+
+    def known(self, workflow_ids: Collection[str]) -> set[str]:
+        """Return those of some ids that are workflows'."""
+        ids, found = sorted(workflow_ids), set[str]()
+        for start in range(0, len(ids), _IDS_AT_ONCE):
+            query = select(_W.workflow_id).where(
+                _W.workflow_id.in_(ids[start : start + _IDS_AT_ONCE])
+            )
+            found |= self._database.read(partial(_ids_of, query))
+        return found
+
     def set_stored_bytes(self, workflow_id: str, stored_bytes: int) -> None:
         """Note how much of the disk a workflow takes."""
 
@@ -300,6 +333,10 @@ def _same_request(connection: Connection, user_id: int, new: NewWorkflow) -> Sto
             "give each submission a key of its own"
         )
     return workflow_of(row)
+
+
+def _ids_of(query: Select[tuple[str]], connection: Connection) -> set[str]:
+    return set(connection.execute(query).scalars())
 
 
 def _rows_after(row_id: int, limit: int, connection: Connection) -> Sequence[RowMapping]:

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fitcast.errors import BrokerUnreachableError, SubmissionError
+from fitcast.errors import BrokerUnreachableError, StoreError, SubmissionError
 from fitcast.scheduler.forecast.eta import Eta
 from fitcast.scheduler.kept.accepted import Accepted, DamagedError, accepted_from_json
 from fitcast.scheduler.kept.results import ResultStore
@@ -108,8 +108,14 @@ class RemoteRun(ToldRun):
             return None
 
     def _take_in(self, told: dict[str, Any], changed: dict[str, Any]) -> None:
-        self._last = told
-        super()._take_in(told, changed)
+        try:
+            super()._take_in(told, changed)
+        except (StoreError, BrokerUnreachableError) as error:
+            if not isinstance(error.__cause__ or error, BrokerUnreachableError):
+                raise
+            self._take_in_silence()  # it was lost while results were read: they are asked for again
+        else:
+            self._last = told
 
     def _take_in_silence(self) -> None:
         self._run.note_waits(

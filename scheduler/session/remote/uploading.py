@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
-from fitcast.errors import BrokerUnreachableError
+from fitcast.errors import BrokerUnreachableError, StoreError
 from fitcast.scheduler.session.remote.calls import BrokerCalls
 
 PIECE_BYTES: Final = 64 * 2**20
@@ -52,6 +52,8 @@ def upload(
     ------
     BrokerUnreachableError
         The platform took none of it for minutes.
+    StoreError
+        Its disk was full for as long.
     BrokerError
         It refuses it.
     """
@@ -61,7 +63,7 @@ def upload(
     while received < size:
         try:
             at = calls.send(workflow_id, name, received, _piece(path, received))
-        except BrokerUnreachableError:
+        except (BrokerUnreachableError, StoreError):  # away, or its disk is full
             if clock() - last_s > TRY_FOR_S:
                 raise
             pause(_PAUSE_S)

@@ -258,3 +258,22 @@ def test_the_heads_of_long_queues_are_found_by_their_index(store, ana, bob):
     assert "ix_workflows_user_queue" in told, told
     assert "Seq Scan on workflows" not in told
     assert "SCAN workflows" not in told
+
+
+def test_what_is_left_alone_holds_up_no_other_of_its_user(store, ana):
+    for name in ("w1", "w2"):
+        queued(store, ana, name)
+    assert ids(store.queue_heads()) == ids(store.queue_heads({"w2"})) == ["w1"]
+    assert ids(store.queue_heads({"w1"})) == ["w2"]
+    assert ids(store.queue_heads({"w1", "w2"})) == []
+
+
+def test_what_holds_a_workflow_up_is_noted_until_it_is_claimed(store, ana):
+    queued(store, ana, "w")
+    fence = store.claim("w", "r", LEASE_S).fence
+    store.give_back("w", fence, note="held")
+    assert (store.get("w").error_type, store.get("w").error) == ("", "held")
+    claimed = store.claim("w", "r", LEASE_S)
+    assert claimed.error == ""
+    ended = store.end("w", claimed.fence, State.SUCCEEDED, fits_done=7)
+    assert ended.fits_done == 7
