@@ -27,6 +27,7 @@ from fitcast.scheduler.backends.protocol import Listener
 from fitcast.scheduler.backends.quiet_dask import quiet_dask
 from fitcast.scheduler.backends.upkeep import Upkeep
 from fitcast.scheduler.plan.pools import WORKER_OVERHEAD_BYTES, Pool, WorkerSize, check_pools
+from fitcast.settings import Settings
 
 SILENT_AFTER_S = 30.0
 """A worker without a sign of life for so long counts as lost, unless the user says otherwise."""
@@ -41,6 +42,7 @@ LEAST_SILENCE_S = 1.0
 """Signs of life come twice a second, a little later on a busy machine."""
 
 _THREAD = "fitcast-local"
+_LEAST_BYTES = 256 * 2**20
 
 
 class LocalBackend(FixedWorkers):
@@ -50,7 +52,8 @@ class LocalBackend(FixedWorkers):
     ----------
     pools : sequence of Pool, optional
         Kinds of workers; by default one worker with all CPUs and memory that this process may
-        use (cgroup limits and CPU affinity respected).
+        use (cgroup limits and CPU affinity respected), or with as much of them as
+        ``FITCAST_CPUS`` and ``FITCAST_MEMORY_BYTES`` allow.
     silent_after_s : float
         A worker without a sign of life for so long counts as lost: it is ended and replaced, and
         its fits run elsewhere.
@@ -75,8 +78,7 @@ class LocalBackend(FixedWorkers):
             )
         cpus, memory_bytes = usable_cpus(), usable_memory_bytes()
         if pools is None:
-            free = max(available_memory_bytes() - WORKER_OVERHEAD_BYTES, 256 * 2**20)
-            pools = [Pool("this-machine", cpus, free)]
+            pools = [_whole_machine(cpus)]
         super().__init__(check_pools(pools))
         for pool in self.pools:
             if pool.cpus > cpus:
@@ -268,3 +270,14 @@ _KEPT: dict[int, Any] = {}
 
 def _kept(number: int) -> Any:
     return _KEPT.pop(number)
+
+
+def _whole_machine(cpus: int) -> Pool:
+    """Return a pool of one worker with all that there is, or that the settings allow."""
+    settings = Settings()
+    free = max(available_memory_bytes() - WORKER_OVERHEAD_BYTES, _LEAST_BYTES)
+    return Pool(
+        "this-machine",
+        min(cpus, settings.cpus or cpus),
+        min(free, settings.memory_bytes or free),
+    )

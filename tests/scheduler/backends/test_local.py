@@ -5,7 +5,7 @@ import threading
 import pytest
 
 from fitcast import LocalBackend, Pool
-from fitcast.errors import BackendError
+from fitcast.errors import BackendError, InvalidInputError
 from fitcast.scheduler.backends import local
 
 MIB = 2**20
@@ -74,3 +74,20 @@ def test_it_can_be_used_again_once_it_is_closed(backend, tmp_path, no_process_le
         backend.close()
         backend.interrupt()  # of a client that is closed twice
     assert heard.lost == []
+
+
+def test_without_pools_it_is_the_machine_or_what_the_settings_allow_of_it(monkeypatch):
+    (whole,) = LocalBackend().pools
+    monkeypatch.setenv("FITCAST_CPUS", "1")
+    monkeypatch.setenv("FITCAST_MEMORY_BYTES", str(2**28))
+    (allowed,) = LocalBackend().pools
+    assert (allowed.cpus, allowed.memory_bytes) == (1, 2**28)
+    monkeypatch.setenv("FITCAST_CPUS", "100000")
+    monkeypatch.setenv("FITCAST_MEMORY_BYTES", str(2**60))
+    (beyond,) = LocalBackend().pools
+    assert beyond.cpus == whole.cpus
+    assert beyond.memory_bytes < 2**50
+    monkeypatch.setenv("FITCAST_CPUS", "some")
+    with pytest.raises(InvalidInputError, match="FITCAST_CPUS"):
+        LocalBackend()
+    assert LocalBackend([Pool("mine", 1, 2**28)]).pools == (Pool("mine", 1, 2**28),)
