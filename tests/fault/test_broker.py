@@ -277,8 +277,9 @@ def test_what_runs_goes_on_while_postgresql_is_away(home, gate, postgres, databa
         client = platform.client(served)
         workflow = begun(client, gate)
         before = done_of(workflow)
+        token = platform.store.create_token("ann", "test", frozenset({"read"}))[1]
         postgres.stop()
-        answer = httpx.get(f"{served.url}/v1/about", headers={"Authorization": "Bearer fitcast_x"})
+        answer = httpx.get(f"{served.url}/v1/about", headers={"Authorization": f"Bearer {token}"})
         ready = httpx.get(f"{served.url}/readyz").status_code
         gate.touch()
         outlasted(2)
