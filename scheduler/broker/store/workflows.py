@@ -335,7 +335,7 @@ def _same_request(connection: Connection, user_id: int, new: NewWorkflow) -> Sto
     return workflow_of(row)
 
 
-def _ids_of(query: Select[tuple[str]], connection: Connection) -> set[str]:
+def _ids_of(query: Select[Any], connection: Connection) -> set[str]:
     return {row[0] for row in connection.execute(query)}
 
 
