@@ -7,14 +7,18 @@ leave; it goes with the process. Prints what happened as JSON.
 # ruff: noqa: T201 - its parent reads what it prints
 
 import json
+import shutil
 import subprocess
 import sys
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from fitcast import Client, LocalBackend, Pool, Sweep, errors
+from fitcast.scheduler.session.remote.calls import BrokerCalls
+from tests.brokers import broker
 from tests.fault.estimators import Lingers
 from tests.leases import sealed_datasets
 from tests.polling import wait_for
@@ -103,6 +107,48 @@ def everything(folder: Path) -> dict[str, object]:
     return told
 
 
+def platform(folder: Path) -> dict[str, object]:
+    """A broker under whose uploads and results the disk is full for a while."""
+    home = folder / "home"
+    home.mkdir(mode=0o700)
+    disk = mounted(home / "workflows", 32 * MIB)
+    told: dict[str, object] = {}
+    pools = [Pool("p", cpus=1, memory_bytes=600 * MIB)]
+    with (
+        broker(home, pools) as there,
+        Client(there.url, token=there.token("ann"), home=folder / "client") as client,
+    ):
+        running = client.submit(
+            Sweep(Lingers(linger_s=0.3), *_data(), cv=4, refit=False, name="running")
+        )
+        assert wait_for(lambda: running.counts()[1])
+        ballast = filled(disk)
+        told["held up"] = wait_for(lambda: any("can't be kept" in note for note in running.notes))
+        told["over while full"] = running.is_over
+        refusals: list[str] = []
+        send = BrokerCalls.send
+
+        def noted(*how: Any) -> int:  # the first refusal makes room
+            try:
+                return send(*how)
+            except errors.StoreError as error:
+                refusals.append(str(error))
+                ballast.unlink(missing_ok=True)
+                raise
+
+        BrokerCalls.send = noted  # type: ignore[method-assign]
+        ballast.unlink()
+        with ballast.open("wb") as file:  # room for what is announced, but not for the data
+            file.truncate(0)
+            _, _, free = shutil.disk_usage(disk)
+            file.write(bytes(max(0, free - 256 * 1024)))
+        late = client.submit(sweep(20_000))
+        told["refused"] = refusals
+        told["late"] = late.wait(100).state
+        told["running"] = list(running.wait(100).fits["outcome"])
+    return told
+
+
 def stored(client: Client) -> dict[str, object]:
     records, _ = client._platform.engine._store.read()
     ids = {record.record_id for record in records}
@@ -116,5 +162,5 @@ def _data() -> tuple[np.ndarray, np.ndarray]:
 
 
 if __name__ == "__main__":
-    cases = {"apart": apart, "everything": everything}
+    cases = {"apart": apart, "everything": everything, "platform": platform}
     print(json.dumps(cases[sys.argv[1]](Path(sys.argv[2]))), flush=True)

@@ -30,6 +30,7 @@ from tests.gated import DEPTHS, FITS, FOLDS, Gated, X, Y, sweep
 from tests.polling import LONGEST_S, wait_for
 from tests.ports import free_port
 from tests.postgres_server import PostgresServer, why_not
+from tests.scheduler.broker.submissions import submission
 
 
 @pytest.fixture(autouse=True)
@@ -277,8 +278,9 @@ def test_what_runs_goes_on_while_postgresql_is_away(home, gate, postgres, databa
         client = platform.client(served)
         workflow = begun(client, gate)
         before = done_of(workflow)
+        token = platform.store.create_token("ann", "test", frozenset({"read"}))[1]
         postgres.stop()
-        answer = httpx.get(f"{served.url}/v1/about", headers={"Authorization": "Bearer fitcast_x"})
+        answer = httpx.get(f"{served.url}/v1/about", headers={"Authorization": f"Bearer {token}"})
         ready = httpx.get(f"{served.url}/readyz").status_code
         gate.touch()
         outlasted(2)
@@ -320,6 +322,7 @@ def _opened_in(pid):
     return Unopenable()
 
 
+@pytest.mark.slow
 def test_awkward_times(tmp_path, gate):
     with (
         broker(tmp_path / "home", lease_s=2.0) as there,
@@ -376,3 +379,36 @@ def test_an_end_that_the_queue_was_not_told_is_found(tmp_path):
         check_undisturbed(workflow)
         assert len(told) == 2
         assert there.store.get(workflow.id).state is State.SUCCEEDED
+
+
+def test_cancels_at_awkward_times(tmp_path, gate):
+    with (
+        broker(tmp_path / "home", running=1) as there,
+        Client(there.url, token=there.token("ann"), home=tmp_path) as client,
+    ):
+        resume, opening, goes_on = there.engine.resume, threading.Event(), threading.Event()
+
+        def slow(*which, **how):
+            opening.set()
+            goes_on.wait(LONGEST_S)
+            return resume(*which, **how)
+
+        there.engine.resume = slow
+        first = client.submit(sweep(gate))
+        assert opening.wait(LONGEST_S)
+        queued = client.submit(sweep(gate))
+        queued.cancel()
+        assert there.store.get(queued.id).state is State.CANCELLED
+        first.cancel()  # while it is opened
+        assert there.store.get(first.id).state is State.RUNNING
+        goes_on.set()
+        assert first.wait(LONGEST_S).state == "cancelled"
+        assert queued.wait(LONGEST_S).state == "cancelled"
+        for workflow in (first, queued):
+            client.remove(workflow.id)
+
+        # one that was only announced
+        there.store.add(there.store.user("ann").user_id, submission("announced"))
+        client.remove("announced")
+        assert there.store.workflows() == []
+        assert list((there.home / "workflows").iterdir()) == []

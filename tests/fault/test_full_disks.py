@@ -61,3 +61,14 @@ def test_a_disk_that_fills_up_under_everything_while_fits_run(tmp_path):
     assert "No space left" in told["refused"]
     assert told["flushed later"]
     assert (told["missing"], told["doubled"]) == (0, 0)
+
+
+@pytest.mark.slow
+def test_a_disk_that_is_full_under_a_platforms_workflows(tmp_path):
+    told = run("platform", tmp_path)
+    assert told["held up"]
+    assert not told["over while full"]
+    assert told["refused"]
+    assert all("disk is full" in said for said in told["refused"])
+    assert told["late"] == "succeeded"
+    assert set(told["running"]) == {"succeeded"}

@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from fitcast.scheduler.broker.api.answers import PlainJson, answer_errors
 from fitcast.scheduler.broker.api.event_hub import EventHub
 from fitcast.scheduler.broker.api.event_routes import event_routes
-from fitcast.scheduler.broker.api.metrics import Measured, Metrics, metrics_routes
+from fitcast.scheduler.broker.api.metrics import Metrics, RequestCounts, metrics_routes
 from fitcast.scheduler.broker.api.page_routes import CONTENT_POLICY, add_pages
 from fitcast.scheduler.broker.api.platform_routes import health_routes, platform_routes
 from fitcast.scheduler.broker.api.submission_routes import submission_routes
@@ -69,7 +69,7 @@ def broker_app(
     add_pages(app, service, views, has_mlflow=has_mlflow)
     answer_errors(app)
     app.add_middleware(SafeHeaders)
-    app.add_middleware(Measured, metrics=metrics)
+    app.add_middleware(RequestCounts, metrics=metrics)
     return app
 
 

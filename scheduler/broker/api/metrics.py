@@ -228,7 +228,7 @@ def metrics_routes(metrics: Metrics, *, is_open: bool) -> APIRouter:
     return router
 
 
-class Measured:
+class RequestCounts:
     """Counts requests by route and status, their seconds, and bytes of uploads. Plain ASGI."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:

@@ -335,8 +335,8 @@ def _same_request(connection: Connection, user_id: int, new: NewWorkflow) -> Sto
     return workflow_of(row)
 
 
-def _ids_of(query: Select[str], connection: Connection) -> set[str]:
-    return set(connection.execute(query).scalars())
+def _ids_of(query: Select[Any], connection: Connection) -> set[str]:
+    return {row[0] for row in connection.execute(query)}
 
 
 def _rows_after(row_id: int, limit: int, connection: Connection) -> Sequence[RowMapping]:

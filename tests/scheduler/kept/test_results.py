@@ -233,6 +233,36 @@ def test_parts_of_elsewhere_are_refused(uri):
         store.predictions(replace(kept.predictions, length=kept.predictions.length - 8))
 
 
+class Breaks:
+    """A place that was lost when a file was to be read, and is there again later."""
+
+    def __init__(self, place, at):
+        self._place = place
+        self._left = at
+
+    def __getattr__(self, name):
+        return getattr(self._place, name)
+
+    def opened(self, name):
+        self._left -= 1
+        if self._left == 0:
+            raise StoreError("lost")
+        return self._place.opened(name)
+
+
+@pytest.mark.parametrize("at", [1, 2, 3])
+def test_what_was_read_before_the_place_was_lost_is_not_forgotten(tmp_path, at):
+    store = store_at(str(tmp_path / "w1"))
+    for number in range(3):
+        store.commit([ended(number)])
+    broken = store_at(str(tmp_path / "w1"))
+    broken._place = Breaks(broken._place, at)
+    with pytest.raises(StoreError, match="lost"):
+        broken.load_new()
+    assert numbers_of(broken.load_new()[0]) == [0, 1, 2]
+    assert broken.load_new() == ([], [])
+
+
 def test_an_address_that_nothing_answers_to():
     with pytest.raises(StoreError, match="results can't be kept in 'nowhere://x/results'"):
         store_at("nowhere://x")
