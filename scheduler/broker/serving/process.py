@@ -31,7 +31,7 @@ from fitcast.scheduler.broker.keys import KeyEncryptionKeys, KeyFile, VaultTrans
 from fitcast.scheduler.broker.service import Service
 from fitcast.scheduler.broker.serving.claims import Claims
 from fitcast.scheduler.broker.serving.queue_etas import QueueEtas
-from fitcast.scheduler.broker.serving.upkeep import Upkeep
+from fitcast.scheduler.broker.serving.upkeep import BrokerUpkeep
 from fitcast.scheduler.broker.settings import PREFIX, BrokerSettings
 from fitcast.scheduler.broker.sharers import Limits
 from fitcast.scheduler.broker.store import BrokerStore
@@ -167,7 +167,7 @@ def running(
         etas = QueueEtas(service, limits)
         etas.start()
         stack.callback(etas.close)
-        upkeep = Upkeep(service, replica, settings.keep_days)
+        upkeep = BrokerUpkeep(service, replica, settings.keep_days)
         upkeep.start()
         stack.callback(upkeep.close)
         stack.callback(closing.set)  # before all else: nobody is kept waiting

@@ -77,7 +77,7 @@ def gone(seen: Iterable[SeenFolder], queued: Iterable[str]) -> list[str]:
     return [workflow_id for workflow_id in queued if workflow_id not in whole] if whole else []
 
 
-class Upkeep:
+class BrokerUpkeep:
     """Does what is due, on a thread of its own.
 
     Parameters

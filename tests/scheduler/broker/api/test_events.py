@@ -23,7 +23,7 @@ from fitcast.scheduler.broker.store import BrokerStore, NewWorkflow, Progress
 from tests.brokers import broker
 from tests.gated import sweep
 from tests.polling import LONGEST_S, wait_for
-from tests.scheduler.broker.submissions import announced
+from tests.scheduler.broker.announcements import announced
 
 DEMAND = Demand(cpu_s=10.0, memory_byte_s=1e9, gpu_s=0.0, most=Resources(1.0, 1e8))
 

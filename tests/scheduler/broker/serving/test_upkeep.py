@@ -16,8 +16,8 @@ from fitcast.scheduler.broker.service import Service
 from fitcast.scheduler.broker.serving.upkeep import (
     DAY_S,
     ORPHAN_S,
+    BrokerUpkeep,
     Task,
-    Upkeep,
     due,
     gone,
     left_over,
@@ -75,7 +75,7 @@ def there(store, tmp_path):
     engine = SimpleNamespace(runs=list, let_go=lambda workflow_id: None)
     files = WorkflowFiles(tmp_path / "workflows")
     service = Service(store, None, files, engine, Caps())
-    upkeep = Upkeep(service, "replica", DAYS)
+    upkeep = BrokerUpkeep(service, "replica", DAYS)
     user_id = store.add_user("ana").user_id
     return SimpleNamespace(store=store, files=files, service=service, upkeep=upkeep, user=user_id)
 
