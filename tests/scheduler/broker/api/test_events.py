@@ -23,7 +23,7 @@ from fitcast.scheduler.broker.store import BrokerStore, NewWorkflow, Progress
 from tests.brokers import broker
 from tests.gated import sweep
 from tests.polling import LONGEST_S, wait_for
-from tests.scheduler.broker.submissions import announced
+from tests.scheduler.broker.announcements import announced
 
 DEMAND = Demand(cpu_s=10.0, memory_byte_s=1e9, gpu_s=0.0, most=Resources(1.0, 1e8))
 
@@ -376,7 +376,7 @@ def test_a_reader_that_takes_nothing_is_hung_up_on(store, monkeypatch):
                 told = b""
                 while b"\n\nid: " not in told and b"\nid: " not in told:
                     told += reader.recv(1000)
-                assert app.state.event_hub.streams == 1
+                assert wait_for(lambda: app.state.event_hub.streams == 1)
                 for _ in range(100):  # much more than the system holds for a connection
                     assert store.give_back(row.workflow_id, row.fence, 100_000 * "x")
                     row = store.claim(row.workflow_id, "r", 60.0)
