@@ -139,10 +139,18 @@ def test_one_that_runs_is_told_of_and_cancelled(fitcast, fitcast_home):
         fitcast("status", one, code=5)
 
 
+def interrupts_reach_it():
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # ignored by what a shell runs in the background
+
+
 @pytest.mark.slow
 def test_an_interrupt_says_how_to_go_on(fitcast, fitcast_home, tmp_path):
     with subprocess.Popen(
-        [FITCAST, "run", "sweep.py"], cwd=tmp_path, stderr=subprocess.PIPE, text=True
+        [FITCAST, "run", "sweep.py"],
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=interrupts_reach_it,
     ) as running:
         while "left" not in running.stderr.readline():  # its progress: it is submitted
             assert running.poll() is None
