@@ -8,7 +8,6 @@ ones, which nothing here opens; whose they are (:mod:`fitcast.scheduler.broker.s
 import errno
 import fcntl
 import os
-import re
 import stat
 from collections.abc import AsyncIterator
 from contextlib import suppress
@@ -27,13 +26,13 @@ from fitcast.errors import (
     UploadError,
 )
 from fitcast.scheduler.kept.accepted import Accepted
+from fitcast.scheduler.kept.results import FILE_NAME
 from fitcast.scheduler.kept.workflow_folder import WorkflowFolder
 from fitcast.trainer.sealing import SealedDataset, verify
 
 UPLOADS: Final = {"dataset": "dataset.sealed", "sweep": "sweep.sealed"}
 """What is uploaded of a workflow, and the file that it becomes."""
 
-_RESULTS: Final = re.compile(r"[0-9]{8}-[0-9a-f]{16}\.sealed")
 _WRITE: Final = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _GATHERED_BYTES: Final = 4 * 2**20
 """So much is written at once, and held in memory at most."""
@@ -158,7 +157,7 @@ class WorkflowFiles:
         folder = self.folder(workflow_id).path
         with suppress(FileNotFoundError, NotADirectoryError):
             for entry in os.scandir(folder / "results"):
-                if _RESULTS.fullmatch(entry.name) and entry.is_file(follow_symlinks=False):
+                if FILE_NAME.fullmatch(entry.name) and entry.is_file(follow_symlinks=False):
                     found[entry.name] = entry.stat(follow_symlinks=False).st_size
         return found
 
@@ -173,7 +172,7 @@ class WorkflowFiles:
         folder = self.folder(workflow_id).path
         if name == UPLOADS["sweep"]:
             path = folder / name
-        elif _RESULTS.fullmatch(name):
+        elif FILE_NAME.fullmatch(name):
             path = folder / "results" / name
         else:
             path = None

@@ -24,6 +24,7 @@ from fitcast.scheduler.broker.keys import KeyEncryptionKeys, key_context
 from fitcast.scheduler.broker.lifecycle import State
 from fitcast.scheduler.broker.quotas import why_not_submitted
 from fitcast.scheduler.broker.store import (
+    UPLOADS,
     BrokerStore,
     Holdings,
     NewWorkflow,
@@ -205,7 +206,7 @@ class Service:
             raise WorkflowStateError(
                 f"workflow {row.workflow_id} is complete: nothing more is taken in"
             )
-        total = row.dataset_bytes if upload == "dataset" else row.sweep_bytes
+        total = row.announced_bytes(upload)
         at = row.received.get(upload, 0)
         if offset != at:
             raise UploadError(f"{at:,} bytes of {upload!r} have arrived: go on from there")
@@ -226,11 +227,11 @@ class Service:
         """
         if row.state is not State.UPLOADING:
             return row
-        for upload, total in (("dataset", row.dataset_bytes), ("sweep", row.sweep_bytes)):
-            if row.received.get(upload, 0) != total:
+        for upload in UPLOADS:
+            at, total = row.received.get(upload, 0), row.announced_bytes(upload)
+            if at != total:
                 raise UploadError(
-                    f"{row.received.get(upload, 0):,} of {total:,} bytes of {upload!r} have "
-                    "arrived: upload the rest first"
+                    f"{at:,} of {total:,} bytes of {upload!r} have arrived: upload the rest first"
                 )
         self.files.complete(row.workflow_id, self.key(row))
         return self.store.accept(row.workflow_id)

@@ -35,7 +35,6 @@ FROM_FOLDERS: Final = 64
 """Of so many workflows that don't run here what was read from their folders is held."""
 
 _STATES: Final = {State.UPLOADING: "preparing", State.QUEUED: "queued", State.RUNNING: "running"}
-_ENDED: Final = frozenset({State.SUCCEEDED, State.FAILED, State.CANCELLED, State.EXPIRED})
 
 
 class Views:
@@ -65,7 +64,7 @@ class Views:
             }
         if run is not None:
             told["best_index"] = run.chosen()
-        elif row.state in _ENDED:
+        elif row.state.is_terminal:
             told["best_index"] = self._service.files.folder(row.workflow_id).best_index()
         return told
 
@@ -113,7 +112,7 @@ class Views:
                 for one in run.store.load_new()[0]:
                     run.take_in(one)
                 run.note_state(_STATES.get(row.state, "running"))
-                if row.state in _ENDED:
+                if row.state.is_terminal:
                     run.leave(
                         End(
                             row.state.value,
@@ -134,15 +133,12 @@ class Views:
 
 
 def _of_row(row: StoredWorkflow, forecast_s: tuple[float, float, float] | None) -> dict[str, Any]:
-    is_over = row.state in _ENDED
+    is_over = row.state.is_terminal
     eta: Eta | None = None
     if row.eta_s is not None and row.eta_at is not None and not is_over:
         eta = eta_from(row.eta_s, row.eta_at).left_at(datetime.now(UTC))
-    forecast = None
-    if forecast_s is not None:  # its wait included
-        forecast = eta_document(eta_from(forecast_s, row.created_at))
-    elif row.forecast_s is not None:
-        forecast = eta_document(eta_from(row.forecast_s, row.created_at))
+    foretold_s = forecast_s or row.forecast_s  # with its wait, once that was forecast
+    forecast = None if foretold_s is None else eta_document(eta_from(foretold_s, row.created_at))
     notes: list[str] = []
     if row.state is State.QUEUED:
         notes.append(row.error or "it waits for its turn on the platform")

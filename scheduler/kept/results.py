@@ -40,7 +40,9 @@ __all__ = ["Ended", "KeptAttempt", "KeptPredictions", "Part", "ResultStore"]
 
 log = logging.getLogger(__name__)
 
-_NAME: Final = re.compile(r"([0-9]{8})-[0-9a-f]{16}\.sealed")
+FILE_NAME: Final = re.compile(r"([0-9]{8})-[0-9a-f]{16}\.sealed")
+"""What files of results are called."""
+
 _SEGMENT_BYTES: Final = 2**16  # so much is read and decrypted for the smallest part
 _FIRST_BYTES: Final = _SEGMENT_BYTES + 1024  # read at once: header and first segment
 _RESULTS: Final = Kind(
@@ -187,7 +189,7 @@ class ResultStore:
         self._place.remove()
 
     def _names(self) -> list[str]:
-        names = sorted(self._place.names(_NAME))
+        names = sorted(self._place.names(FILE_NAME))
         with self._lock:
             last = int(names[-1][:8]) + 1 if names else 1
             self._next = max(last, self._next or 0)
@@ -233,7 +235,7 @@ class ResultStore:
                 ) from error
 
     def _bytes(self, part: Part) -> bytearray:
-        if _NAME.fullmatch(part.file) is None:
+        if FILE_NAME.fullmatch(part.file) is None:
             raise StoreError(f"{part.file!r} is no results file: use parts of this store only")
         try:
             with self._place.opened(part.file) as source:

@@ -62,7 +62,7 @@ def submission_routes(service: Service, views: Views) -> APIRouter:
     def received(caller: Submitter, workflow_id: str, upload: Upload) -> PlainJson:
         """Tell how many bytes of an upload have arrived."""
         row = service.mine(caller.user, workflow_id)
-        total = row.dataset_bytes if upload == "dataset" else row.sweep_bytes
+        total = row.announced_bytes(upload)
         return PlainJson({"received": row.received.get(upload, 0), "total": total})
 
     @router.patch("/workflows/{workflow_id}/uploads/{upload}", openapi_extra=_UPLOAD_BODY)

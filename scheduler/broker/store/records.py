@@ -103,6 +103,10 @@ class StoredWorkflow:
     idempotency_key: str | None
     request_sha256: str
 
+    def announced_bytes(self, upload: str) -> int:
+        """Return how many bytes an upload has in all."""
+        return self.dataset_bytes if upload == "dataset" else self.sweep_bytes
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
