@@ -29,6 +29,7 @@ also ``ValueError``, so code written for scikit-learn catches them.
     │   ├── WorkflowStateError      what was asked for doesn't go with the workflow's state
     │   ├── LostLeaseError          another replica has the workflow by now
     │   ├── KeyEncryptionError      a workflow's key can't be wrapped or unwrapped
+    │   ├── IdentityProviderError   the keys of who vouches for users can't be had
     │   └── BrokerStoreError        its database can't be used, or is of a newer fitcast
     ├── HistoryError                the MLflow store can't be read or written
     │   └── InvalidCursorError      a position to read on from that isn't one of this store
@@ -148,6 +149,10 @@ class LostLeaseError(BrokerError):
 
 class KeyEncryptionError(BrokerError):
     """A workflow's key can't be wrapped or unwrapped with the key-encryption key."""
+
+
+class IdentityProviderError(BrokerError):
+    """The identity provider, whose keys a token is checked with, doesn't answer as it should."""
 
 
 class HistoryError(FitcastError):

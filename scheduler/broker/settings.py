@@ -43,6 +43,14 @@ class BrokerSettings(BaseSettings):
         In so many seconds, half of what a user used is forgotten by fair share.
     fits, upload_bytes : int
         What one submission may have.
+    oidc_issuer, oidc_audience : str or None
+        An OpenID Connect provider whose tokens are taken, too, and whom they must be for.
+    oidc_algorithm : str
+        By which they must be signed.
+    oidc_user_claim : str
+        The claim that has the user's name.
+    oidc_adds_users : bool
+        Whether whom the provider knows becomes a user.
     metrics_open : bool
         Whether ``/metrics`` is told to anybody who reaches it; else to administrators.
     """
@@ -66,6 +74,11 @@ class BrokerSettings(BaseSettings):
     half_life_s: float = Field(default=86_400.0, ge=60.0, allow_inf_nan=False)
     fits: int = Field(default=100_000, ge=1)
     upload_bytes: int = Field(default=64 * 2**30, ge=2**20)
+    oidc_issuer: str | None = None
+    oidc_audience: str | None = None
+    oidc_algorithm: str = "RS256"
+    oidc_user_claim: str = "sub"
+    oidc_adds_users: bool = False
     metrics_open: bool = False
 
     def __init__(self, **values: Any) -> None:
@@ -82,6 +95,11 @@ class BrokerSettings(BaseSettings):
         if (self.certificate is None) != (self.private_key is None):
             raise InvalidInputError(
                 f"{PREFIX}CERTIFICATE and {PREFIX}PRIVATE_KEY go together: set both, or none"
+            )
+
+        if (self.oidc_issuer is None) != (self.oidc_audience is None):
+            raise InvalidInputError(
+                f"{PREFIX}OIDC_ISSUER and {PREFIX}OIDC_AUDIENCE go together: set both, or none"
             )
 
     def database_url(self, home: Path) -> str:

@@ -12,6 +12,7 @@ from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from fitcast.scheduler.broker.api.answers import PlainJson, answer_errors
+from fitcast.scheduler.broker.api.authentication import Authenticate
 from fitcast.scheduler.broker.api.event_hub import EventHub
 from fitcast.scheduler.broker.api.event_routes import event_routes
 from fitcast.scheduler.broker.api.metrics import Metrics, RequestCounts, metrics_routes
@@ -29,6 +30,7 @@ def broker_app(
     is_ending: Callable[[], bool] = lambda: False,
     metrics: Metrics | None = None,
     *,
+    authenticate: Authenticate | None = None,
     metrics_open: bool = False,
     has_mlflow: bool = False,
 ) -> FastAPI:
@@ -42,6 +44,8 @@ def broker_app(
         Whether the process is ending: nobody is kept waiting then.
     metrics : Metrics, optional
         What counts, if others count there, too.
+    authenticate : callable, optional
+        Says whose token one is and what it is good for; by default, of the platform's own alone.
     metrics_open : bool
         Whether anybody may read the metrics.
     has_mlflow : bool
@@ -57,7 +61,7 @@ def broker_app(
         docs_url=None,
         redoc_url=None,
     )
-    app.state.authenticate = service.store.authenticate
+    app.state.authenticate = authenticate or service.store.authenticate
     app.state.is_ending = is_ending
     app.state.event_hub = hub
     app.include_router(health_routes(service))

@@ -13,6 +13,7 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from fastapi.security.utils import get_authorization_scheme_param
 
 from fitcast.errors import AuthenticationError, ForbiddenError
+from fitcast.scheduler.broker.identity_provider import LONGEST_TOKEN
 from fitcast.scheduler.broker.store import Token, User
 
 READ: Final = "read"
@@ -24,6 +25,9 @@ COOKIE: Final = "fitcast_token"
 
 _bearer = HTTPBearer(auto_error=False, description="A token from `fitcast token create`")
 _READING: Final = frozenset({"GET", "HEAD"})
+
+Authenticate = Callable[[str], tuple[User, Token]]
+"""Says whose token one is and what it is good for."""
 
 Bearer = Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
 """Says in the API's description that a route wants a token; what is in it is read elsewhere."""
@@ -55,7 +59,7 @@ def caller_of(request: Request) -> Caller:
     is_cookie = scheme.lower() != "bearer"
     if is_cookie:
         secret = request.cookies.get(COOKIE, "") if request.method in _READING else ""
-    if not secret or len(secret) > 4096:
+    if not secret or len(secret) > LONGEST_TOKEN:
         raise AuthenticationError(
             "this platform wants a token: send `Authorization: Bearer …`, or run `fitcast login`"
         )

@@ -40,6 +40,7 @@ DOCS_POLICY: Final = f"{CONTENT_POLICY}; img-src 'self' data:"
 """Swagger UI's style sheet has its arrows as data."""
 
 _LONGEST_BODY: Final = 8192
+_LONGEST_COOKIE: Final = 4096  # browsers keep no longer one
 _STATIC: Final = Path(str(files("fitcast.scheduler.broker.api") / "pages" / "static"))
 _SWAGGER: Final = Path(str(files("fastapi_offline") / "static"))
 _FORM: Final = "application/x-www-form-urlencoded"
@@ -135,7 +136,7 @@ def _session_routes() -> APIRouter:
         _check_same_origin(request)
         token = _token_of(await _body(request), is_form=is_form)
         try:
-            if not token or len(token) > 4096 or not token.isprintable():
+            if not token or len(token) > _LONGEST_COOKIE or not token.isprintable():
                 raise AuthenticationError(
                     "no token was given: make one with `fitcast token create`"
                 )

@@ -27,6 +27,7 @@ from fitcast.scheduler.broker.announcement import Caps
 from fitcast.scheduler.broker.api.app import broker_app
 from fitcast.scheduler.broker.api.metrics import Metrics
 from fitcast.scheduler.broker.files import WorkflowFiles
+from fitcast.scheduler.broker.identity_provider import AnyTokens, IdentityProvider
 from fitcast.scheduler.broker.keys import KeyEncryptionKeys, KeyFile, VaultTransitKeys
 from fitcast.scheduler.broker.service import Service
 from fitcast.scheduler.broker.serving.claims import Claims
@@ -135,6 +136,11 @@ def running(
     is_ending
         Whether nobody is to be kept waiting any more.
     """
+    provider = None
+    if broker.oidc_issuer is not None and broker.oidc_audience is not None:
+        provider = IdentityProvider(
+            broker.oidc_issuer, broker.oidc_audience, broker.oidc_algorithm, broker.oidc_user_claim
+        )
     engine.model()  # nobody is to wait for the first forecast until this machine was measured
     service = Service(
         store,
@@ -155,10 +161,13 @@ def running(
         service,
         lambda: closing.is_set() or is_ending(),
         metrics,
+        authenticate=AnyTokens(store, provider, adds_users=broker.oidc_adds_users).authenticate,
         metrics_open=broker.metrics_open,
         has_mlflow=settings.tracking_uri.startswith("http"),
     )
     with ExitStack() as stack:
+        if provider is not None:
+            stack.callback(provider.close)
         server = _Served(app, listening, broker)
         stack.callback(server.close)
         claims = Claims(service, replica, limits, lease_s=broker.lease_s, on_end=metrics.note_end)
