@@ -80,11 +80,14 @@ class Caps:
         Of one sweep.
     upload_bytes : int
         Of one sealed file.
+    pickled : bool
+        Whether sweeps are taken as users' clients pickled them; else as descriptions alone.
     """
 
     body_bytes: int = 64 * 2**20
     fits: int = 100_000
     upload_bytes: int = 64 * 2**30
+    pickled: bool = True
 
 
 def body_of(data: bytes) -> dict[str, Any]:

@@ -4,6 +4,7 @@
         │          ↑  │      │
         │          └──│──────┘    its replica ended, was lost, or it gave way
         ├──→ expired  │           never completed
+        ├──→ failed   │           what was described can't be made
         └─────────────┴──→ cancelled
 
 A cancel of a running workflow is a flag that its replica sees; the workflow ends when that replica
@@ -36,7 +37,7 @@ class State(StrEnum):
 
 
 NEXT: Final[dict[State, frozenset[State]]] = {
-    State.UPLOADING: frozenset({State.QUEUED, State.CANCELLED, State.EXPIRED}),
+    State.UPLOADING: frozenset({State.QUEUED, State.FAILED, State.CANCELLED, State.EXPIRED}),
     State.QUEUED: frozenset({State.RUNNING, State.CANCELLED}),
     State.RUNNING: frozenset({State.QUEUED, State.SUCCEEDED, State.FAILED, State.CANCELLED}),
     State.SUCCEEDED: frozenset(),

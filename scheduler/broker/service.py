@@ -113,8 +113,29 @@ class Service:
 
     # -- submitting ------------------------------------------------------------------------------
 
-    def begin(self, user: User, announced: Announcement, idempotency_key: str) -> StoredWorkflow:
+    def begin(
+        self,
+        user: User,
+        announced: Announcement,
+        idempotency_key: str,
+        *,
+        prepares: str | None = None,
+        is_described: bool = False,
+    ) -> StoredWorkflow:
         """Take an announcement in; the same one again gives the same workflow.
+
+        Parameters
+        ----------
+        user
+            Whose.
+        announced
+            What is to come.
+        idempotency_key
+            Of the request.
+        prepares
+            The workflow that this one is to make of its description.
+        is_described
+            Whether there is that workflow already, and this is what became of its description.
 
         Raises
         ------
@@ -145,26 +166,25 @@ class Service:
         context = key_context(user.user_id, workflow_id, announced.dataset.sealed_sha256)
         wrapped, version = self.keys.wrap(announced.key, context)
         eta = self.engine.eta(cast)
-        row = self.store.add(
-            user.user_id,
-            NewWorkflow(
-                workflow_id=workflow_id,
-                name=cast.submission.name[:200],
-                priority=announced.priority,
-                fits_total=more_fits,
-                demand=demand,
-                forecast_s=(eta.p10_s, eta.p50_s, eta.p90_s),
-                dataset_bytes=announced.dataset.sealed_bytes,
-                dataset_sha256=announced.dataset.sealed_sha256,
-                sweep_bytes=announced.sweep.sealed_bytes,
-                sweep_sha256=announced.sweep.sealed_sha256,
-                wrapped_key=wrapped,
-                key_version=version,
-                idempotency_key=idempotency_key,
-                request_sha256=_digest(announced),
-            ),
-            admits,
+        new = NewWorkflow(
+            workflow_id=workflow_id,
+            name=cast.submission.name[:200],
+            priority=announced.priority,
+            fits_total=more_fits,
+            demand=demand,
+            forecast_s=(eta.p10_s, eta.p50_s, eta.p90_s),
+            dataset_bytes=announced.dataset.sealed_bytes,
+            dataset_sha256=announced.dataset.sealed_sha256,
+            sweep_bytes=announced.sweep.sealed_bytes,
+            sweep_sha256=announced.sweep.sealed_sha256,
+            wrapped_key=wrapped,
+            key_version=version,
+            idempotency_key=idempotency_key,
+            request_sha256=_digest(announced),
+            prepares=prepares,
         )
+        take_in = self.store.announce if is_described else self.store.add
+        row = take_in(user.user_id, new, admits)
         if row.state is State.UPLOADING:
             self.files.stage(self._accepted(row, announced, cast))
         return row
@@ -317,6 +337,9 @@ class Service:
         """
         if not self.store.get(workflow_id).state.is_terminal:
             raise WorkflowStateError(f"workflow {workflow_id} hasn't ended: cancel it first")
+        preparation = self.store.preparation_of(workflow_id)
+        if preparation is not None and preparation.state.is_terminal:
+            self.discard(preparation.workflow_id)
         self.files.remove(workflow_id)
         self.store.remove(workflow_id)
         self.engine.let_go(workflow_id)

@@ -4,11 +4,11 @@ Beside these it has the settings of any process (:mod:`fitcast.settings`) and of
 """
 
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 from urllib.parse import quote
 
-from pydantic import Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from fitcast.errors import InvalidInputError
 
@@ -43,6 +43,15 @@ class BrokerSettings(BaseSettings):
         In so many seconds, half of what a user used is forgotten by fair share.
     fits, upload_bytes : int
         What one submission may have.
+    data : tuple of str
+        Addresses, separated by blanks, under which data of sweeps may lie that come as plain JSON;
+        without any, none is taken.
+    packages : tuple of str
+        Packages whose classes such sweeps may name.
+    address : str or None
+        Where workers reach the broker, to bring what they prepared; where it listens by default.
+    pickled : bool
+        Whether sweeps are taken that users' clients pickled; else as plain JSON alone.
     oidc_issuer, oidc_audience : str or None
         An OpenID Connect provider whose tokens are taken, too, and whom they must be for.
     oidc_algorithm : str
@@ -74,12 +83,21 @@ class BrokerSettings(BaseSettings):
     half_life_s: float = Field(default=86_400.0, ge=60.0, allow_inf_nan=False)
     fits: int = Field(default=100_000, ge=1)
     upload_bytes: int = Field(default=64 * 2**30, ge=2**20)
+    data: Annotated[tuple[str, ...], NoDecode] = ()
+    packages: Annotated[tuple[str, ...], NoDecode] = ("lightgbm", "sklearn", "xgboost")
+    address: str | None = None
+    pickled: bool = True
     oidc_issuer: str | None = None
     oidc_audience: str | None = None
     oidc_algorithm: str = "RS256"
     oidc_user_claim: str = "sub"
     oidc_adds_users: bool = False
     metrics_open: bool = False
+
+    @field_validator("data", "packages", mode="before")
+    @classmethod
+    def _listed(cls, told: object) -> object:
+        return tuple(told.split()) if isinstance(told, str) else told
 
     def __init__(self, **values: Any) -> None:
         try:

@@ -140,6 +140,8 @@ def _of_row(row: StoredWorkflow, forecast_s: tuple[float, float, float] | None) 
     foretold_s = forecast_s or row.forecast_s  # with its wait, once that was forecast
     forecast = None if foretold_s is None else eta_document(eta_from(foretold_s, row.created_at))
     notes: list[str] = []
+    if row.state is State.UPLOADING and not row.is_announced:
+        notes.append("a worker prepares it from its description")
     if row.state is State.QUEUED:
         notes.append(row.error or "it waits for its turn on the platform")
     state = "cancelled" if row.state is State.EXPIRED else row.state.value

@@ -20,6 +20,7 @@ from fitcast.scheduler.broker.api.page_routes import CONTENT_POLICY, add_pages
 from fitcast.scheduler.broker.api.platform_routes import health_routes, platform_routes
 from fitcast.scheduler.broker.api.submission_routes import submission_routes
 from fitcast.scheduler.broker.api.workflow_routes import workflow_routes
+from fitcast.scheduler.broker.describing import Allowed, Descriptions
 from fitcast.scheduler.broker.service import Service
 from fitcast.scheduler.broker.views import Views
 from fitcast.version import __version__
@@ -30,6 +31,7 @@ def broker_app(
     is_ending: Callable[[], bool] = lambda: False,
     metrics: Metrics | None = None,
     *,
+    descriptions: Descriptions | None = None,
     authenticate: Authenticate | None = None,
     metrics_open: bool = False,
     has_mlflow: bool = False,
@@ -44,6 +46,8 @@ def broker_app(
         Whether the process is ending: nobody is kept waiting then.
     metrics : Metrics, optional
         What counts, if others count there, too.
+    descriptions : Descriptions, optional
+        Takes sweeps as plain JSON; by default none is taken.
     authenticate : callable, optional
         Says whose token one is and what it is good for; by default, of the platform's own alone.
     metrics_open : bool
@@ -52,6 +56,9 @@ def broker_app(
         Whether an MLflow server shows workflows.
     """
     views = Views(service)
+    descriptions = descriptions or Descriptions(
+        service, Allowed(packages=(), places=(), address="")
+    )
     metrics = metrics or Metrics(service)
     hub = EventHub(service.store, is_ending)
     app = FastAPI(
@@ -66,7 +73,7 @@ def broker_app(
     app.state.event_hub = hub
     app.include_router(health_routes(service))
     app.include_router(platform_routes(service, views))
-    app.include_router(submission_routes(service, views))
+    app.include_router(submission_routes(service, views, descriptions))
     app.include_router(workflow_routes(service, views))
     app.include_router(event_routes(service, hub, metrics))
     app.include_router(metrics_routes(metrics, is_open=metrics_open))

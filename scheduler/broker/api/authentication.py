@@ -12,9 +12,9 @@ from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from fastapi.security.utils import get_authorization_scheme_param
 
-from fitcast.errors import AuthenticationError, ForbiddenError
+from fitcast.errors import AuthenticationError, ForbiddenError, UnknownWorkflowError
 from fitcast.scheduler.broker.identity_provider import LONGEST_TOKEN
-from fitcast.scheduler.broker.store import Token, User
+from fitcast.scheduler.broker.store import PREPARE, Token, User
 
 READ: Final = "read"
 SUBMIT: Final = "submit"
@@ -45,6 +45,11 @@ class Caller:
         """Whether they may see everybody's queue, with this token."""
         return self.user.is_admin and ADMIN in self.token.scopes
 
+    @property
+    def prepares(self) -> str | None:
+        """The one workflow that this token brings; None of a user's own token."""
+        return self.token.label if PREPARE in self.token.scopes else None
+
 
 def caller_of(request: Request) -> Caller:
     """Return who asks.
@@ -65,7 +70,7 @@ def caller_of(request: Request) -> Caller:
         )
     user, token = request.app.state.authenticate(secret)
     if is_cookie:  # what a page of a browser needs not do, it may not
-        token = replace(token, scopes=token.scopes - {SUBMIT})
+        token = replace(token, scopes=token.scopes - {SUBMIT, PREPARE})
     return Caller(user, token)
 
 
@@ -105,7 +110,18 @@ def may(scope: str) -> Callable[..., Caller]:
     return checked
 
 
+def _bringing(request: Request, _: Bearer = None) -> Caller:
+    """Return the caller, if they may bring what the path names."""
+    caller = caller_of(request)
+    if caller.prepares is None:
+        return checked_caller(request, SUBMIT)
+    if caller.prepares != request.path_params.get("workflow_id", caller.prepares):
+        raise UnknownWorkflowError("this token is for another workflow, and for preparing it alone")
+    return caller
+
+
 Reader = Annotated[Caller, Depends(may(READ))]
 Submitter = Annotated[Caller, Depends(may(SUBMIT))]
+Bringer = Annotated[Caller, Depends(_bringing)]
 Admin = Annotated[Caller, Depends(may(ADMIN))]
 """Who asks, in the signature of a route: with that scope, else it isn't called."""

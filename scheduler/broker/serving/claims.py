@@ -28,7 +28,7 @@ from fitcast.errors import (
     SubmissionError,
     UnknownWorkflowError,
 )
-from fitcast.history.records import Record
+from fitcast.history.records import Outcome, Record
 from fitcast.scheduler.broker.fair_share import (
     Limits,
     effective_weights,
@@ -246,6 +246,8 @@ class Claims:
         else:
             kind = "" if view.error is None else type(view.error).__name__
             said = "" if view.error is None else str(view.error)
+            if held.row.prepares is not None and said:
+                kind, said = _error_of_preparing(run) or (kind, said)
             self._end(workflow_id, held, _ENDS[view.state], kind, said, view.counts()[0])
 
     def _settle_unopened(self, workflow_id: str, held: _Held, error: BaseException) -> None:
@@ -376,6 +378,15 @@ def used_by(run: Run) -> Resources:
         cpus=float(sum(row.threads for row in running)),
         memory_bytes=float(sum(row.estimate.peak_memory_bytes_p50 for row in running)),
     )
+
+
+def _error_of_preparing(run: Run) -> tuple[str, str] | None:
+    """Return what is wrong with a described sweep, without how it was found."""
+    for row in run.view().rows.values():
+        kind, colon, said = row.error.partition(": ")
+        if colon and row.outcome is Outcome.FAILED:
+            return kind, said
+    return None
 
 
 def _left(demand: Demand, done: float) -> Demand:

@@ -26,6 +26,7 @@ from fitcast.scheduler.backends.chosen import backend_of_settings
 from fitcast.scheduler.broker.announcement import Caps
 from fitcast.scheduler.broker.api.app import broker_app
 from fitcast.scheduler.broker.api.metrics import Metrics
+from fitcast.scheduler.broker.describing import Allowed, Descriptions
 from fitcast.scheduler.broker.files import WorkflowFiles
 from fitcast.scheduler.broker.identity_provider import AnyTokens, IdentityProvider
 from fitcast.scheduler.broker.keys import KeyEncryptionKeys, KeyFile, VaultTransitKeys
@@ -147,7 +148,7 @@ def running(
         keys,
         WorkflowFiles(settings.home / "workflows"),
         engine,
-        Caps(fits=broker.fits, upload_bytes=broker.upload_bytes),
+        Caps(fits=broker.fits, upload_bytes=broker.upload_bytes, pickled=broker.pickled),
     )
     limits = Limits(
         half_life_s=broker.half_life_s,
@@ -161,6 +162,7 @@ def running(
         service,
         lambda: closing.is_set() or is_ending(),
         metrics,
+        descriptions=Descriptions(service, _allowed(broker, listening)),
         authenticate=AnyTokens(store, provider, adds_users=broker.oidc_adds_users).authenticate,
         metrics_open=broker.metrics_open,
         has_mlflow=settings.tracking_uri.startswith("http"),
@@ -199,9 +201,7 @@ class _Served:
             ssl_certfile=None if broker.certificate is None else str(broker.certificate),
             ssl_keyfile=None if broker.private_key is None else str(broker.private_key),
         )
-        host, port = listening.getsockname()[:2]
-        shown = f"[{host}]" if ":" in host else host
-        self.url = f"{'http' if broker.certificate is None else 'https'}://{shown}:{port}"
+        self.url = _url(broker, listening)
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(
             target=lambda: asyncio.run(self._server.serve([listening])), name="fitcast-broker-api"
@@ -211,6 +211,17 @@ class _Served:
     def close(self) -> None:
         self._server.should_exit = True
         self._thread.join()
+
+
+def _url(broker: BrokerSettings, listening: socket.socket) -> str:
+    host, port = listening.getsockname()[:2]
+    shown = f"[{host}]" if ":" in host else host
+    return f"{'http' if broker.certificate is None else 'https'}://{shown}:{port}"
+
+
+def _allowed(broker: BrokerSettings, listening: socket.socket) -> Allowed:
+    address = broker.address or _url(broker, listening).replace("//0.0.0.0:", "//127.0.0.1:")
+    return Allowed(packages=broker.packages, places=broker.data, address=address)
 
 
 def listening_at(broker: BrokerSettings) -> socket.socket:

@@ -5,6 +5,7 @@ What leaves the room are the records of :mod:`fitcast.scheduler.broker.store.rec
 
 from fitcast.scheduler.broker.store.broker_store import BrokerStore
 from fitcast.scheduler.broker.store.records import (
+    PREPARE,
     SCOPES,
     UPLOADS,
     AuditEntry,
@@ -19,6 +20,7 @@ from fitcast.scheduler.broker.store.records import (
 )
 
 __all__ = [
+    "PREPARE",
     "SCOPES",
     "UPLOADS",
     "AuditEntry",

@@ -3,6 +3,7 @@
 from types import TracebackType
 
 from fitcast.scheduler.broker.store.database import Database, now_s
+from fitcast.scheduler.broker.store.descriptions import DescriptionPart
 from fitcast.scheduler.broker.store.events import EventPart
 from fitcast.scheduler.broker.store.forecasts import ForecastPart
 from fitcast.scheduler.broker.store.load import LoadPart
@@ -14,7 +15,15 @@ from fitcast.scheduler.broker.store.workflows import WorkflowPart
 
 
 class BrokerStore(
-    UserPart, TokenPart, WorkflowPart, UploadPart, QueuePart, LoadPart, ForecastPart, EventPart
+    UserPart,
+    TokenPart,
+    WorkflowPart,
+    DescriptionPart,
+    UploadPart,
+    QueuePart,
+    LoadPart,
+    ForecastPart,
+    EventPart,
 ):
     """The broker's database; threads may share it.
 

@@ -17,6 +17,7 @@ from fitcast.errors import LostLeaseError, WorkflowStateError
 from fitcast.scheduler.broker.lifecycle import State, after_replica, check_transition
 from fitcast.scheduler.broker.store.clocks import lease_clock_s, wall_s
 from fitcast.scheduler.broker.store.database import Writing
+from fitcast.scheduler.broker.store.descriptions import preparation
 from fitcast.scheduler.broker.store.parts import StorePart
 from fitcast.scheduler.broker.store.records import Progress, StoredWorkflow
 from fitcast.scheduler.broker.store.rows import (
@@ -285,32 +286,39 @@ class QueuePart(StorePart):
         """
 
         def work(writing: Writing) -> StoredWorkflow:
-            connection = writing.connection
-            workflow = fetched(connection, workflow_id, user_id)
-            runs = is_in(State.RUNNING)
-            waits = _W.state.in_([State.UPLOADING, State.QUEUED])
-            changed = connection.execute(
-                update(WORKFLOWS)
-                .where(_W.workflow_id == workflow_id, waits | (runs & _W.cancel_asked.is_(False)))
-                .values(
-                    cancel_asked=True,
-                    state=case((waits, State.CANCELLED), else_=_W.state),
-                    ended_at_s=case((waits, wall_s()), else_=_W.ended_at_s),
-                )
-                .returning(_W.row_id)
-            ).scalar()
-            if changed is None:
-                return workflow if workflow.state.is_terminal else fetched(connection, workflow_id)
-            workflow = fetched(connection, workflow_id)
-            if workflow.state is State.CANCELLED:
-                note_state(writing, workflow)
-            else:
-                writing.note(
-                    "cancel_asked", workflow_id=workflow_id, user_id=workflow.user_id, data={}
-                )
+            workflow = fetched(writing.connection, workflow_id, user_id)
+            preparing = preparation(writing.connection, workflow_id)
+            workflow = _cancelled(writing, workflow)
+            if preparing is not None:
+                _cancelled(writing, preparing)
             return workflow
 
         return self._database.write(work)
+
+
+def _cancelled(writing: Writing, workflow: StoredWorkflow) -> StoredWorkflow:
+    """Cancel what doesn't run, ask for it of what does; return it as it is then."""
+    connection, workflow_id = writing.connection, workflow.workflow_id
+    runs = is_in(State.RUNNING)
+    waits = _W.state.in_([State.UPLOADING, State.QUEUED])
+    changed = connection.execute(
+        update(WORKFLOWS)
+        .where(_W.workflow_id == workflow_id, waits | (runs & _W.cancel_asked.is_(False)))
+        .values(
+            cancel_asked=True,
+            state=case((waits, State.CANCELLED), else_=_W.state),
+            ended_at_s=case((waits, wall_s()), else_=_W.ended_at_s),
+        )
+        .returning(_W.row_id)
+    ).scalar()
+    if changed is None:
+        return workflow if workflow.state.is_terminal else fetched(connection, workflow_id)
+    workflow = fetched(connection, workflow_id)
+    if workflow.state is State.CANCELLED:
+        note_state(writing, workflow)
+    else:
+        writing.note("cancel_asked", workflow_id=workflow_id, user_id=workflow.user_id, data={})
+    return workflow
 
 
 def _is_renewed(

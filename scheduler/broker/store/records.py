@@ -10,7 +10,10 @@ from fitcast.scheduler.broker.quotas import Quota
 from fitcast.scheduler.broker.resources import Demand, Resources
 
 SCOPES: Final = frozenset({"submit", "read", "admin"})
-"""What a token may be good for."""
+"""What a user's token may be good for."""
+
+PREPARE: Final = "prepare"
+"""The scope of a token that may bring one workflow alone: the one that its label names."""
 
 UPLOADS: Final = ("dataset", "sweep")
 """The sealed files that come with a submission."""
@@ -62,6 +65,7 @@ class NewWorkflow:
     key_version: str
     idempotency_key: str | None = None
     request_sha256: str
+    prepares: str | None = None  # the workflow that this one makes of its description
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,6 +106,12 @@ class StoredWorkflow:
     sweep_sha256: str
     idempotency_key: str | None
     request_sha256: str
+    prepares: str | None  # the workflow that this one makes of its description
+
+    @property
+    def is_announced(self) -> bool:
+        """Whether it is known what it consists of: of a description it isn't at first."""
+        return self.sweep_bytes > 0
 
     def announced_bytes(self, upload: str) -> int:
         """Return how many bytes an upload has in all."""

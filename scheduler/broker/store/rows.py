@@ -117,6 +117,7 @@ def workflow_of(row: Mapping[Any, Any]) -> StoredWorkflow:
         sweep_sha256=row["sweep_sha256"],
         idempotency_key=row["idempotency_key"],
         request_sha256=row["request_sha256"],
+        prepares=row["prepares"],
     )
 
 
@@ -236,6 +237,7 @@ def values_of(new: NewWorkflow) -> dict[str, Any]:
         "key_version": new.key_version,
         "idempotency_key": new.idempotency_key,
         "request_sha256": new.request_sha256,
+        "prepares": new.prepares,
     }
 
 

@@ -142,6 +142,7 @@ WORKFLOWS: Final = Table(
     Column("cancel_asked", Boolean, nullable=False),
     Column("error_type", String(200), nullable=False),
     Column("error", Text, nullable=False),
+    Column("prepares", String(100)),  # the workflow that this one makes of its description
     CheckConstraint(f"state IN ({_STATES})", name="state"),
     CheckConstraint(
         f"(state = '{State.RUNNING}') = (lease_until_s IS NOT NULL)", name="lease_while_running"
@@ -193,6 +194,13 @@ Index(
 )
 Index("ix_workflows_running", _W.lease_until_s, sqlite_where=_RUNS, postgresql_where=_RUNS)
 Index("ix_workflows_uploading", _W.touched_at_s, sqlite_where=_UPLOADS, postgresql_where=_UPLOADS)
+
+Index(
+    "ix_workflows_prepares",
+    _W.prepares,
+    sqlite_where=_W.prepares.is_not(None),
+    postgresql_where=_W.prepares.is_not(None),
+)
 
 EVENTS: Final = Table(
     "events",

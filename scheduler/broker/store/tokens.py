@@ -19,7 +19,13 @@ from fitcast.errors import AuthenticationError, InvalidInputError
 from fitcast.scheduler.broker.store.clocks import wall_s
 from fitcast.scheduler.broker.store.database import Writing
 from fitcast.scheduler.broker.store.parts import StorePart
-from fitcast.scheduler.broker.store.records import SCOPES, Token, User
+from fitcast.scheduler.broker.store.records import (
+    PREPARE,
+    SCOPES,
+    StoredWorkflow,
+    Token,
+    User,
+)
 from fitcast.scheduler.broker.store.rows import plain, token_of, user_of
 from fitcast.scheduler.broker.store.tables import TOKENS, USERS
 from fitcast.scheduler.broker.store.users import user_named
@@ -51,7 +57,8 @@ class TokenPart(StorePart):
         label : str
             What it is for, as `tokens` shows it.
         scopes : iterable of str
-            What it is good for: ``submit``, ``read``, ``admin``.
+            What it is good for: ``submit``, ``read``, ``admin``; or `PREPARE` alone, then for the
+            workflow that `label` names.
         expires_at : datetime, optional
             Until when, with a time zone.
 
@@ -63,7 +70,7 @@ class TokenPart(StorePart):
             A scope is unknown or beyond the user, or the time has no zone.
         """
         wanted = frozenset(scopes)
-        if not wanted or not wanted <= SCOPES:
+        if wanted != {PREPARE} and (not wanted or not wanted <= SCOPES):
             raise InvalidInputError(
                 f"a token's scopes are some of {', '.join(sorted(SCOPES))}; "
                 f"got {', '.join(sorted(wanted)) or 'none'}"
@@ -170,6 +177,16 @@ class TokenPart(StorePart):
         if used_s is None or not now - _NOTED_EVERY_S < used_s <= now:
             token = self._database.write(lambda writing: _noted(writing, token.token_id))
         return user, _within(token, user)
+
+
+def revoke_preparing(writing: Writing, workflow: StoredWorkflow) -> None:
+    """Let tokens be good for nothing by which the workflow was to be brought that one prepares."""
+    mine = (TOKENS.c.user_id == workflow.user_id) & (TOKENS.c.label == workflow.prepares)
+    writing.connection.execute(
+        update(TOKENS)
+        .where(mine, TOKENS.c.scopes == PREPARE, TOKENS.c.revoked_at_s.is_(None))
+        .values(revoked_at_s=wall_s())
+    )
 
 
 def _digest(secret: str) -> bytes:

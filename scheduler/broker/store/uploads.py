@@ -87,6 +87,7 @@ class UploadPart(StorePart):
                 .where(
                     _W.workflow_id == workflow_id,
                     is_in(State.UPLOADING),
+                    _W.sweep_bytes > 0,  # else it is only described so far
                     _W.dataset_received == _W.dataset_bytes,
                     _W.sweep_received == _W.sweep_bytes,
                 )
@@ -104,6 +105,11 @@ class UploadPart(StorePart):
             elif workflow.queued_at is None:
                 if workflow.state is not State.UPLOADING:
                     check_transition(workflow_id, workflow.state, State.QUEUED)
+                if not workflow.is_announced:
+                    raise UploadError(
+                        f"workflow {workflow_id} is being prepared from its description: it is "
+                        "queued by itself once that is done"
+                    )
                 raise UploadError(
                     f"of the dataset {workflow.received['dataset']} of {workflow.dataset_bytes} "
                     f"bytes are here, of the sweep {workflow.received['sweep']} of "
@@ -117,9 +123,18 @@ class UploadPart(StorePart):
         """Give up uploads of which nothing came in for some time; return them."""
 
         def work(writing: Writing) -> list[StoredWorkflow]:
+            preparing = WORKFLOWS.alias()
+            prepared = (
+                select(preparing.c.row_id)
+                .where(
+                    preparing.c.prepares == _W.workflow_id,
+                    preparing.c.state.in_([State.QUEUED, State.RUNNING]),
+                )
+                .exists()
+            )
             idle = (
                 select(_W.row_id)
-                .where(is_in(State.UPLOADING), _W.touched_at_s < wall_s() - idle_s)
+                .where(is_in(State.UPLOADING), _W.touched_at_s < wall_s() - idle_s, ~prepared)
                 .limit(limit)
                 .with_for_update(skip_locked=True)
             )

@@ -23,6 +23,7 @@ from fitcast.errors import (
 from fitcast.scheduler.broker.lifecycle import TERMINAL, State
 from fitcast.scheduler.broker.store.clocks import wall_s
 from fitcast.scheduler.broker.store.database import Writing
+from fitcast.scheduler.broker.store.descriptions import end_prepared
 from fitcast.scheduler.broker.store.parts import StorePart
 from fitcast.scheduler.broker.store.records import (
     Holdings,
@@ -39,6 +40,7 @@ from fitcast.scheduler.broker.store.rows import (
     workflow_of,
 )
 from fitcast.scheduler.broker.store.tables import EVENTS, USERS, WORKFLOWS
+from fitcast.scheduler.broker.store.tokens import revoke_preparing
 from fitcast.scheduler.broker.store.users import holdings_of
 
 _ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
@@ -181,6 +183,7 @@ class WorkflowPart(StorePart):
 
         def work(connection: Connection) -> list[StoredWorkflow]:
             query = stored_workflows().order_by(_W.row_id.desc()).limit(limit)
+            query = query.where(_W.prepares.is_(None))  # of those, one sees what they prepare
             if user_id is not None:
                 query = query.where(_W.user_id == user_id)
             if states is not None:
@@ -308,13 +311,18 @@ class WorkflowPart(StorePart):
 
 
 def note_state(writing: Writing, workflow: StoredWorkflow, reason: str = "") -> None:
-    """Append an event that says in which state a workflow is now."""
+    """Append an event that says in which state a workflow is now; what it prepares ends with it."""
     data: dict[str, object] = {"state": workflow.state}
     if workflow.error_type:
         data["error_type"] = workflow.error_type
     if reason:
         data["reason"] = reason
     writing.note("state", workflow_id=workflow.workflow_id, user_id=workflow.user_id, data=data)
+    if workflow.prepares is not None and workflow.state.is_terminal:
+        revoke_preparing(writing, workflow)
+        prepared = end_prepared(writing, workflow)
+        if prepared is not None:
+            note_state(writing, prepared, reason)
 
 
 def _same_request(connection: Connection, user_id: int, new: NewWorkflow) -> StoredWorkflow | None:

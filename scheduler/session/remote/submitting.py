@@ -42,12 +42,55 @@ def submit_to(
 
     Parameters
     ----------
+    calls, prepared, surroundings, home, priority, on_progress
+        As `bring` takes them.
+
+    Raises
+    ------
+    SealError
+        It can't be sealed, or not be written in `home`.
+    BrokerError
+        The platform refuses it, or doesn't answer. Nothing of it is left here or there.
+    """
+    workflow_id, key = new_workflow_id(), new_key()
+    bring(
+        calls,
+        workflow_id,
+        prepared,
+        surroundings,
+        key,
+        home,
+        priority=priority,
+        on_progress=on_progress,
+    )
+    return RemoteRun(calls, workflow_id, prepared, key)
+
+
+def bring(
+    calls: BrokerCalls,
+    workflow_id: str,
+    prepared: PreparedSweep,
+    surroundings: bytes,
+    key: bytes,
+    home: Path,
+    *,
+    priority: int = 0,
+    on_progress: Callable[[int, int], None] = lambda sent, total: None,
+) -> None:
+    """Seal a sweep and bring it to a shared platform, until it is queued there.
+
+    Parameters
+    ----------
     calls
         The platform.
+    workflow_id
+        What it is to be called.
     prepared
         The sweep.
     surroundings
         Of the user's code.
+    key
+        To seal it with; fresh.
     home
         Where sealed files lie until they are uploaded, in a folder of their own.
     priority
@@ -62,25 +105,11 @@ def submit_to(
     BrokerError
         The platform refuses it, or doesn't answer. Nothing of it is left here or there.
     """
-    workflow_id = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{uuid4().hex}"
     folder = home / "outgoing" / workflow_id
     created = False
     try:
         folder.mkdir(mode=0o700, parents=True)
-        key = new_key()
-        paths = {DATASET: folder / "dataset.sealed", SWEEP: folder / "sweep.sealed"}
-        sealed = {
-            DATASET: seal(
-                prepared.content,
-                str(paths[DATASET]),
-                key,
-                workflow_id=workflow_id,
-                attachments=prepared.attachments,
-            ),
-            SWEEP: seal_sweep(
-                prepared, surroundings, str(paths[SWEEP]), key, workflow_id=workflow_id
-            ),
-        }
+        paths, sealed = seal_into(folder, workflow_id, prepared, surroundings, key)
         body = {
             "workflow_id": workflow_id,
             "version": __version__,
@@ -107,7 +136,33 @@ def submit_to(
         raise
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    return RemoteRun(calls, workflow_id, prepared, key)
+
+
+def seal_into(
+    folder: Path, workflow_id: str, prepared: PreparedSweep, surroundings: bytes, key: bytes
+) -> tuple[dict[str, Path], dict[str, SealedDataset]]:
+    """Seal a sweep and its dataset; return where they lie, and what they are, by upload.
+
+    Raises
+    ------
+    SealError
+        They can't be sealed, or not be written there.
+    """
+    paths = {DATASET: folder / "dataset.sealed", SWEEP: folder / "sweep.sealed"}
+    dataset = seal(
+        prepared.content,
+        str(paths[DATASET]),
+        key,
+        workflow_id=workflow_id,
+        attachments=prepared.attachments,
+    )
+    sweep = seal_sweep(prepared, surroundings, str(paths[SWEEP]), key, workflow_id=workflow_id)
+    return paths, {DATASET: dataset, SWEEP: sweep}
+
+
+def new_workflow_id() -> str:
+    """Return an id as the workflows of a shared platform have them."""
+    return f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{uuid4().hex}"
 
 
 def _told_of(on_progress: Callable[[int, int], None], before: int, total: int, sent: int) -> None:
