@@ -74,15 +74,34 @@ def submit(
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Submit the sweep that a Python file defines to the platform that you logged in at."""
+    """Submit a sweep to the platform that you logged in at.
+
+    Of a Python file the sweep is made and encrypted here. A JSON file goes as it is: the platform
+    reads the data and makes the sweep.
+    """
     from fitcast.commands.running import show_until_over
     from fitcast.json_output import dump, output, status_document
-    from fitcast.sweep_file import read_sweep
+    from fitcast.sweep_file import is_description, read_json, read_sweep
 
     with output(as_json) as stream:
-        sweep = read_sweep(file)
+        described = read_json(file) if is_description(file) else None
+        sweep = read_sweep(file) if described is None else None
         with closing(the_platform()) as platform:
-            workflow = platform.submit(sweep, probe=False, detach=True, priority=priority)
+            if described is not None:
+                workflow_id = platform.describe(described, priority=priority)
+                if not wait:
+                    if as_json:
+                        dump({"workflow_id": workflow_id}, stream)
+                    else:
+                        typer.echo(
+                            f"workflow {workflow_id} is prepared by a worker, then it waits for "
+                            f"its turn; `fitcast status {workflow_id}` shows it"
+                        )
+                    return
+                workflow = platform.prepared(workflow_id)
+            else:
+                assert sweep is not None
+                workflow = platform.submit(sweep, probe=False, detach=True, priority=priority)
             if wait:
                 show_until_over(workflow, None, stream, as_json=as_json, quiet=quiet)
             elif as_json:

@@ -46,7 +46,7 @@ _ASKED_EVERY_S: Final = 30.0
 
 
 @dataclass(frozen=True, slots=True)
-class Identity:
+class BearerIdentity:
     """Who a token speaks of.
 
     Attributes
@@ -109,7 +109,7 @@ class IdentityProvider:
         self._asked_s: float | None = None
         self._client = httpx.Client(timeout=_TIMEOUT_S, follow_redirects=False, trust_env=False)
 
-    def identity(self, token: str) -> Identity:
+    def identity(self, token: str) -> BearerIdentity:
         """Return who a token speaks of.
 
         Raises
@@ -149,7 +149,7 @@ class IdentityProvider:
         name = claims.get(self._user_claim)
         if not isinstance(name, str) or not name:
             raise _refused(f"it has no claim {self._user_claim!r} with a name")
-        return Identity(name, _time(claims["iat"]), _time(claims["exp"]))
+        return BearerIdentity(name, _time(claims["iat"]), _time(claims["exp"]))
 
     def close(self) -> None:
         """Close the connections."""

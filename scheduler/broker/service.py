@@ -275,6 +275,12 @@ class Service:
 
     def submission(self, row: StoredWorkflow) -> dict[str, Any]:
         """Return a workflow as it was taken in, without places of this machine."""
+        if not row.is_announced:
+            raise SubmissionError(
+                f"workflow {row.workflow_id} couldn't be prepared: {row.error or row.state.value}"
+                if row.state.is_terminal
+                else f"workflow {row.workflow_id} is being prepared by a worker: ask again"
+            )
         folder = self.files.folder(row.workflow_id)
         told = accepted_to_json(folder.staged() or folder.accepted())
         told["dataset"]["uri"] = told["sweep"]["uri"] = ""

@@ -6,6 +6,7 @@ import sys
 from dataclasses import dataclass
 
 import pytest
+from sklearn.datasets import load_iris
 
 from fitcast.cli import app
 from fitcast.errors import FitcastError
@@ -128,3 +129,40 @@ def test_users_tokens_and_keys(there, types, monkeypatch):
     types("operator", "user", "disable", "cat")
     actions = [entry.action for entry in there.store.audit_entries()]
     assert {"user add", "token create", "token revoke", "keys rotate", "user disable"} <= {*actions}
+
+
+@pytest.fixture
+def described(tmp_path):
+    load_iris(as_frame=True).frame.to_csv(tmp_path / "iris.csv", index=False)
+    models = {
+        "tree": {
+            "class": "sklearn.tree.DecisionTreeClassifier",
+            "params": {"random_state": 0},
+            "grid": {"max_depth": [1, 2]},
+        }
+    }
+    told = {"models": models, "data": str(tmp_path / "iris.csv"), "target": "target", "cv": 2}
+    (tmp_path / "sweep.json").write_text(json.dumps(told))
+    return told
+
+
+def test_a_sweep_as_json(described, types, tmp_path):
+    with broker(tmp_path / "home", data=(str(tmp_path),)) as there:
+        types("ann", "login", there.url, given=there.token("ann") + "\n")
+        said = types("ann", "submit", "sweep.json").stdout
+        assert "prepared by a worker" in said
+        waited = json.loads(types("ann", "submit", "sweep.json", "--wait", "--json").stdout)
+        assert waited["best"]["candidate"] == "tree max_depth=2", waited
+        wrong = {**described, "target": "nope"}
+        (tmp_path / "wrong.json").write_text(json.dumps(wrong))
+        answer = types("ann", "submit", "wrong.json", "--wait", code=1)
+        assert "has no column 'nope'" in str(answer.exception)
+        listed = rows(types("ann", "status", "--json"))
+        assert [one["state"] for one in listed][-1] == "failed"
+        assert len(listed) == 3
+        estimate = types("ann", "estimate", "sweep.json", "--json")  # made here
+        assert json.loads(estimate.stdout)["eta"]["p50_s"] > 0
+        (tmp_path / "odd.json").write_text("[1]")
+        assert "JSON object" in str(types("ann", "submit", "odd.json", code=1).exception)
+        (tmp_path / "odd.json").write_text("{")
+        assert "no JSON" in str(types("ann", "run", "odd.json", code=1).exception)

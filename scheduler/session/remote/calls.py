@@ -111,6 +111,12 @@ class BrokerCalls:
         content["headers"]["Idempotency-Key"] = idempotency_key
         return self._asked("POST", "/workflows", **content)
 
+    def describe(self, body: Mapping[str, Any], idempotency_key: str) -> dict[str, Any]:
+        """Hand a sweep in as plain JSON; return its workflow, which a worker prepares."""
+        content = _json(body)
+        content["headers"]["Idempotency-Key"] = idempotency_key
+        return self._asked("POST", "/sweeps", **content)
+
     def received(self, workflow_id: str, upload: str) -> int:
         """Return how many bytes of an upload have arrived."""
         return int(self._asked("GET", f"{_path(workflow_id)}/uploads/{upload}")["received"])

@@ -5,11 +5,13 @@ In: what `Client("https://…")` does. Not in: requests
 (:mod:`fitcast.scheduler.broker`).
 """
 
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NoReturn
+from uuid import uuid4
 
 from fitcast.errors import BrokerError, FitcastError, SubmissionError
 from fitcast.scheduler.forecast.probes import probe_sweeps
@@ -32,6 +34,10 @@ if TYPE_CHECKING:
 
 ASK_FOR_S: Final = 20.0
 """So long one request waits for the history."""
+
+
+_PREPARING: Final = "preparing"
+_LOOK_EVERY_S: Final = 0.5
 
 
 class RemotePlatform:
@@ -88,6 +94,23 @@ class RemotePlatform:
         run = submit_to(self._calls, prepared, surroundings(), self._home, priority=priority)
         self._runs[run.workflow_id] = run
         return self._handle(run)
+
+    def describe(self, told: Mapping[str, Any], *, priority: int = 0) -> str:
+        """Hand a sweep in as plain JSON, which a worker prepares; return the workflow's id."""
+        body = {**told, "priority": priority}
+        return str(self._calls.describe(body, uuid4().hex)["workflow_id"])
+
+    def prepared(self, workflow_id: str) -> Workflow:
+        """Wait until a worker has prepared a workflow, and return its handle.
+
+        Raises
+        ------
+        SubmissionError
+            It couldn't be prepared.
+        """
+        while self._calls.workflow(workflow_id)["state"] == _PREPARING:
+            time.sleep(_LOOK_EVERY_S)
+        return self.workflow(workflow_id)
 
     def resume(self, workflow_id: str, sweep: "Sweep | None") -> Workflow:
         """Let a workflow be gone on with."""

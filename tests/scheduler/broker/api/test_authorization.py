@@ -22,7 +22,7 @@ CALLERS = ("owner", "other", "reader", "admin", "anonymous", "forged", "revoked"
 
 @pytest.fixture(scope="module")
 def there(tmp_path_factory):
-    with broker(tmp_path_factory.mktemp("home")) as running:
+    with broker(tmp_path_factory.mktemp("home"), data=("/nowhere",)) as running:
         yield running
 
 
