@@ -261,13 +261,14 @@ def running_workflow(store, user_id, workflow_id="w"):
             demand=DEMAND,
             dataset_bytes=0,
             dataset_sha256="",
-            sweep_bytes=0,
+            sweep_bytes=1,
             sweep_sha256="",
             wrapped_key=b"k",
             key_version="1",
             request_sha256=workflow_id,
         ),
     )
+    store.note_received(workflow_id, "sweep", 0, 1)
     store.accept(workflow_id)
     return store.claim(workflow_id, "r", 60.0)
 
