@@ -22,6 +22,7 @@ also ``ValueError``, so code written for scikit-learn catches them.
     │   ├── AuthenticationError     the token is missing, unknown, expired or revoked
     │   ├── ForbiddenError          the token may not do that
     │   ├── LimitError              a limit of the user, or of the platform, is reached
+    │   │   └── TooLargeError       more than the platform ever takes at once
     │   ├── UnknownUserError        there is no such user
     │   ├── UserExistsError         there is one of that name already
     │   ├── IdempotencyError        an idempotency key was used for something else before
@@ -41,6 +42,7 @@ also ``ValueError``, so code written for scikit-learn catches them.
     │       ├── ClusterQuotaError        the namespace's quota is used up
     │       ├── ClusterRejectedError     what was asked for isn't valid
     │       └── OperatorMissingError     the Dask operator isn't installed
+    ├── UnknownFitError             a workflow has no fit of that name
     ├── InternalError               a fault of fitcast itself
     └── WorkflowError
         ├── WorkflowCancelledError
@@ -94,6 +96,10 @@ class WorkflowHeldError(SubmissionError):
     """Another process runs the workflow."""
 
 
+class UnknownFitError(FitcastError):
+    """A workflow has no fit of that name."""
+
+
 class BackgroundError(FitcastError):
     """The background process can't be started, or was started with other settings."""
 
@@ -116,6 +122,10 @@ class ForbiddenError(BrokerError):
 
 class LimitError(BrokerError):
     """A limit of the user, or of the shared platform, is reached."""
+
+
+class TooLargeError(LimitError):
+    """What was sent is more than the shared platform ever takes at once."""
 
 
 class AuthenticationError(BrokerError):

@@ -45,7 +45,7 @@ class Broker:
 
 
 @contextmanager
-def broker(home: Path, pools=None, **chosen) -> Iterator[Broker]:
+def broker(home: Path, pools=None, is_ending=lambda: False, **chosen) -> Iterator[Broker]:
     """Run a broker on a home, in a context."""
     settings = Settings(home=home)
     settings.ensure_home()
@@ -55,7 +55,7 @@ def broker(home: Path, pools=None, **chosen) -> Iterator[Broker]:
         keys = opened_keys(settings, chosen)
         engine = engine_of(settings, backend, history=MemoryHistory())
         try:
-            with running(listening, store, keys, engine, settings, chosen) as url:
+            with running(listening, store, keys, engine, settings, chosen, is_ending) as url:
                 yield Broker(url, store, engine, home)
         finally:
             engine.close()

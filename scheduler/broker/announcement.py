@@ -13,7 +13,7 @@ from typing import Annotated, Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from fitcast.errors import InvalidInputError, LimitError, SubmissionError
+from fitcast.errors import InvalidInputError, SubmissionError, TooLargeError
 from fitcast.trainer.sealing import SealedDataset
 
 KEY_BYTES: Final = 32
@@ -111,7 +111,7 @@ def announcement_of(told: dict[str, Any], caps: Caps) -> Announcement:
     ------
     InvalidInputError
         Something of it is missing, unknown or no such value; the message names it.
-    LimitError
+    TooLargeError
         It is larger than the platform takes.
     """
     try:
@@ -121,7 +121,7 @@ def announcement_of(told: dict[str, Any], caps: Caps) -> Announcement:
     check_fits(announced.submission, caps)
     for name, file in (("dataset", announced.dataset), ("sweep", announced.sweep)):
         if file.sealed_bytes > caps.upload_bytes:
-            raise LimitError(
+            raise TooLargeError(
                 f"the sealed {name} has {file.sealed_bytes:,} bytes, and this platform takes up to "
                 f"{caps.upload_bytes:,}: give fewer rows, or ask who runs it"
             )
@@ -135,7 +135,7 @@ def check_fits(submission: Any, caps: Caps) -> None:
     ------
     SubmissionError
         It isn't one.
-    LimitError
+    TooLargeError
         It has more fits than the platform takes.
     """
     try:
@@ -143,7 +143,7 @@ def check_fits(submission: Any, caps: Caps) -> None:
     except (TypeError, KeyError):
         raise SubmissionError("the submission is damaged: it has no candidates and folds") from None
     if fits > caps.fits:
-        raise LimitError(
+        raise TooLargeError(
             f"the sweep has {fits:,} fits, and this platform takes up to {caps.fits:,} at once: "
             "submit it in parts"
         )

@@ -7,10 +7,11 @@ ones, which nothing here opens; whose they are (:mod:`fitcast.scheduler.broker.s
 
 import errno
 import fcntl
+import logging
 import os
 import stat
-from collections.abc import AsyncIterator
-from contextlib import suppress
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -18,10 +19,10 @@ from typing import Final
 from starlette.concurrency import run_in_threadpool
 
 from fitcast.errors import (
-    LimitError,
     SealError,
     StoreError,
     SubmissionError,
+    TooLargeError,
     UnknownWorkflowError,
     UploadError,
 )
@@ -29,6 +30,8 @@ from fitcast.scheduler.kept.accepted import Accepted
 from fitcast.scheduler.kept.results import FILE_NAME
 from fitcast.scheduler.kept.workflow_folder import WorkflowFolder
 from fitcast.trainer.sealing import SealedDataset, verify
+
+log = logging.getLogger(__name__)
 
 UPLOADS: Final = {"dataset": "dataset.sealed", "sweep": "sweep.sealed"}
 """What is uploaded of a workflow, and the file that it becomes."""
@@ -77,7 +80,9 @@ class WorkflowFiles:
         StoreError
             It can't be written.
         """
-        self.folder(accepted.workflow_id).stage(accepted)
+        folder = self.folder(accepted.workflow_id)
+        with _told_to_users():
+            folder.stage(accepted)
 
     async def receive(
         self, workflow_id: str, upload: str, offset: int, total: int, data: AsyncIterator[bytes]
@@ -99,7 +104,7 @@ class WorkflowFiles:
 
         Raises
         ------
-        LimitError
+        TooLargeError
             More came than was announced; what was announced is kept.
         UploadError
             It is being uploaded by another request.
@@ -115,7 +120,7 @@ class WorkflowFiles:
                 async for piece in data:
                     if at + len(gathered) + len(piece) > total:
                         gathered += piece[: total - at - len(gathered)]
-                        raise LimitError(
+                        raise TooLargeError(
                             f"upload {upload!r} was announced with {total:,} bytes, and more came: "
                             "submit the sweep anew"
                         )
@@ -149,7 +154,8 @@ class WorkflowFiles:
         for sealed in (accepted.dataset, accepted.sweep):
             _check_size(sealed)
             verify(sealed.uri, key, dataset_id=sealed.dataset_id)
-        folder.publish()
+        with _told_to_users():
+            folder.publish()
 
     def names(self, workflow_id: str) -> dict[str, int]:
         """Return names and bytes of the files that its owner may fetch."""
@@ -204,7 +210,20 @@ class WorkflowFiles:
         StoreError
             It can't be removed.
         """
-        self.folder(workflow_id).remove()
+        folder = self.folder(workflow_id)
+        with _told_to_users():
+            folder.remove()
+
+
+@contextmanager
+def _told_to_users() -> Iterator[None]:
+    """Tell what can't be written without where: that is nobody's but who runs the platform."""
+    try:
+        yield
+    except StoreError as error:
+        log.warning("%s", error)
+        cause = error.__cause__
+        raise _unwritable(cause if isinstance(cause, OSError) else OSError()) from error
 
 
 def _check_size(sealed: SealedDataset) -> None:
@@ -256,7 +275,7 @@ def _unwritable(error: OSError) -> StoreError:
     return StoreError(
         "the platform's disk is full: try again later, or remove workflows that are over"
         if full
-        else f"the platform can't write there ({error.strerror or error}): tell who runs it"
+        else f"the platform can't write there ({error.strerror or type(error).__name__}): tell who runs it"
     )
 
 

@@ -85,7 +85,7 @@ class Service:
 
         Raises
         ------
-        SubmissionError, LimitError, FitTooLargeError
+        SubmissionError, TooLargeError, FitTooLargeError
             It can't be used, or is too large.
         """
         cast = self._forecast(submission, self._model(user, probes))
@@ -118,7 +118,7 @@ class Service:
 
         Raises
         ------
-        SubmissionError, FitTooLargeError
+        SubmissionError, TooLargeError, FitTooLargeError
             It can't be run here.
         LimitError
             The user has too much queued or stored.
@@ -197,7 +197,7 @@ class Service:
         ------
         WorkflowStateError, UploadError
             It isn't uploading, or the offset isn't where it stands.
-        LimitError
+        TooLargeError
             More came than was announced.
         StoreError
             The disk is full.

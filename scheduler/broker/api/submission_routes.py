@@ -6,10 +6,20 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Header, Request
 from starlette.concurrency import run_in_threadpool
 
-from fitcast.errors import InvalidInputError, LimitError
+from fitcast.errors import InvalidInputError, TooLargeError
 from fitcast.scheduler.broker.announcement import announcement_of, body_of
 from fitcast.scheduler.broker.api.answers import PlainJson
 from fitcast.scheduler.broker.api.authentication import Reader, Submitter
+from fitcast.scheduler.broker.api.described import (
+    ASKED,
+    OF_A_WORKFLOW,
+    EstimatesTold,
+    Received,
+    ReceivedOf,
+    WorkflowId,
+    WorkflowTold,
+    refusals,
+)
 from fitcast.scheduler.broker.service import Service
 from fitcast.scheduler.broker.views import Views
 
@@ -34,7 +44,12 @@ def submission_routes(service: Service, views: Views) -> APIRouter:
     """Return the routes."""
     router = APIRouter(prefix="/v1", default_response_class=PlainJson)
 
-    @router.post("/estimates", openapi_extra=_JSON_BODY)
+    @router.post(
+        "/estimates",
+        response_model=EstimatesTold,
+        responses=ASKED | refusals(404, 409, 413),
+        openapi_extra=_JSON_BODY,
+    )
     async def estimates(caller: Reader, request: Request) -> PlainJson:
         """Forecast a sweep; no data is needed, and nothing is run."""
         told = body_of(await _body(request, service.caps.body_bytes))
@@ -46,7 +61,13 @@ def submission_routes(service: Service, views: Views) -> APIRouter:
         )
         return PlainJson(found)
 
-    @router.post("/workflows", status_code=201, openapi_extra=_JSON_BODY)
+    @router.post(
+        "/workflows",
+        status_code=201,
+        response_model=WorkflowTold,
+        responses=ASKED | refusals(409, 413, 429, 500, 507),
+        openapi_extra=_JSON_BODY,
+    )
     async def create(
         caller: Submitter,
         request: Request,
@@ -58,18 +79,27 @@ def submission_routes(service: Service, views: Views) -> APIRouter:
         row = await run_in_threadpool(service.begin, caller.user, announced, idempotency_key)
         return PlainJson(views.document(row), 201)
 
-    @router.get("/workflows/{workflow_id}/uploads/{upload}")
-    def received(caller: Submitter, workflow_id: str, upload: Upload) -> PlainJson:
+    @router.get(
+        "/workflows/{workflow_id}/uploads/{upload}",
+        response_model=ReceivedOf,
+        responses=OF_A_WORKFLOW,
+    )
+    def received(caller: Submitter, workflow_id: WorkflowId, upload: Upload) -> PlainJson:
         """Tell how many bytes of an upload have arrived."""
         row = service.mine(caller.user, workflow_id)
         total = row.announced_bytes(upload)
         return PlainJson({"received": row.received.get(upload, 0), "total": total})
 
-    @router.patch("/workflows/{workflow_id}/uploads/{upload}", openapi_extra=_UPLOAD_BODY)
+    @router.patch(
+        "/workflows/{workflow_id}/uploads/{upload}",
+        response_model=Received,
+        responses=OF_A_WORKFLOW | refusals(408, 409, 413, 507),
+        openapi_extra=_UPLOAD_BODY,
+    )
     async def receive(
         caller: Submitter,
         request: Request,
-        workflow_id: str,
+        workflow_id: WorkflowId,
         upload: Upload,
         upload_offset: Annotated[int, Header(ge=0)],
     ) -> PlainJson:
@@ -78,8 +108,12 @@ def submission_routes(service: Service, views: Views) -> APIRouter:
         reached = await service.receive(row, upload, upload_offset, _pieces(request))
         return PlainJson({"received": reached})
 
-    @router.post("/workflows/{workflow_id}/commit")
-    def commit(caller: Submitter, workflow_id: str) -> PlainJson:
+    @router.post(
+        "/workflows/{workflow_id}/commit",
+        response_model=WorkflowTold,
+        responses=OF_A_WORKFLOW | refusals(409, 500, 507),
+    )
+    def commit(caller: Submitter, workflow_id: WorkflowId) -> PlainJson:
         """Queue a workflow once all of it has arrived; it is verified first."""
         return PlainJson(views.document(service.commit(service.mine(caller.user, workflow_id))))
 
@@ -97,7 +131,9 @@ async def _body(request: Request, most: int) -> bytes:
                 break
         else:
             return bytes(data)
-    raise LimitError(f"the body has more than {most:,} bytes, which is all that is taken at once")
+    raise TooLargeError(
+        f"the body has more than {most:,} bytes, which is all that is taken at once"
+    )
 
 
 async def _pieces(request: Request) -> AsyncIterator[bytes]:

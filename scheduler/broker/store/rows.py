@@ -53,7 +53,7 @@ def fetched(connection: Connection, workflow_id: str, user_id: int | None = None
     UnknownWorkflowError
         There is none, or it is another user's.
     """
-    query = stored_workflows().where(WORKFLOWS.c.workflow_id == workflow_id)
+    query = stored_workflows().where(WORKFLOWS.c.workflow_id == plain(workflow_id))
     if user_id is not None:
         query = query.where(WORKFLOWS.c.user_id == user_id)
     row = connection.execute(query).mappings().one_or_none()

@@ -33,6 +33,7 @@ from fitcast.scheduler.broker.store.records import (
 from fitcast.scheduler.broker.store.rows import (
     fetched,
     insert_or_skip,
+    plain,
     stored_workflows,
     user_of,
     values_of,
@@ -186,7 +187,7 @@ class WorkflowPart(StorePart):
             if states is not None:
                 query = query.where(_W.state.in_([str(state) for state in states]))
             if after is not None:
-                seen = select(_W.row_id).where(_W.workflow_id == after)
+                seen = select(_W.row_id).where(_W.workflow_id == plain(after))
                 if user_id is not None:
                     seen = seen.where(_W.user_id == user_id)
                 row_id = connection.execute(seen).scalar()
