@@ -272,10 +272,11 @@ def _write(descriptor: int, data: bytearray, at: int) -> int:
 
 def _unwritable(error: OSError) -> StoreError:
     full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    why = error.strerror or type(error).__name__
     return StoreError(
         "the platform's disk is full: try again later, or remove workflows that are over"
         if full
-        else f"the platform can't write there ({error.strerror or type(error).__name__}): tell who runs it"
+        else f"the platform can't write there ({why}): tell who runs it"
     )
 
 
