@@ -26,7 +26,9 @@ also ``ValueError``, so code written for scikit-learn catches them.
     │   ├── UnknownUserError        there is no such user
     │   ├── UserExistsError         there is one of that name already
     │   ├── IdempotencyError        an idempotency key was used for something else before
+    │   ├── BusyError               it has too much to do at this moment
     │   ├── UploadError             a piece of an upload doesn't go on from what is there
+    │   │   └── UploadStalledError  nothing more of it came for too long
     │   ├── WorkflowStateError      what was asked for doesn't go with the workflow's state
     │   ├── LostLeaseError          another replica has the workflow by now
     │   ├── KeyEncryptionError      a workflow's key can't be wrapped or unwrapped
@@ -144,8 +146,16 @@ class IdempotencyError(BrokerError):
     """The idempotency key was used for another request before."""
 
 
+class BusyError(BrokerError):
+    """The shared platform has too much to do at this moment."""
+
+
 class UploadError(BrokerError):
     """A piece of an upload doesn't go on from what is there, or goes beyond what was announced."""
+
+
+class UploadStalledError(UploadError):
+    """Nothing more of an upload came for too long; it can be gone on with."""
 
 
 class WorkflowStateError(BrokerError):

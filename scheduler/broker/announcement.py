@@ -80,11 +80,17 @@ class Caps:
         Of one sweep.
     upload_bytes : int
         Of one sealed file.
+    uploads : int
+        That are under way at once.
+    stall_s : float
+        For which nothing of an upload may come.
     """
 
     body_bytes: int = 64 * 2**20
     fits: int = 100_000
     upload_bytes: int = 64 * 2**30
+    uploads: int = 256
+    stall_s: float = 60.0
 
 
 def body_of(data: bytes) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import fcntl
 import logging
 import os
 import stat
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +25,7 @@ from fitcast.errors import (
     TooLargeError,
     UnknownWorkflowError,
     UploadError,
+    WorkflowStateError,
 )
 from fitcast.scheduler.kept.accepted import Accepted
 from fitcast.scheduler.kept.results import FILE_NAME
@@ -38,7 +39,7 @@ UPLOADS: Final = {"dataset": "dataset.sealed", "sweep": "sweep.sealed"}
 
 _WRITE: Final = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _GATHERED_BYTES: Final = 4 * 2**20
-"""So much is written at once, and held in memory at most."""
+"""So much is written at once, and held in memory at most, unless told otherwise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +86,14 @@ class WorkflowFiles:
             folder.stage(accepted)
 
     async def receive(
-        self, workflow_id: str, upload: str, offset: int, total: int, data: AsyncIterator[bytes]
+        self,
+        workflow_id: str,
+        upload: str,
+        offset: int,
+        total: int,
+        data: AsyncIterator[bytes],
+        note: Callable[[int], Awaitable[int]],
+        gathered_bytes: Callable[[], int] = lambda: _GATHERED_BYTES,
     ) -> int:
         """Write bytes of an upload from an offset on; return how far it reaches now.
 
@@ -101,6 +109,10 @@ class WorkflowFiles:
             Bytes that the upload has in all.
         data
             The bytes.
+        note
+            Is told how far it reaches, once that is on the disk: however it ends.
+        gathered_bytes
+            How much may be held in memory at this moment.
 
         Raises
         ------
@@ -125,12 +137,14 @@ class WorkflowFiles:
                             "submit the sweep anew"
                         )
                     gathered += piece
-                    if len(gathered) >= _GATHERED_BYTES:
+                    if len(gathered) >= gathered_bytes():
                         at += await run_in_threadpool(_write, descriptor, gathered, at)
                         gathered = bytearray()
             finally:
                 at += await run_in_threadpool(_write, descriptor, gathered, at)
                 await run_in_threadpool(os.fsync, descriptor)
+                if at > offset:
+                    await note(at)
         except OSError as error:
             raise _unwritable(error) from error
         finally:
@@ -251,7 +265,7 @@ def _opened(path: Path, offset: int) -> int:
             ) from None
         found = os.fstat(descriptor)
         if not stat.S_ISREG(found.st_mode) or found.st_size < offset:
-            raise UploadError("what was uploaded before isn't there any more: submit anew")
+            raise WorkflowStateError("what was uploaded before isn't there any more: submit anew")
         os.ftruncate(descriptor, offset)  # what a broken request left is sent again
     except OSError as error:
         os.close(descriptor)

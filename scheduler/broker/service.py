@@ -8,7 +8,7 @@ submissions and what they need, results, cancelling, removing. Not in: who asks
 
 import hashlib
 import json
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -190,8 +190,11 @@ class Service:
         upload: str,
         offset: int,
         data: AsyncIterator[bytes],
+        gathered_bytes: Callable[[], int],
     ) -> int:
         """Take bytes of an upload in; return how many have arrived.
+
+        Those that came before it broke off, or nothing more came, have arrived, too.
 
         Raises
         ------
@@ -210,9 +213,14 @@ class Service:
         at = row.received.get(upload, 0)
         if offset != at:
             raise UploadError(f"{at:,} bytes of {upload!r} have arrived: go on from there")
-        reached = await self.files.receive(row.workflow_id, upload, offset, total, data)
-        return await run_in_threadpool(
-            self.store.note_received, row.workflow_id, upload, offset, reached - offset
+
+        async def note(reached: int) -> int:
+            return await run_in_threadpool(
+                self.store.note_received, row.workflow_id, upload, offset, reached - offset
+            )
+
+        return await self.files.receive(
+            row.workflow_id, upload, offset, total, data, note, gathered_bytes
         )
 
     def commit(self, row: StoredWorkflow) -> StoredWorkflow:

@@ -43,6 +43,11 @@ class BrokerSettings(BaseSettings):
         In so many seconds, half of what a user used is forgotten by fair share.
     fits, upload_bytes : int
         What one submission may have.
+    uploads : int
+        How many uploads it takes in at once, a quarter of them of one user's.
+    stall_s : float
+        An upload of which nothing comes for so many seconds is ended, and can be gone on with; a
+        reader that takes nothing for so long is hung up on.
     metrics_open : bool
         Whether ``/metrics`` is told to anybody who reaches it; else to administrators.
     """
@@ -66,6 +71,8 @@ class BrokerSettings(BaseSettings):
     half_life_s: float = Field(default=86_400.0, ge=60.0, allow_inf_nan=False)
     fits: int = Field(default=100_000, ge=1)
     upload_bytes: int = Field(default=64 * 2**30, ge=2**20)
+    uploads: int = Field(default=256, ge=1, le=10_000)
+    stall_s: float = Field(default=60.0, ge=0.1, le=3600.0)
     metrics_open: bool = False
 
     def __init__(self, **values: Any) -> None:

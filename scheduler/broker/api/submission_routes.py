@@ -1,12 +1,13 @@
 """Routes by which workflows come: announced, uploaded piece by piece, committed; and forecasts."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Header, Request
 from starlette.concurrency import run_in_threadpool
 
-from fitcast.errors import InvalidInputError, TooLargeError
+from fitcast.errors import InvalidInputError, TooLargeError, UploadStalledError
 from fitcast.scheduler.broker.announcement import announcement_of, body_of
 from fitcast.scheduler.broker.api.answers import PlainJson
 from fitcast.scheduler.broker.api.authentication import Reader, Submitter
@@ -21,6 +22,7 @@ from fitcast.scheduler.broker.api.described import (
     refusals,
 )
 from fitcast.scheduler.broker.service import Service
+from fitcast.scheduler.broker.uploads_under_way import UploadsUnderWay
 from fitcast.scheduler.broker.views import Views
 
 Upload = Literal["dataset", "sweep"]
@@ -43,16 +45,17 @@ _UPLOAD_BODY: dict[str, Any] = {
 def submission_routes(service: Service, views: Views) -> APIRouter:
     """Return the routes."""
     router = APIRouter(prefix="/v1", default_response_class=PlainJson)
+    under_way = UploadsUnderWay(service.caps.uploads)
 
     @router.post(
         "/estimates",
         response_model=EstimatesTold,
-        responses=ASKED | refusals(404, 409, 413),
+        responses=ASKED | refusals(404, 408, 409, 413),
         openapi_extra=_JSON_BODY,
     )
     async def estimates(caller: Reader, request: Request) -> PlainJson:
         """Forecast a sweep; no data is needed, and nothing is run."""
-        told = body_of(await _body(request, service.caps.body_bytes))
+        told = body_of(await _body(request, service.caps.body_bytes, service.caps.stall_s))
         probes = told.get("probes", [])
         if not isinstance(probes, list) or not all(isinstance(one, str) for one in probes):
             raise InvalidInputError("probes must be a list of ids of workflows")
@@ -65,7 +68,7 @@ def submission_routes(service: Service, views: Views) -> APIRouter:
         "/workflows",
         status_code=201,
         response_model=WorkflowTold,
-        responses=ASKED | refusals(409, 413, 429, 500, 507),
+        responses=ASKED | refusals(408, 409, 413, 429, 500, 507),
         openapi_extra=_JSON_BODY,
     )
     async def create(
@@ -74,7 +77,7 @@ def submission_routes(service: Service, views: Views) -> APIRouter:
         idempotency_key: Annotated[str, Header(min_length=1, max_length=200)],
     ) -> PlainJson:
         """Announce a workflow; the same announcement again gives the same workflow."""
-        body = body_of(await _body(request, service.caps.body_bytes))
+        body = body_of(await _body(request, service.caps.body_bytes, service.caps.stall_s))
         announced = announcement_of(body, service.caps)
         row = await run_in_threadpool(service.begin, caller.user, announced, idempotency_key)
         return PlainJson(views.document(row), 201)
@@ -93,7 +96,7 @@ def submission_routes(service: Service, views: Views) -> APIRouter:
     @router.patch(
         "/workflows/{workflow_id}/uploads/{upload}",
         response_model=Received,
-        responses=OF_A_WORKFLOW | refusals(408, 409, 413, 507),
+        responses=OF_A_WORKFLOW | refusals(408, 409, 413, 429, 507),
         openapi_extra=_UPLOAD_BODY,
     )
     async def receive(
@@ -104,8 +107,12 @@ def submission_routes(service: Service, views: Views) -> APIRouter:
         upload_offset: Annotated[int, Header(ge=0)],
     ) -> PlainJson:
         """Take bytes of an upload from an offset on; what came before a break is kept."""
-        row = await run_in_threadpool(service.mine, caller.user, workflow_id)
-        reached = await service.receive(row, upload, upload_offset, _pieces(request))
+        with under_way.one_of(caller.user.user_id):
+            row = await run_in_threadpool(service.mine, caller.user, workflow_id)
+            pieces = _pieces(request, service.caps.stall_s)
+            reached = await service.receive(
+                row, upload, upload_offset, pieces, lambda: under_way.gathered_bytes
+            )
         return PlainJson({"received": reached})
 
     @router.post(
@@ -120,12 +127,12 @@ def submission_routes(service: Service, views: Views) -> APIRouter:
     return router
 
 
-async def _body(request: Request, most: int) -> bytes:
+async def _body(request: Request, most: int, stall_s: float) -> bytes:
     """Return a body that isn't too large; never more than that is held."""
     said = request.headers.get("Content-Length", "0")
     data = bytearray()
     if said.isdecimal() and int(said) <= most:
-        async for piece in request.stream():
+        async for piece in _pieces(request, stall_s):
             data += piece
             if len(data) > most:
                 break
@@ -136,7 +143,24 @@ async def _body(request: Request, most: int) -> bytes:
     )
 
 
-async def _pieces(request: Request) -> AsyncIterator[bytes]:
-    async for piece in request.stream():
+async def _pieces(request: Request, stall_s: float) -> AsyncIterator[bytes]:
+    """Yield what comes of a body.
+
+    Raises
+    ------
+    UploadStalledError
+        Nothing came for too long.
+    """
+    pieces = aiter(request.stream())
+    while True:
+        try:
+            async with asyncio.timeout(stall_s):
+                piece = await anext(pieces)
+        except StopAsyncIteration:
+            return
+        except TimeoutError:
+            raise UploadStalledError(
+                f"nothing more came for {stall_s:g} s: ask how far it is, and go on from there"
+            ) from None
         if piece:
             yield piece
