@@ -22,10 +22,13 @@ also ``ValueError``, so code written for scikit-learn catches them.
     │   ├── AuthenticationError     the token is missing, unknown, expired or revoked
     │   ├── ForbiddenError          the token may not do that
     │   ├── LimitError              a limit of the user, or of the platform, is reached
+    │   │   └── TooLargeError       more than the platform ever takes at once
     │   ├── UnknownUserError        there is no such user
     │   ├── UserExistsError         there is one of that name already
     │   ├── IdempotencyError        an idempotency key was used for something else before
+    │   ├── BusyError               it has too much to do at this moment
     │   ├── UploadError             a piece of an upload doesn't go on from what is there
+    │   │   └── UploadStalledError  nothing more of it came for too long
     │   ├── WorkflowStateError      what was asked for doesn't go with the workflow's state
     │   ├── LostLeaseError          another replica has the workflow by now
     │   ├── KeyEncryptionError      a workflow's key can't be wrapped or unwrapped
@@ -42,6 +45,7 @@ also ``ValueError``, so code written for scikit-learn catches them.
     │       ├── ClusterQuotaError        the namespace's quota is used up
     │       ├── ClusterRejectedError     what was asked for isn't valid
     │       └── OperatorMissingError     the Dask operator isn't installed
+    ├── UnknownFitError             a workflow has no fit of that name
     ├── InternalError               a fault of fitcast itself
     └── WorkflowError
         ├── WorkflowCancelledError
@@ -95,6 +99,10 @@ class WorkflowHeldError(SubmissionError):
     """Another process runs the workflow."""
 
 
+class UnknownFitError(FitcastError):
+    """A workflow has no fit of that name."""
+
+
 class BackgroundError(FitcastError):
     """The background process can't be started, or was started with other settings."""
 
@@ -119,6 +127,10 @@ class LimitError(BrokerError):
     """A limit of the user, or of the shared platform, is reached."""
 
 
+class TooLargeError(LimitError):
+    """What was sent is more than the shared platform ever takes at once."""
+
+
 class AuthenticationError(BrokerError):
     """A token is unknown, revoked or expired, or its user is disabled."""
 
@@ -135,8 +147,16 @@ class IdempotencyError(BrokerError):
     """The idempotency key was used for another request before."""
 
 
+class BusyError(BrokerError):
+    """The shared platform has too much to do at this moment."""
+
+
 class UploadError(BrokerError):
     """A piece of an upload doesn't go on from what is there, or goes beyond what was announced."""
+
+
+class UploadStalledError(UploadError):
+    """Nothing more of an upload came for too long; it can be gone on with."""
 
 
 class WorkflowStateError(BrokerError):

@@ -45,17 +45,21 @@ class Broker:
 
 
 @contextmanager
-def broker(home: Path, pools=None, **chosen) -> Iterator[Broker]:
+def broker(
+    home: Path, pools=None, is_ending=lambda: False, backend=None, **chosen
+) -> Iterator[Broker]:
     """Run a broker on a home, in a context."""
     settings = Settings(home=home)
     settings.ensure_home()
     chosen = BrokerSettings(**{"port": 0, **chosen})
-    backend = LocalBackend(pools or [Pool("two", cpus=1, memory_bytes=500 * MIB, workers=2)])
+    backend = backend or LocalBackend(
+        pools or [Pool("two", cpus=1, memory_bytes=500 * MIB, workers=2)]
+    )
     with listening_at(chosen) as listening, opened_store(settings, chosen) as store:
         keys = opened_keys(settings, chosen)
         engine = engine_of(settings, backend, history=MemoryHistory())
         try:
-            with running(listening, store, keys, engine, settings, chosen) as url:
+            with running(listening, store, keys, engine, settings, chosen, is_ending) as url:
                 yield Broker(url, store, engine, home)
         finally:
             engine.close()

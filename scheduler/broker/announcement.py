@@ -13,10 +13,12 @@ from typing import Annotated, Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from fitcast.errors import InvalidInputError, LimitError, SubmissionError
+from fitcast.errors import InvalidInputError, SubmissionError, TooLargeError
 from fitcast.trainer.sealing import SealedDataset
 
 KEY_BYTES: Final = 32
+MOST_INLINE_BYTES: Final = 4 * 2**20
+"""A sealed file of up to so many bytes may come with the announcement."""
 
 Count = Annotated[int, Field(ge=0, le=2**63 - 1)]
 
@@ -30,6 +32,21 @@ class AnnouncedFile(BaseModel):
     plaintext_bytes: Count
     sealed_bytes: Annotated[int, Field(ge=1, le=2**63 - 1)]
     sealed_sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    content: Annotated[bytes | None, Field(repr=False, exclude=True)] = None
+    """The file itself, as base64, if it is small: nothing is uploaded then."""
+
+    @field_validator("content", mode="before")
+    @classmethod
+    def _content(cls, told: object) -> bytes | None:
+        if told is None:
+            return None
+        try:
+            content = base64.b64decode(told, validate=True) if isinstance(told, str) else b""
+        except (binascii.Error, ValueError):
+            content = b""
+        if not 0 < len(content) <= MOST_INLINE_BYTES:
+            raise ValueError(f"it must be 1 to {MOST_INLINE_BYTES:,} bytes, as base64")
+        return content
 
     def at(self, uri: str, workflow_id: str) -> SealedDataset:
         """Return it as it will be once it has been uploaded."""
@@ -55,6 +72,12 @@ class Announcement(BaseModel):
     priority: Annotated[int, Field(ge=-100, le=100)] = 0
     dataset: AnnouncedFile
     sweep: AnnouncedFile
+
+    @property
+    def contents(self) -> dict[str, bytes] | None:
+        """The sealed files, if both came with it."""
+        dataset, sweep = self.dataset.content, self.sweep.content
+        return None if dataset is None or sweep is None else {"dataset": dataset, "sweep": sweep}
 
     @field_validator("key", mode="before")
     @classmethod
@@ -82,12 +105,18 @@ class Caps:
         Of one sealed file.
     pickled : bool
         Whether sweeps are taken as users' clients pickled them; else as descriptions alone.
+    uploads : int
+        That are under way at once.
+    stall_s : float
+        For which nothing of an upload may come.
     """
 
     body_bytes: int = 64 * 2**20
     fits: int = 100_000
     upload_bytes: int = 64 * 2**30
     pickled: bool = True
+    uploads: int = 256
+    stall_s: float = 60.0
 
 
 def body_of(data: bytes) -> dict[str, Any]:
@@ -114,7 +143,7 @@ def announcement_of(told: dict[str, Any], caps: Caps) -> Announcement:
     ------
     InvalidInputError
         Something of it is missing, unknown or no such value; the message names it.
-    LimitError
+    TooLargeError
         It is larger than the platform takes.
     """
     try:
@@ -124,7 +153,7 @@ def announcement_of(told: dict[str, Any], caps: Caps) -> Announcement:
     check_fits(announced.submission, caps)
     for name, file in (("dataset", announced.dataset), ("sweep", announced.sweep)):
         if file.sealed_bytes > caps.upload_bytes:
-            raise LimitError(
+            raise TooLargeError(
                 f"the sealed {name} has {file.sealed_bytes:,} bytes, and this platform takes up to "
                 f"{caps.upload_bytes:,}: give fewer rows, or ask who runs it"
             )
@@ -138,7 +167,7 @@ def check_fits(submission: Any, caps: Caps) -> None:
     ------
     SubmissionError
         It isn't one.
-    LimitError
+    TooLargeError
         It has more fits than the platform takes.
     """
     try:
@@ -146,7 +175,7 @@ def check_fits(submission: Any, caps: Caps) -> None:
     except (TypeError, KeyError):
         raise SubmissionError("the submission is damaged: it has no candidates and folds") from None
     if fits > caps.fits:
-        raise LimitError(
+        raise TooLargeError(
             f"the sweep has {fits:,} fits, and this platform takes up to {caps.fits:,} at once: "
             "submit it in parts"
         )

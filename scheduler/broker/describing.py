@@ -5,11 +5,10 @@ or read in this process. Not in: what a worker does (:mod:`fitcast.scheduler.bro
 what follows (:mod:`fitcast.scheduler.broker.service`).
 """
 
-import asyncio
 import hashlib
 import json
 import tempfile
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -34,7 +33,6 @@ from fitcast.version import __version__
 _TOKEN_FOR: Final = timedelta(days=30)
 """So long may a preparation wait in the queue."""
 
-_PIECE_BYTES: Final = 2**20
 _LEAST_PRIORITY, _MOST_PRIORITY = -100, 100
 
 
@@ -118,7 +116,7 @@ class Descriptions:
         store = self._service.store
         if row.state is State.UPLOADING:
             before = store.preparation_of(row.workflow_id)
-            if before is None or before.state is State.UPLOADING:  # a crash was between
+            if before is None:  # at first, and after a crash in between
                 self._prepare(user, row, given)
         return store.get(row.workflow_id)
 
@@ -186,30 +184,20 @@ class Descriptions:
             submission=json.loads(json.dumps(to_json(prepared.submission))),  # as it would travel
             key=key,
             priority=row.priority,
-            dataset=_told(sealed["dataset"]),
-            sweep=_told(sealed["sweep"]),
+            dataset=_told(sealed["dataset"], paths["dataset"]),
+            sweep=_told(sealed["sweep"], paths["sweep"]),
         )
-        mine = self._service.begin(
-            user, announced, f"prepares-{workflow_id}", prepares=row.workflow_id
-        )
-        for upload, path in paths.items():
-            asyncio.run(self._service.receive(mine, upload, 0, _pieces(path)))
-        self._service.commit(self._service.store.get(mine.workflow_id))
+        self._service.begin(user, announced, f"prepares-{workflow_id}", prepares=row.workflow_id)
 
 
-def _told(sealed: SealedDataset) -> AnnouncedFile:
-    return AnnouncedFile(
+def _told(sealed: SealedDataset, path: Path) -> AnnouncedFile:
+    return AnnouncedFile.model_construct(
         dataset_id=sealed.dataset_id,
         plaintext_bytes=sealed.plaintext_bytes,
         sealed_bytes=sealed.sealed_bytes,
         sealed_sha256=sealed.sealed_sha256,
+        content=path.read_bytes(),
     )
-
-
-async def _pieces(path: Path) -> AsyncIterator[bytes]:
-    with path.open("rb") as file:
-        while piece := file.read(_PIECE_BYTES):
-            yield piece
 
 
 def _priority(told: object) -> int:

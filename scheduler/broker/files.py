@@ -7,10 +7,11 @@ ones, which nothing here opens; whose they are (:mod:`fitcast.scheduler.broker.s
 
 import errno
 import fcntl
+import logging
 import os
 import stat
-from collections.abc import AsyncIterator
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -18,24 +19,28 @@ from typing import Final
 from starlette.concurrency import run_in_threadpool
 
 from fitcast.errors import (
-    LimitError,
     SealError,
     StoreError,
     SubmissionError,
+    TooLargeError,
     UnknownWorkflowError,
     UploadError,
+    WorkflowStateError,
 )
 from fitcast.scheduler.kept.accepted import Accepted
 from fitcast.scheduler.kept.results import FILE_NAME
 from fitcast.scheduler.kept.workflow_folder import WorkflowFolder
 from fitcast.trainer.sealing import SealedDataset, verify
 
+log = logging.getLogger(__name__)
+
 UPLOADS: Final = {"dataset": "dataset.sealed", "sweep": "sweep.sealed"}
 """What is uploaded of a workflow, and the file that it becomes."""
 
 _WRITE: Final = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_COMING: Final = "coming.lock"
 _GATHERED_BYTES: Final = 4 * 2**20
-"""So much is written at once, and held in memory at most."""
+"""So much is written at once, and held in memory at most, unless told otherwise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,10 +82,19 @@ class WorkflowFiles:
         StoreError
             It can't be written.
         """
-        self.folder(accepted.workflow_id).stage(accepted)
+        folder = self.folder(accepted.workflow_id)
+        with _told_to_users():
+            folder.stage(accepted)
 
     async def receive(
-        self, workflow_id: str, upload: str, offset: int, total: int, data: AsyncIterator[bytes]
+        self,
+        workflow_id: str,
+        upload: str,
+        offset: int,
+        total: int,
+        data: AsyncIterator[bytes],
+        note: Callable[[int], Awaitable[int]],
+        gathered_bytes: Callable[[], int] = lambda: _GATHERED_BYTES,
     ) -> int:
         """Write bytes of an upload from an offset on; return how far it reaches now.
 
@@ -96,10 +110,14 @@ class WorkflowFiles:
             Bytes that the upload has in all.
         data
             The bytes.
+        note
+            Is told how far it reaches, once that is on the disk: however it ends.
+        gathered_bytes
+            How much may be held in memory at this moment.
 
         Raises
         ------
-        LimitError
+        TooLargeError
             More came than was announced; what was announced is kept.
         UploadError
             It is being uploaded by another request.
@@ -115,22 +133,57 @@ class WorkflowFiles:
                 async for piece in data:
                     if at + len(gathered) + len(piece) > total:
                         gathered += piece[: total - at - len(gathered)]
-                        raise LimitError(
+                        raise TooLargeError(
                             f"upload {upload!r} was announced with {total:,} bytes, and more came: "
                             "submit the sweep anew"
                         )
                     gathered += piece
-                    if len(gathered) >= _GATHERED_BYTES:
+                    if len(gathered) >= gathered_bytes():
                         at += await run_in_threadpool(_write, descriptor, gathered, at)
                         gathered = bytearray()
             finally:
                 at += await run_in_threadpool(_write, descriptor, gathered, at)
                 await run_in_threadpool(os.fsync, descriptor)
+                if at > offset:
+                    await note(at)
         except OSError as error:
             raise _unwritable(error) from error
         finally:
             os.close(descriptor)
         return at
+
+    def take_in(self, accepted: Accepted, key: bytes, contents: Mapping[str, bytes]) -> None:
+        """Take a submission in whose sealed files came with it; again is no error.
+
+        Raises
+        ------
+        SealError
+            They aren't what was sealed.
+        StoreError
+            They can't be written.
+        """
+        workflow_id = accepted.workflow_id
+        folder = self.folder(workflow_id)
+        self.stage(accepted)
+        descriptor = os.open(folder.path / _COMING, _WRITE, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)  # the same request, once more
+            if folder.is_whole:
+                return
+            for upload, content in contents.items():
+                part = folder.path / f"{UPLOADS[upload]}.part"
+                with open(part, "wb", opener=_private) as file:
+                    file.write(content)
+                    file.flush()
+                    os.fsync(file.fileno())
+                part.rename(folder.path / UPLOADS[upload])
+            self.complete(workflow_id, key)
+        except OSError as error:
+            raise _unwritable(error) from error
+        finally:
+            with suppress(OSError):
+                (folder.path / _COMING).unlink()
+            os.close(descriptor)
 
     def complete(self, workflow_id: str, key: bytes) -> None:
         """Check what was uploaded and let the submission count; again is no error.
@@ -149,7 +202,8 @@ class WorkflowFiles:
         for sealed in (accepted.dataset, accepted.sweep):
             _check_size(sealed)
             verify(sealed.uri, key, dataset_id=sealed.dataset_id)
-        folder.publish()
+        with _told_to_users():
+            folder.publish()
 
     def names(self, workflow_id: str) -> dict[str, int]:
         """Return names and bytes of the files that its owner may fetch."""
@@ -204,7 +258,20 @@ class WorkflowFiles:
         StoreError
             It can't be removed.
         """
-        self.folder(workflow_id).remove()
+        folder = self.folder(workflow_id)
+        with _told_to_users():
+            folder.remove()
+
+
+@contextmanager
+def _told_to_users() -> Iterator[None]:
+    """Tell what can't be written without where: that is nobody's but who runs the platform."""
+    try:
+        yield
+    except StoreError as error:
+        log.warning("%s", error)
+        cause = error.__cause__
+        raise _unwritable(cause if isinstance(cause, OSError) else OSError()) from error
 
 
 def _check_size(sealed: SealedDataset) -> None:
@@ -232,7 +299,7 @@ def _opened(path: Path, offset: int) -> int:
             ) from None
         found = os.fstat(descriptor)
         if not stat.S_ISREG(found.st_mode) or found.st_size < offset:
-            raise UploadError("what was uploaded before isn't there any more: submit anew")
+            raise WorkflowStateError("what was uploaded before isn't there any more: submit anew")
         os.ftruncate(descriptor, offset)  # what a broken request left is sent again
     except OSError as error:
         os.close(descriptor)
@@ -241,6 +308,10 @@ def _opened(path: Path, offset: int) -> int:
         os.close(descriptor)
         raise
     return descriptor
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
 
 
 def _write(descriptor: int, data: bytearray, at: int) -> int:
@@ -253,10 +324,11 @@ def _write(descriptor: int, data: bytearray, at: int) -> int:
 
 def _unwritable(error: OSError) -> StoreError:
     full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    why = error.strerror or type(error).__name__
     return StoreError(
         "the platform's disk is full: try again later, or remove workflows that are over"
         if full
-        else f"the platform can't write there ({error.strerror or error}): tell who runs it"
+        else f"the platform can't write there ({why}): tell who runs it"
     )
 
 

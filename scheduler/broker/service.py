@@ -8,8 +8,9 @@ submissions and what they need, results, cancelling, removing. Not in: who asks
 
 import hashlib
 import json
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -85,7 +86,7 @@ class Service:
 
         Raises
         ------
-        SubmissionError, LimitError, FitTooLargeError
+        SubmissionError, TooLargeError, FitTooLargeError
             It can't be used, or is too large.
         """
         cast = self._forecast(submission, self._model(user, probes))
@@ -139,7 +140,7 @@ class Service:
 
         Raises
         ------
-        SubmissionError, FitTooLargeError
+        SubmissionError, TooLargeError, FitTooLargeError
             It can't be run here.
         LimitError
             The user has too much queued or stored.
@@ -184,24 +185,44 @@ class Service:
             prepares=prepares,
         )
         take_in = self.store.announce if is_described else self.store.add
+        contents = announced.contents
+        if contents is not None and self._is_awaited(user, workflow_id, is_described=is_described):
+            accepted = self._accepted(workflow_id, datetime.now(UTC), announced, cast)
+            try:
+                self.files.take_in(accepted, announced.key, contents)
+                return take_in(user.user_id, new, admits, is_whole=True)
+            except BaseException:
+                if not self.store.known([workflow_id]):
+                    self.files.remove(workflow_id)
+                raise
         row = take_in(user.user_id, new, admits)
         if row.state is State.UPLOADING:
-            self.files.stage(self._accepted(row, announced, cast))
+            self.files.stage(self._accepted(workflow_id, row.created_at, announced, cast))
         return row
 
+    def _is_awaited(self, user: User, workflow_id: str, *, is_described: bool) -> bool:
+        """Tell whether nothing is here yet of a workflow that may come."""
+        if is_described:
+            return self.mine(user, workflow_id).state is State.UPLOADING
+        return not self.store.known([workflow_id])
+
     def _accepted(
-        self, row: StoredWorkflow, announced: Announcement, cast: SweepForecast
+        self,
+        workflow_id: str,
+        submitted_at: datetime,
+        announced: Announcement,
+        cast: SweepForecast,
     ) -> Accepted:
-        folder = self.files.folder(row.workflow_id)
+        folder = self.files.folder(workflow_id)
         return Accepted(
-            workflow_id=row.workflow_id,
-            submitted_at=row.created_at,
+            workflow_id=workflow_id,
+            submitted_at=submitted_at,
             submission=cast.submission,
             estimates=cast.estimates,
             final_estimate=cast.final,
             result_bytes=self.engine.result_bytes,
-            dataset=announced.dataset.at(folder.dataset_uri, row.workflow_id),
-            sweep=announced.sweep.at(folder.sweep_uri, row.workflow_id),
+            dataset=announced.dataset.at(folder.dataset_uri, workflow_id),
+            sweep=announced.sweep.at(folder.sweep_uri, workflow_id),
         )
 
     async def receive(
@@ -210,14 +231,17 @@ class Service:
         upload: str,
         offset: int,
         data: AsyncIterator[bytes],
+        gathered_bytes: Callable[[], int],
     ) -> int:
         """Take bytes of an upload in; return how many have arrived.
+
+        Those that came before it broke off, or nothing more came, have arrived, too.
 
         Raises
         ------
         WorkflowStateError, UploadError
             It isn't uploading, or the offset isn't where it stands.
-        LimitError
+        TooLargeError
             More came than was announced.
         StoreError
             The disk is full.
@@ -230,9 +254,14 @@ class Service:
         at = row.received.get(upload, 0)
         if offset != at:
             raise UploadError(f"{at:,} bytes of {upload!r} have arrived: go on from there")
-        reached = await self.files.receive(row.workflow_id, upload, offset, total, data)
-        return await run_in_threadpool(
-            self.store.note_received, row.workflow_id, upload, offset, reached - offset
+
+        async def note(reached: int) -> int:
+            return await run_in_threadpool(
+                self.store.note_received, row.workflow_id, upload, offset, reached - offset
+            )
+
+        return await self.files.receive(
+            row.workflow_id, upload, offset, total, data, note, gathered_bytes
         )
 
     def commit(self, row: StoredWorkflow) -> StoredWorkflow:

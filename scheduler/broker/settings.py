@@ -60,6 +60,11 @@ class BrokerSettings(BaseSettings):
         The claim that has the user's name.
     oidc_adds_users : bool
         Whether whom the provider knows becomes a user.
+    uploads : int
+        How many uploads it takes in at once, a quarter of them of one user's.
+    stall_s : float
+        An upload of which nothing comes for so many seconds is ended, and can be gone on with; a
+        reader that takes nothing for so long is hung up on.
     metrics_open : bool
         Whether ``/metrics`` is told to anybody who reaches it; else to administrators.
     """
@@ -92,6 +97,8 @@ class BrokerSettings(BaseSettings):
     oidc_algorithm: str = "RS256"
     oidc_user_claim: str = "sub"
     oidc_adds_users: bool = False
+    uploads: int = Field(default=256, ge=1, le=10_000)
+    stall_s: float = Field(default=60.0, ge=0.1, le=3600.0)
     metrics_open: bool = False
 
     @field_validator("data", "packages", mode="before")

@@ -15,6 +15,7 @@ In: its submission and key, who runs it, how it ended. Not in: the results of it
         passing            nobody will ask for it once its process has ended
         forecast.json      when it was to be done, as forecast at submission
         opened             how many processes have had it
+        wanted             a replica that may have it waits for it, by the number of its claim
         end.json           how it ended
 
 What is whole is written beside its place and renamed.
@@ -50,6 +51,7 @@ _KEY: Final = "key"
 _SUBMISSION: Final = "submission.json"
 _STAGED: Final = "submission.json.staged"
 _OPENED: Final = "opened"
+_WANTED: Final = "wanted"
 _FORECAST: Final = "forecast.json"
 _BEST: Final = "best.json"
 _END: Final = "end.json"
@@ -257,6 +259,26 @@ class WorkflowFolder:
     def is_passing(self) -> bool:
         """Whether it may be removed once no process runs it."""
         return (self.path / _PASSING).exists()
+
+    def note_wanted(self, fence: int) -> None:
+        """Write down that somebody waits for it who has the right to run it, by a claim's number.
+
+        Raises
+        ------
+        StoreError
+            It can't be written.
+        """
+        try:
+            _write(self.path / _WANTED, str(fence).encode())
+        except OSError as error:
+            raise self._unwritable(error) from error
+
+    def wanted(self) -> int:
+        """Return the number of the claim by which it is waited for; 0 if by none."""
+        try:
+            return int((self.path / _WANTED).read_text(encoding="ascii"))
+        except (OSError, ValueError):
+            return 0
 
     def go_on(self) -> None:
         """Forget that it had ended."""

@@ -76,6 +76,49 @@ def wanted_workers(
     return wanted
 
 
+@dataclass(frozen=True, slots=True)
+class Allotment:
+    """What a workflow with workers of its own may use at once, beside others."""
+
+    cpus: float
+    memory_bytes: float
+
+
+def held_to(
+    wanted: Mapping[str, int], pools: Sequence[Pool], allotment: Allotment
+) -> dict[str, int]:
+    """Return how many of the wanted workers each pool should have within an allotment.
+
+    Pools keep their proportions as far as whole workers can. One worker stays of each pool that is
+    wanted: another one couldn't hold the fits that it is for, and they would wait for ever.
+
+    Examples
+    --------
+    >>> pools = [Pool("small", 1, 2**30), Pool("large", 4, 2**33)]
+    >>> held_to({"small": 8, "large": 2}, pools, Allotment(cpus=8.0, memory_bytes=2.0**40))
+    {'small': 4, 'large': 1}
+    """
+    by_name = {pool.name: pool for pool in pools}
+    held = {name: min(count, 1) for name, count in wanted.items()}
+    cpus = allotment.cpus - sum(by_name[one].cpus for one, count in held.items() if count)
+    memory = allotment.memory_bytes - sum(
+        by_name[one].memory_bytes for one, count in held.items() if count
+    )
+    growing = {name for name, count in wanted.items() if count > held[name]}
+    while growing:
+        name = min(growing, key=lambda one: (held[one] / wanted[one], one))
+        pool = by_name[name]
+        if pool.cpus > cpus or pool.memory_bytes > memory:
+            growing.discard(name)
+            continue
+        held[name] += 1
+        cpus -= pool.cpus
+        memory -= pool.memory_bytes
+        if held[name] == wanted[name]:
+            growing.discard(name)
+    return held
+
+
 def surplus(
     workers: Iterable[WorkerState],
     wanted: Mapping[str, int],

@@ -25,6 +25,7 @@ from fitcast.scheduler.plan import events
 from fitcast.scheduler.plan.admission import waits_for
 from fitcast.scheduler.plan.decisions import Decisions
 from fitcast.scheduler.plan.invariants import restore
+from fitcast.scheduler.plan.pool_sizes import Allotment
 from fitcast.scheduler.plan.pools import Pool
 from fitcast.scheduler.plan.workflow_state import Phase
 from fitcast.scheduler.run.attempts import DaskAttempts, ProcessEnded, ProcessFailed
@@ -120,6 +121,10 @@ class Dispatcher:
     def share_by(self, weights: Mapping[str, float]) -> None:
         """Let users share the workers by these weights."""
         self._reports.put(events.SharesChanged(dict(weights)))
+
+    def allot(self, allotment: Allotment) -> None:
+        """Let workers of a workflow's own be no more than that."""
+        self._workers.allot(allotment)
 
     def stop(self) -> None:
         """Cancel what runs, end the workers, end the threads; `join` waits for it."""

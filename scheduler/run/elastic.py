@@ -5,7 +5,7 @@ Thin: how many is decided in :mod:`fitcast.scheduler.plan.pool_sizes`.
 
 from fitcast.scheduler.backends.protocol import Workers
 from fitcast.scheduler.plan.decisions import Decisions
-from fitcast.scheduler.plan.pool_sizes import surplus, wanted_workers
+from fitcast.scheduler.plan.pool_sizes import Allotment, held_to, surplus, wanted_workers
 from fitcast.scheduler.plan.pools import Pool
 
 LOOK_EVERY_S = 1.0
@@ -28,14 +28,21 @@ class Elastic:
         self._looked_s = float("-inf")
         self._idle_since_s: dict[str, float] = {}
 
-    def look(self, decisions: Decisions, now_s: float) -> list[str]:
-        """Let pools grow, and return the workers that are to go; at most once a second."""
+    def look(
+        self, decisions: Decisions, now_s: float, allotment: Allotment | None = None
+    ) -> list[str]:
+        """Let pools grow, and return the workers that are to go; at most once a second.
+
+        With an allotment they grow no further than that, beside what pools always have.
+        """
         if now_s - self._looked_s < LOOK_EVERY_S:
             return []
         self._looked_s = now_s
         limits = self._workers.limits()
         most = {name: limit.most for name, limit in limits.items()}
         wanted = wanted_workers(decisions.state, self._pools, most, self._workers.start_s, now_s)
+        if allotment is not None:
+            wanted = held_to(wanted, self._pools, allotment)
         for name, limit in limits.items():
             wanted[name] = max(wanted.get(name, 0), limit.least)
         self._workers.resize(wanted)

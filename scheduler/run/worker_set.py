@@ -17,6 +17,7 @@ from typing import Any, TypeAlias
 from fitcast.errors import BackendError, FitcastError
 from fitcast.scheduler.backends.protocol import WorkerLoss, Workers
 from fitcast.scheduler.plan.decisions import Decisions
+from fitcast.scheduler.plan.pool_sizes import Allotment
 from fitcast.scheduler.plan.pools import Pool, WorkerSize
 from fitcast.scheduler.run.elastic import Elastic
 from fitcast.scheduler.run.executor import Executor
@@ -95,6 +96,7 @@ class WorkerSet:
         self._lock = threading.Lock()
         self._workers: Workers | None = None
         self._elastic: Elastic | None = None
+        self._allotment: Allotment | None = None
         self._interrupted = False
         self._began_s = time.monotonic()
         self._dask: Any = None
@@ -178,7 +180,13 @@ class WorkerSet:
 
     def resize(self, decisions: Decisions, now_s: float) -> list[str]:
         """Let pools follow the plan; return the workers that are to go."""
-        return [] if self._elastic is None else self._elastic.look(decisions, now_s)
+        if self._elastic is None:
+            return []
+        return self._elastic.look(decisions, now_s, self._allotment)
+
+    def allot(self, allotment: Allotment) -> None:
+        """Let pools grow no further than that, from now on; from any thread."""
+        self._allotment = allotment
 
     def retire(self, addresses: list[str]) -> None:
         """Let workers go on which nothing runs."""

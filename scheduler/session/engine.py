@@ -25,6 +25,7 @@ from fitcast.scheduler.forecast.eta import Eta
 from fitcast.scheduler.forecast.sweep_forecast import SweepForecast, forecast_sweep
 from fitcast.scheduler.kept.freed_memory import large_blocks_apart, large_blocks_together
 from fitcast.scheduler.kept.results import Ended
+from fitcast.scheduler.plan.pool_sizes import Allotment
 from fitcast.scheduler.plan.pools import Pool, WorkerSize
 from fitcast.scheduler.run.dispatcher import Dispatcher
 from fitcast.scheduler.run.executor import Executor
@@ -238,6 +239,19 @@ class Engine:
         if self._shared is not None and weights != self._weights:
             self._weights = dict(weights)
             self._shared.share_by(weights)
+
+    @property
+    def own_workers(self) -> bool:
+        """Whether each workflow has workers of its own."""
+        return self._shared_workers is None
+
+    def allot(self, allotments: Mapping[str, Allotment]) -> None:
+        """Let workflows that have workers of their own have no more than that, from now on."""
+        with self._lock:
+            own = dict(self._own)
+        for workflow_id, allotment in allotments.items():
+            if workflow_id in own:
+                own[workflow_id].allot(allotment)
 
     def note_forecast(self, run: Run, eta: Eta) -> None:
         """Note when it is to be done, as forecast at submission."""

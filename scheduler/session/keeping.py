@@ -26,6 +26,7 @@ from fitcast.scheduler.kept.committer import Committer
 from fitcast.scheduler.kept.results import Ended, KeptAttempt, ResultStore
 from fitcast.scheduler.kept.workflow_folder import End, WorkflowFolder, folders
 from fitcast.scheduler.run.runs import Run
+from fitcast.scheduler.session.late_ends import LateEnds
 from fitcast.sizing.learning.correction import SweepCorrection
 from fitcast.trainer.sealing import SealedDataset, remove, seal, verify
 from fitcast.trainer.sweep.prepared_sweep import PreparedSweep
@@ -65,6 +66,7 @@ class Keeper:
     def __init__(self, root: Path, on_trouble: Callable[[str, str], None]) -> None:
         self._root = root
         self._committer = Committer(on_trouble)
+        self._ends = LateEnds(on_trouble)
         self._passing: dict[str, WorkflowFolder] = {}
 
     # -- a workflow's life -----------------------------------------------------------------------
@@ -135,27 +137,29 @@ class Keeper:
         self._committer.give_up(run.workflow_id)
 
     def end(self, run: Run) -> None:
-        """Write down how a workflow ended; remove its dataset unless it may be gone on with."""
+        """Write down how a workflow ended; then remove its dataset unless it may be gone on with.
+
+        An end that can't be written now is written later.
+        """
         view, folder = run.view(), run.folder
         if folder is None:
             return
         can_resume = isinstance(view.error, WorkflowInterruptedError) or (
             view.state == "failed" and any(o is Outcome.CANCELLED for o in run.outcomes())
         )
-        try:
-            folder.note_end(
-                End(
-                    view.state,
-                    view.ended_at or datetime.now(UTC),
-                    "" if view.error is None else type(view.error).__name__,
-                    "" if view.error is None else str(view.error),
-                    can_resume,
-                )
-            )
-        finally:
+        end = End(
+            view.state,
+            view.ended_at or datetime.now(UTC),
+            "" if view.error is None else type(view.error).__name__,
+            "" if view.error is None else str(view.error),
+            can_resume,
+        )
+
+        def then() -> None:  # not before the end is on the disk: else there's nothing to go on with
             if not can_resume and run.sealed is not None:
                 remove(run.sealed.uri)
-            folder.release()
+
+        self._ends.note(folder, end, then)
 
     def opened(
         self, workflow_id: str, prepared: PreparedSweep | None = None, key: bytes | None = None
@@ -188,6 +192,7 @@ class Keeper:
     def close(self, timeout_s: float) -> None:
         """Bring onto disk what can be, and remove what nobody will ask for."""
         self._committer.close(timeout_s)
+        self._ends.close()
         for folder in self._passing.values():
             with suppress(FitcastError):
                 folder.remove()

@@ -1,6 +1,6 @@
 """What fits wrote, put together."""
 
-from fitcast.errors import FitcastError
+from fitcast.errors import UnknownFitError
 from fitcast.scheduler.run.views import WorkflowView
 
 
@@ -9,12 +9,12 @@ def logs_of(view: WorkflowView, fit: str | None = None) -> str:
 
     Raises
     ------
-    FitcastError
+    UnknownFitError
         There is no such fit.
     """
     rows = view.rows
     if fit is not None and fit not in rows:
-        raise FitcastError(f"there is no fit {fit!r}; workflow.fits lists them by fit_id")
+        raise UnknownFitError(f"there is no fit {fit!r}; workflow.fits lists them by fit_id")
     parts = []
     for row in rows.values() if fit is None else (rows[fit],):
         measured = row.measured

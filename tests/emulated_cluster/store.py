@@ -106,7 +106,7 @@ class Store:
         if not metadata.get("name") and metadata.get("generateName"):
             metadata["name"] = f"{metadata['generateName']}{uuid.uuid4().hex[:5]}"
         name = metadata.get("name", "")
-        if not _NAME.match(name):
+        if not _NAME.match(name) or (plural == "services" and len(name) > 63):
             raise RefusedError(422, "Invalid", f'{kind.kind} "{name}" is invalid: metadata.name')
         if (plural, namespace, name) in self._objects:
             raise RefusedError(409, "AlreadyExists", f'{plural} "{name}" already exists')

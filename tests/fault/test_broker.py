@@ -26,6 +26,7 @@ from fitcast.scheduler.broker.store import BrokerStore
 from fitcast.scheduler.session.remote import uploading
 from fitcast.scheduler.session.remote.calls import BrokerCalls
 from tests.brokers import Served, broker, no_broker_variables
+from tests.cut_line import CutLine
 from tests.gated import DEPTHS, FITS, FOLDS, Gated, X, Y, sweep
 from tests.polling import LONGEST_S, wait_for
 from tests.ports import free_port
@@ -258,6 +259,42 @@ def test_a_replica_that_stands_still_is_waited_for_and_writes_over_nothing(home,
             first.send(signal.SIGCONT)
             check_undisturbed(seen, before)
             assert platform.row(workflow).error == ""
+
+
+@pytest.mark.slow
+def test_a_replica_that_alone_lost_the_database_gives_up_what_another_may_run(
+    home, gate, postgres, database
+):
+    line = CutLine(postgres.folder)
+    url = database.replace(str(postgres.folder), str(line.folder))
+    try:
+        with (
+            closing(Platform(home, database)) as platform,
+            Served(home, free_port(), BROKER_DATABASE=url) as first,
+        ):
+            workflow = begun(platform.client(first), gate)
+            before = done_of(workflow)
+            had_it = platform.row(workflow)
+            with Served(home, free_port(), BROKER_DATABASE=database) as second:
+                line.cut()
+                seen = platform.client(second).workflow(workflow.id)
+                # while the gate is shut nothing ends by itself: it is given up, and gone on with
+                assert wait_for(lambda: platform.opened(workflow) == 2)
+                assert wait_for(lambda: seen.state == "running" and seen.counts()[1] > 0)
+                has_it = platform.row(workflow)
+                assert has_it.replica != had_it.replica
+                assert has_it.fence > had_it.fence
+                assert httpx.get(f"{first.url}/readyz").status_code == 503
+                line.mend()
+                assert wait_for(lambda: httpx.get(f"{first.url}/readyz").status_code == 200)
+                gate.touch()
+                check_undisturbed(seen, before)
+                assert platform.opened(workflow) == 2
+                assert platform.row(workflow).state is State.SUCCEEDED
+                # the one that was cut off is of use again
+                check_undisturbed(platform.client(first).submit(sweep()))
+    finally:
+        line.remove()
 
 
 # -- the database --------------------------------------------------------------------------------

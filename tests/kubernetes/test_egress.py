@@ -25,7 +25,7 @@ def test_pods_reach_their_own_workflow_and_dns_and_nothing_else():
     spec = objects.network_policy(NAMED, {"app": "broker"})["spec"]
     assert spec["policyTypes"] == ["Ingress", "Egress"]
     own, dns = spec["egress"]
-    assert own == {"to": [{"podSelector": {"matchLabels": {objects.WORKFLOW_LABEL: "w"}}}]}
+    assert own == {"to": [{"podSelector": {"matchLabels": {objects.CLUSTER_LABEL: "fitcast-w"}}}]}
     assert {port["port"] for port in dns["ports"]} == {53}
     assert all("podSelector" in peer and "namespaceSelector" in peer for peer in dns["to"])
 
@@ -36,7 +36,7 @@ def test_what_a_pool_lists_is_for_its_workers_alone():
         {"namespace_labels": {"n": "mlflow"}, "pod_labels": {"app": "mlflow"}, "port": 5000},
     )
     spec = objects.pool_network_policy(NAMED, listed)["spec"]
-    labels = {objects.WORKFLOW_LABEL: "w", objects.POOL_LABEL: "p"}
+    labels = {objects.CLUSTER_LABEL: "fitcast-w", objects.POOL_LABEL: "p"}
     assert spec["podSelector"] == {"matchLabels": labels}
     assert spec["policyTypes"] == ["Egress"]
     network, pods = spec["egress"]

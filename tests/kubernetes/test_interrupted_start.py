@@ -9,7 +9,7 @@ import pytest
 
 from fitcast import KubernetesBackend
 from fitcast.errors import BackendError
-from fitcast.scheduler.backends.kubernetes.objects import SCHEDULER_PORT, ResourceNames
+from fitcast.scheduler.backends.kubernetes.objects import SCHEDULER_PORT
 from fitcast.scheduler.backends.kubernetes.scheduler_pod import COMPONENT
 from tests.emulated_cluster.cluster import EmulatedCluster, Node
 from tests.emulated_cluster.in_memory_api import NAMESPACE, InMemoryApi
@@ -130,12 +130,12 @@ def test_what_is_on_its_way_when_all_is_deleted_goes_too(number, sealed, tmp_pat
 
 @pytest.mark.parametrize("made", ["before", "never", "afterwards"])
 def test_the_operators_own_group_goes_with_its_cluster(made, sealed, tmp_path):
-    names = ResourceNames(workflow_id=sealed[0].workflow_id)
-    without_owner = {"metadata": {"name": names.default_group}, "spec": {"cluster": names.cluster}}
-
     def makes_its_group(api, kind, body):
         operator(api, kind, body)
         if made == "before" and kind == "daskclusters":
+            names = workers.names
+            spec = {"cluster": names.cluster}
+            without_owner = {"metadata": {"name": names.default_group}, "spec": spec}
             api.store.create("daskworkergroups", NAMESPACE, without_owner)
 
     api = InMemoryApi(makes_its_group)
@@ -145,7 +145,7 @@ def test_the_operators_own_group_goes_with_its_cluster(made, sealed, tmp_path):
         if kind == "secrets":
             workers.interrupt()
         if verb == "delete" and made == "afterwards":  # it makes none where one is
-            assert api.get("daskworkergroups", names.default_group) is not None
+            assert api.get("daskworkergroups", workers.names.default_group) is not None
 
     api.before = before
     with pytest.raises(BackendError, match="given up"):

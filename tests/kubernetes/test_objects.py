@@ -96,7 +96,7 @@ def test_only_its_own_pods_and_its_owner_reach_a_workflow():
     (rule,) = policy["spec"]["ingress"]
     selectors = [peer["podSelector"]["matchLabels"] for peer in rule["from"]]
     assert selectors == [
-        {objects.WORKFLOW_LABEL: NAMED.workflow_id},
+        {objects.CLUSTER_LABEL: NAMED.cluster},
         {"app": "fitcast-broker"},
     ]
 
@@ -104,8 +104,19 @@ def test_only_its_own_pods_and_its_owner_reach_a_workflow():
 def test_names_are_short_enough_for_the_operator():
     from dask_kubernetes.operator.validation import validate_cluster_name
 
-    validate_cluster_name(NAMED.cluster)
-    assert NAMED.group("default") != NAMED.default_group
-    longest = f"{NAMED.group('p' * 20)}-worker-{'0' * 10}"
-    assert len(longest) <= 253
-    assert all(len(label) <= 63 for label in (NAMED.group("p" * 20), NAMED.workflow_id))
+    from_a_broker = "20261127-120000-0123456789abcdef0123456789abcdef"
+    for named in (NAMED, *map(objects.ResourceNames.new, (NAMED.workflow_id, from_a_broker))):
+        validate_cluster_name(named.cluster)
+        assert named.group("default") != named.default_group
+        longest = f"{named.group('p' * 20)}-worker-{'0' * 10}"
+        assert len(longest) <= 253
+        services = (named.scheduler, named.group("p" * 20), named.default_group)
+        labels = (named.workflow_id, *named.labels.values())
+        assert all(len(name) <= 63 for name in (*services, *labels))
+
+
+def test_each_cluster_of_a_workflow_has_names_and_pods_of_its_own():
+    first, second = (objects.ResourceNames.new("20261127-120000-abcdef01") for _ in range(2))
+    assert first.cluster != second.cluster
+    assert first.labels_of_workflow == second.labels_of_workflow
+    assert not first.labels.items() >= second.selector.items()

@@ -4,11 +4,9 @@ import base64
 import io
 import logging
 import os
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import psutil
 import pytest
 from sklearn.compose import make_column_transformer
 from sklearn.pipeline import make_pipeline
@@ -20,6 +18,7 @@ from tests.fault import harm
 from tests.fault.estimators import Lingers
 from tests.leases import leases_of
 from tests.polling import LONGEST_S
+from tests.security.sinks import files_below, processes, seen
 
 pytestmark = pytest.mark.security
 
@@ -27,36 +26,6 @@ MIB = 2**20
 RNG = np.random.default_rng()
 NUMBER = np.float64(RNG.random())
 TEXT = f"canary-{RNG.integers(2**62):x}"
-
-
-def sinks(*roots: Path) -> dict[str, bytes]:
-    """Return what lies in files below these folders, by path."""
-    found = {}
-    for root in roots:
-        for folder, _, names in os.walk(root):
-            for path in (Path(folder, name) for name in names):
-                try:
-                    if path.is_file():
-                        found[str(path)] = path.read_bytes()
-                except OSError:  # gone meanwhile
-                    continue
-    return found
-
-
-def processes() -> dict[str, bytes]:
-    """Return environment and command line of each process below this one."""
-    found = {}
-    for process in psutil.Process().children(recursive=True):
-        for name in ("environ", "cmdline"):
-            try:
-                found[f"{name} of {process.pid}"] = Path(f"/proc/{process.pid}/{name}").read_bytes()
-            except OSError:
-                continue
-    return found
-
-
-def seen(places: dict[str, bytes], *secrets: bytes) -> list[str]:
-    return [name for name, content in places.items() if any(s in content for s in secrets)]
 
 
 def test_data_and_key_are_in_no_file_log_environment_or_record(tmp_path, no_process_left):
@@ -83,7 +52,7 @@ def test_data_and_key_are_in_no_file_log_environment_or_record(tmp_path, no_proc
             key = key_file.read_bytes()
             keys = (key, key.hex().encode(), base64.b64encode(key))
             data = (NUMBER.tobytes(), repr(float(NUMBER)).encode(), TEXT.encode())
-            during = sinks(*watched)
+            during = files_below(*watched)
             own = str(tmp_path / "home" / "workflows" / workflow.id / "key")
             assert sorted(seen(during, *keys)) == sorted([str(key_file), own])
             assert not seen(during, *data)
@@ -91,7 +60,7 @@ def test_data_and_key_are_in_no_file_log_environment_or_record(tmp_path, no_proc
             result = workflow.result(LONGEST_S)
             assert len(result.errors) == 2
             assert client.flush(LONGEST_S)
-        after = sinks(*watched)
+        after = files_below(*watched)
         assert str(tmp_path / "mlflow.db") in after
         assert seen(after, *keys) == [own]
         assert not seen(after, *data)

@@ -11,6 +11,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from statistics import median
@@ -43,6 +44,7 @@ OBSERVE_EVERY_S = 1.0
 ALIVE_FOR_S = 900.0
 """A cluster whose owner hasn't renewed its claim for so long is swept away by the next."""
 
+API_WITHIN_S = 10.0
 RENEW_EVERY_S = 60.0
 PATIENCE_S = 60.0
 """How long an API server that is away is waited for where nothing goes on without it."""
@@ -103,7 +105,7 @@ class WorkflowCluster:
         speeds: list[float],
         owner_labels: Mapping[str, str],
     ) -> None:
-        self.names = objects.ResourceNames(workflow_id=sealed.workflow_id)
+        self.names = objects.ResourceNames.new(sealed.workflow_id)
         self._api = api
         self._pools = {pool.name: pool for pool in kubernetes_pools}
         self._pods_as = pod_settings
@@ -144,6 +146,7 @@ class WorkflowCluster:
             report=self._report,
         )
         self._refused_since_s: float | None = None
+        self._is_alone = False  # no earlier cluster of the workflow is left
         self._starting = InterruptibleStart("fitcast-cluster")
         self._creating = threading.Lock()  # held while objects of the cluster are made
         self._thread: threading.Thread | None = None
@@ -275,6 +278,22 @@ class WorkflowCluster:
                 body["metadata"]["ownerReferences"] = owner
                 self._check_open()
                 self._api.replace(kind, body, patience_s=PATIENCE_S, stop=self._stop)
+        self._check_open()
+        with suppress(ClusterError):  # else it is tried again with every observation
+            self._delete_earlier()
+
+    def _delete_earlier(self) -> None:
+        """Delete clusters that the workflow had before: whoever ran it there is gone, or cut off.
+
+        What still runs there ends: nothing is run twice.
+        """
+        labels = self.names.labels_of_workflow
+        for one in self._api.find("daskclusters", labels, within_s=API_WITHIN_S):
+            name = one["metadata"]["name"]
+            if name != self.names.cluster:
+                log.info("cluster %s of an earlier process is deleted", name)
+                self._api.delete("daskclusters", name)
+        self._is_alone = True
 
     def _check_open(self) -> None:
         if self._stop.is_set():
@@ -310,6 +329,8 @@ class WorkflowCluster:
         while not self._stop.wait(OBSERVE_EVERY_S):
             try:
                 self._observer.observe()
+                if not self._is_alone:
+                    self._delete_earlier()
                 self._note_limits()
                 self._reconnect_if_needed()
                 self._follow()

@@ -15,6 +15,7 @@ from base64 import b64encode
 from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field
+from secrets import token_hex
 from typing import Any, Final
 
 from fitcast.scheduler.backends.kubernetes.pools import KubernetesPool
@@ -23,6 +24,7 @@ Object = dict[str, Any]
 
 MANAGED_BY = {"app.kubernetes.io/managed-by": "fitcast"}
 WORKFLOW_LABEL = "fitcast.dev/workflow"
+CLUSTER_LABEL = "fitcast.dev/cluster"
 POOL_LABEL = "fitcast.dev/pool"
 ALIVE_UNTIL = "fitcast.dev/alive-until"
 """Annotation of a cluster: seconds since the epoch after which nobody cares for it any more."""
@@ -80,14 +82,31 @@ class PodSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResourceNames:
-    """A workflow's cluster by name."""
+    """A workflow's cluster by name.
+
+    Parameters
+    ----------
+    workflow_id : str
+        Whose it is.
+    cluster_id : str
+        Which of its clusters; by default it has but one. Whoever goes on with a workflow makes a
+        cluster anew: by a name of its own it meets nothing of the last one's, which may still be
+        going, with its pods and their certificates. It is short, whatever the workflow's id is:
+        names of Services have 63 characters at most, and the operator appends to them.
+    """
 
     workflow_id: str
+    cluster_id: str = ""
+
+    @classmethod
+    def new(cls, workflow_id: str) -> "ResourceNames":
+        """Return the names of a new cluster of a workflow."""
+        return cls(workflow_id=workflow_id, cluster_id=f"{workflow_id[:15]}-{token_hex(4)}")
 
     @property
     def cluster(self) -> str:
         """Name of the DaskCluster."""
-        return f"fitcast-{self.workflow_id}"
+        return f"fitcast-{self.cluster_id or self.workflow_id}"
 
     @property
     def scheduler(self) -> str:
@@ -116,7 +135,17 @@ class ResourceNames:
     @property
     def labels(self) -> dict[str, str]:
         """Labels of everything that belongs to it."""
+        return {**self.labels_of_workflow, CLUSTER_LABEL: self.cluster}
+
+    @property
+    def labels_of_workflow(self) -> dict[str, str]:
+        """Labels of every cluster of the workflow."""
         return {**MANAGED_BY, WORKFLOW_LABEL: self.workflow_id}
+
+    @property
+    def selector(self) -> dict[str, str]:
+        """The label by which its pods are told from all others."""
+        return {CLUSTER_LABEL: self.cluster}
 
 
 def _no_workers(pods: PodSettings) -> Object:
@@ -279,7 +308,7 @@ def network_policy(names: ResourceNames, owner_labels: Mapping[str, str]) -> Obj
     `owner_labels` are those of the pods that may connect beside its own, in the same namespace: the
     broker's. A port-forward comes from the node and needs no rule.
     """
-    own: Object = {"podSelector": {"matchLabels": {WORKFLOW_LABEL: names.workflow_id}}}
+    own: Object = {"podSelector": {"matchLabels": names.selector}}
     peers = [own]
     if owner_labels:
         peers.append({"podSelector": {"matchLabels": dict(owner_labels)}})
@@ -288,7 +317,7 @@ def network_policy(names: ResourceNames, owner_labels: Mapping[str, str]) -> Obj
         "kind": "NetworkPolicy",
         "metadata": {"name": names.cluster, "labels": names.labels},
         "spec": {
-            "podSelector": {"matchLabels": {WORKFLOW_LABEL: names.workflow_id}},
+            "podSelector": {"matchLabels": names.selector},
             "policyTypes": ["Ingress", "Egress"],
             "ingress": [{"from": peers}],
             "egress": [{"to": [own]}, deepcopy(_DNS)],
@@ -298,7 +327,7 @@ def network_policy(names: ResourceNames, owner_labels: Mapping[str, str]) -> Obj
 
 def pool_network_policy(names: ResourceNames, pool: KubernetesPool) -> Object:
     """Return the NetworkPolicy that lets a pool's workers reach what the pool lists, too."""
-    workers = {WORKFLOW_LABEL: names.workflow_id, POOL_LABEL: pool.name}
+    workers = {**names.selector, POOL_LABEL: pool.name}
     return {
         "apiVersion": "networking.k8s.io/v1",
         "kind": "NetworkPolicy",

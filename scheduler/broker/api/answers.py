@@ -9,13 +9,18 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 
-from fitcast.errors import FitcastError
+from fitcast.errors import BrokerStoreError, FitcastError, KeyEncryptionError
 from fitcast.scheduler.session.documents import error_document, told_error
 
 log = logging.getLogger(__name__)
 
 RETRY_AFTER_S = 5
 _LATER = frozenset({429, 503, 507})
+_OF_THE_PLACE = {
+    BrokerStoreError: "the platform's database can't be used now",
+    KeyEncryptionError: "the platform can't open or make keys now",
+}
+"""What is wrong there is for who runs the platform: where its things lie is nobody else's."""
 
 
 class PlainJson(JSONResponse):
@@ -26,12 +31,21 @@ class PlainJson(JSONResponse):
         return json.dumps(content, separators=(",", ":")).encode("ascii")
 
 
+def _for_users(request: Request, error: FitcastError) -> FitcastError:
+    """Return what users are told of an error; of one that is the place's own, no more than that."""
+    for kind, said in _OF_THE_PLACE.items():
+        if isinstance(error, kind):
+            log.warning("%s %s: %s", request.method, request.url.path, error)
+            return kind(f"{said}: try again later, or tell who runs it")
+    return error
+
+
 def answer_errors(app: FastAPI) -> None:
     """Let every error be told in the same form."""
 
     @app.exception_handler(FitcastError)
     def refused(request: Request, error: Exception) -> PlainJson:
-        status, told = error_document(cast(FitcastError, error))
+        status, told = error_document(_for_users(request, cast(FitcastError, error)))
         headers = {"WWW-Authenticate": "Bearer"} if status == 401 else {}
         if status in _LATER:
             headers["Retry-After"] = str(RETRY_AFTER_S)

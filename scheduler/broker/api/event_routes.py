@@ -27,6 +27,7 @@ from starlette.types import Message, Send
 
 from fitcast.errors import BrokerStoreError, InvalidInputError
 from fitcast.scheduler.broker.api.authentication import Reader
+from fitcast.scheduler.broker.api.described import ASKED, OF_A_WORKFLOW, WorkflowId, refusals
 from fitcast.scheduler.broker.api.event_hub import EventHub
 from fitcast.scheduler.broker.api.metrics import EVENT_STREAM, Metrics
 from fitcast.scheduler.broker.lifecycle import TERMINAL
@@ -45,6 +46,7 @@ _ENDS: Final = frozenset(state.value for state in TERMINAL)
 _TOLD: Final[dict[int | str, dict[str, Any]]] = {
     200: {"description": "Events", "content": {EVENT_STREAM: {"schema": {"type": "string"}}}}
 }
+_OVER: Final[dict[int | str, dict[str, Any]]] = {204: {"description": "Nothing more will come"}}
 
 LastEvent = Annotated[str | None, Header(alias="Last-Event-ID", max_length=40)]
 After = Annotated[int | None, Query(ge=0, le=_LAST, description="As Last-Event-ID")]
@@ -64,7 +66,9 @@ def event_routes(service: Service, hub: EventHub, metrics: Metrics) -> APIRouter
     """Return the routes."""
     router = APIRouter(prefix="/v1", default_response_class=Response)
 
-    @router.get("/events", responses=_TOLD, response_class=StreamingResponse)
+    @router.get(
+        "/events", responses=ASKED | refusals(429) | _TOLD, response_class=StreamingResponse
+    )
     async def events(
         caller: Reader, last_event_id: LastEvent = None, after: After = None
     ) -> Response:
@@ -77,10 +81,15 @@ def event_routes(service: Service, hub: EventHub, metrics: Metrics) -> APIRouter
         return EventStream(hub, metrics, _Followed(caller.user.user_id, seen, whose))
 
     @router.get(
-        "/workflows/{workflow_id}/events", responses=_TOLD, response_class=StreamingResponse
+        "/workflows/{workflow_id}/events",
+        responses=OF_A_WORKFLOW | refusals(429) | _TOLD | _OVER,
+        response_class=StreamingResponse,
     )
     async def events_of_one(
-        caller: Reader, workflow_id: str, last_event_id: LastEvent = None, after: After = None
+        caller: Reader,
+        workflow_id: WorkflowId,
+        last_event_id: LastEvent = None,
+        after: After = None,
     ) -> Response:
         """Follow a workflow from its beginning, or from an event, to its end; 204 after that."""
         hub.check_room(caller.user.user_id)

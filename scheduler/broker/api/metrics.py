@@ -22,6 +22,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from fitcast.errors import ForbiddenError
 from fitcast.history.records import Record
 from fitcast.scheduler.broker.api.authentication import Bearer, checked_caller
+from fitcast.scheduler.broker.api.described import Responses, refusals
 from fitcast.scheduler.broker.api.pool_use import use_of_pools
 from fitcast.scheduler.broker.lifecycle import State
 from fitcast.scheduler.broker.service import Service
@@ -31,6 +32,9 @@ from fitcast.version import __version__
 EVENT_STREAM: Final = "text/event-stream"
 _UNKNOWN: Final = "unmatched"  # paths that are no route's: anybody may make up any number of them
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PATCH", "PUT", "DELETE", "OPTIONS"})
+_TEXT: Final[Responses] = {
+    200: {"description": "Metrics", "content": {"text/plain": {"schema": {"type": "string"}}}}
+}
 _GB_HOURS: Final = 1e9 * 3600.0
 _SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 120.0)
 _RATIOS: Final = (0.25, 0.5, 0.67, 0.8, 0.9, 1.0, 1.1, 1.25, 1.5, 2.0, 4.0)
@@ -215,7 +219,7 @@ def metrics_routes(metrics: Metrics, *, is_open: bool) -> APIRouter:
     """
     router = APIRouter()
 
-    @router.get("/metrics", response_class=Response)
+    @router.get("/metrics", response_class=Response, responses=_TEXT | refusals(401, 403, 503))
     def told(request: Request, _: Bearer = None) -> Response:
         """Tell Prometheus how the platform fares; for administrators, unless it is open."""
         if not is_open and not checked_caller(request, "read").user.is_admin:
@@ -243,7 +247,9 @@ class RequestCounts:
         began_s = time.perf_counter()
         status = 500  # if there is no answer
         is_told = False
-        uploads = scope["method"] == "PATCH"
+        # small ones come with their announcement
+        announces = scope["method"] == "POST" and scope["path"].endswith("/v1/workflows")
+        uploads = scope["method"] == "PATCH" or announces
 
         def tell() -> None:
             nonlocal is_told

@@ -25,6 +25,15 @@ from fitcast.scheduler.broker.api.authentication import (
     Reader,
     checked_caller,
 )
+from fitcast.scheduler.broker.api.described import (
+    ASKED,
+    OF_A_WORKFLOW,
+    Refusal,
+    Responses,
+    StatusTold,
+    WorkflowId,
+    refusals,
+)
 from fitcast.scheduler.broker.api.status_document import status_document
 from fitcast.scheduler.broker.service import Service
 from fitcast.scheduler.broker.views import Views
@@ -53,6 +62,14 @@ _BODY: Final[dict[str, Any]] = {
     "requestBody": {
         "required": True,
         "content": {"application/json": {"schema": _TOKEN}, _FORM: {"schema": _TOKEN}},
+    }
+}
+
+_NOT_THERE: Final[Responses] = {
+    404: {
+        "model": Refusal,
+        "description": "MLflow has nothing of it, or there is no such workflow",
+        "content": {"text/html": {"schema": {"type": "string"}}},
     }
 }
 
@@ -105,7 +122,7 @@ def _page_routes(service: Service, views: Views, *, has_mlflow: bool) -> APIRout
         """Show the API's description."""
         return page("docs.html", policy=DOCS_POLICY)
 
-    @router.get("/v1/status", response_class=PlainJson)
+    @router.get("/v1/status", response_class=PlainJson, response_model=StatusTold, responses=ASKED)
     def status(caller: Reader) -> PlainJson:
         """Tell how the platform stands: the queue, pools, the caller's workflows."""
         return PlainJson(
@@ -114,8 +131,13 @@ def _page_routes(service: Service, views: Views, *, has_mlflow: bool) -> APIRout
             )
         )
 
-    @router.get("/workflows/{workflow_id}/mlflow", response_class=RedirectResponse)
-    def mlflow(caller: Reader, workflow_id: str) -> Response:
+    @router.get(
+        "/workflows/{workflow_id}/mlflow",
+        status_code=303,
+        response_class=RedirectResponse,
+        responses=OF_A_WORKFLOW | _NOT_THERE,
+    )
+    def mlflow(caller: Reader, workflow_id: WorkflowId) -> Response:
         """Lead to a workflow in MLflow."""
         row = service.mine(caller.user, workflow_id)
         url = service.engine.url(row.workflow_id) if has_mlflow else None
@@ -129,7 +151,13 @@ def _page_routes(service: Service, views: Views, *, has_mlflow: bool) -> APIRout
 def _session_routes() -> APIRouter:
     router = APIRouter()
 
-    @router.post("/session", status_code=204, response_class=Response, openapi_extra=_BODY)
+    @router.post(
+        "/session",
+        status_code=204,
+        response_class=Response,
+        responses=refusals(401, 403, 422, 503) | {303: {"description": "To the page"}},
+        openapi_extra=_BODY,
+    )
     async def sign_in(request: Request) -> Response:
         """Keep a token in a cookie of this browser, which opens what is only read."""
         is_form = request.headers.get("Content-Type", "").partition(";")[0].strip() == _FORM
@@ -151,7 +179,7 @@ def _session_routes() -> APIRouter:
         )
         return answer
 
-    @router.delete("/session", status_code=204, response_class=Response)
+    @router.delete("/session", status_code=204, response_class=Response, responses=refusals(403))
     async def sign_out(request: Request) -> Response:
         """Let this browser forget the token."""
         _check_same_origin(request)

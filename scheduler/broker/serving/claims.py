@@ -4,7 +4,10 @@ One thread, a round every half a second: leases are renewed with what was done s
 noted, what was cancelled is given up, what has to give way goes back to the queue, and what is next
 is taken. Nothing slow happens on it: workflows are opened and interrupted on others.
 
-While the database is away, what runs goes on: nobody else can have it, since its folder is held.
+While the database is away, what runs goes on: nobody else can have it, since its folder is held. A
+replica that alone can't reach the database can't be told by it that its leases have lapsed. Whoever
+claims a workflow then and finds its folder held says so in the folder, and who holds it without a
+lease gives it up: only then the other one begins.
 
 In: driving. Not in: whose turn it is (:mod:`fitcast.scheduler.broker.fair_share`), the queue
 (:mod:`fitcast.scheduler.broker.store`), running (:mod:`fitcast.scheduler.session.engine`).
@@ -27,11 +30,11 @@ from fitcast.errors import (
     LostLeaseError,
     SubmissionError,
     UnknownWorkflowError,
+    WorkflowHeldError,
 )
 from fitcast.history.records import Outcome, Record
 from fitcast.scheduler.broker.fair_share import (
     Limits,
-    effective_weights,
     next_claimed,
     to_give_way,
 )
@@ -39,6 +42,7 @@ from fitcast.scheduler.broker.lifecycle import State
 from fitcast.scheduler.broker.resources import Demand, Resources
 from fitcast.scheduler.broker.service import Service
 from fitcast.scheduler.broker.serving.reopening import Pauses, ends, told
+from fitcast.scheduler.broker.serving.sharing import Sharing
 from fitcast.scheduler.broker.serving.turns import (
     capacity_of,
     limits_now,
@@ -54,8 +58,6 @@ log = logging.getLogger(__name__)
 
 ROUND_S: Final = 0.5
 OPENED_AT_ONCE: Final = 2
-SHARED_EVERY_S: Final = 30.0
-"""How often what users had lately changes their shares of the workers."""
 
 _ENDS: Final = {
     "succeeded": State.SUCCEEDED,
@@ -118,12 +120,12 @@ class Claims:
         self._on_end = on_end
         self._clock = clock
         self._held: dict[str, _Held] = {}
-        self._sharing: set[str] = set()  # users
-        self._shared_s = clock()
+        self._sharing = Sharing(self._store, self._engine, limits, clock)
         self._cancelled: set[str] = set()  # of these, those that are to be given up
         self._executor = Executor("fitcast-claims", threads=OPENED_AT_ONCE)
         self._ending = threading.Event()
         self._pauses = Pauses()
+        self._renewed_s = clock()  # when leases were last renewed, all of them
         self._away = False  # the database, last time
         self._back_s = -math.inf  # when it was there again
         self._thread = threading.Thread(target=self._go_round, name="fitcast-claims", daemon=True)
@@ -162,6 +164,7 @@ class Claims:
                 if not self._away:
                     log.warning("the queue can't be reached, what runs goes on: %s", error)
                 self._away = True
+                self._give_up_wanted()
             except Exception:
                 log.exception("a round of the queue failed")
 
@@ -177,7 +180,8 @@ class Claims:
             self._settle(workflow_id, held)
         if self._clock() - self._back_s > self._lease_s:
             self._store.take_lapsed()  # after it was away, all others are given the time to renew
-        self._share()
+        here = {one: held for one, held in self._held.items() if held.run is not None}
+        self._sharing.tell(frozenset(held.row.user for held in here.values()), frozenset(here))
         self._give_way_and_claim()
 
     # -- what this replica has -------------------------------------------------------------------
@@ -191,9 +195,19 @@ class Claims:
             workflow_id: (held.row.fence, self._progress(held))
             for workflow_id, held in self._held.items()
         }
+        asked_s = self._clock()
         kept = self._store.renew(self._replica, self._lease_s, progress)
+        self._renewed_s = asked_s
         self._lose([one for one in self._held if one not in kept], "its lease had lapsed")
         self._charge()
+
+    def _give_up_wanted(self) -> None:
+        """End here what another replica has the right to run by now, without being told of it."""
+        if self._clock() - self._renewed_s < self._lease_s:
+            return
+        folder = self._service.files.folder
+        wanted = [one for one, held in self._held.items() if folder(one).wanted() > held.row.fence]
+        self._lose(wanted, "its lease has lapsed, and another replica waits for it")
 
     def _progress(self, held: _Held) -> Progress:
         run = held.run
@@ -257,6 +271,9 @@ class Claims:
         elif ends(error):
             self._end(workflow_id, held, State.FAILED, type(error).__name__, str(error))
         else:
+            if isinstance(error, WorkflowHeldError):
+                with suppress(FitcastError):
+                    self._service.files.folder(workflow_id).note_wanted(held.row.fence)
             self._store.give_back(workflow_id, held.row.fence, "can't be opened", note=told(error))
             self._drop(workflow_id)
             pause_s = self._pauses.add(workflow_id, self._clock())
@@ -310,18 +327,6 @@ class Claims:
             self._service.note_stored_bytes(workflow_id)
 
     # -- what is next ----------------------------------------------------------------------------
-
-    def _share(self) -> None:
-        """Let users whose workflows run here share the workers by what they had lately."""
-        now_s = self._clock()
-        users = {held.row.user for held in self._held.values()}
-        if users and (users != self._sharing or now_s - self._shared_s > SHARED_EVERY_S):
-            self._sharing, self._shared_s = users, now_s
-            accounts = self._store.accounts(self._limits.half_life_s)
-            weights = effective_weights(
-                users, accounts, capacity_of(self._engine), self._limits, self._store.now_s()
-            )
-            self._engine.share_by(weights)
 
     def _give_way_and_claim(self) -> None:
         alone = self._pauses.left_alone(self._clock())

@@ -148,7 +148,13 @@ def running(
         keys,
         WorkflowFiles(settings.home / "workflows"),
         engine,
-        Caps(fits=broker.fits, upload_bytes=broker.upload_bytes, pickled=broker.pickled),
+        Caps(
+            fits=broker.fits,
+            upload_bytes=broker.upload_bytes,
+            uploads=broker.uploads,
+            stall_s=broker.stall_s,
+            pickled=broker.pickled,
+        ),
     )
     limits = Limits(
         half_life_s=broker.half_life_s,
@@ -236,6 +242,10 @@ def listening_at(broker: BrokerSettings) -> socket.socket:
         found = socket.getaddrinfo(broker.host, broker.port, type=socket.SOCK_STREAM)[0]
         listening = socket.socket(found[0], found[1])
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        # who takes nothing of an answer for so long is hung up on by the kernel
+        listening.setsockopt(
+            socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(1000 * broker.stall_s)
+        )
         listening.bind(found[4])
         listening.listen(2048)
     except OSError as error:

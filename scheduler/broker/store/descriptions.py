@@ -23,6 +23,7 @@ from fitcast.scheduler.broker.store.rows import (
     stored_workflows,
     user_of,
     values_of,
+    whole,
     workflow_of,
 )
 from fitcast.scheduler.broker.store.tables import USERS, WORKFLOWS, is_in
@@ -40,6 +41,8 @@ class DescriptionPart(StorePart):
         user_id: int,
         new: NewWorkflow,
         admits: Callable[[User, Holdings], None],
+        *,
+        is_whole: bool = False,
     ) -> StoredWorkflow:
         """Say what a described workflow consists of; one that is queued or further stays so.
 
@@ -53,6 +56,8 @@ class DescriptionPart(StorePart):
             What is known of it now.
         admits : callable
             Asked, with what the user has, within the transaction; it refuses by raising.
+        is_whole : bool
+            Whether its sealed files are on the disk already: it is queued at once.
 
         Raises
         ------
@@ -77,12 +82,24 @@ class DescriptionPart(StorePart):
                     )
                 return workflow
             admits(user, holdings_of(connection, user_id))
+            received: dict[str, Any] = {"dataset_received": 0, "sweep_received": 0}
+            if is_whole:
+                due_at_s = wall_s() + values["alone_s"]
+                received = {**whole(values), "queued_at_s": wall_s(), "due_at_s": due_at_s}
             connection.execute(
                 update(WORKFLOWS)
                 .where(_W.workflow_id == new.workflow_id, is_in(State.UPLOADING))
-                .values(**values, dataset_received=0, sweep_received=0, touched_at_s=wall_s())
+                .values(**values, **received, touched_at_s=wall_s())
             )
-            return fetched(connection, new.workflow_id)
+            workflow = fetched(connection, new.workflow_id)
+            if is_whole:
+                writing.note(
+                    "state",
+                    workflow_id=new.workflow_id,
+                    user_id=user_id,
+                    data={"state": workflow.state},
+                )
+            return workflow
 
         return self._database.write(work)
 

@@ -53,7 +53,7 @@ def fetched(connection: Connection, workflow_id: str, user_id: int | None = None
     UnknownWorkflowError
         There is none, or it is another user's.
     """
-    query = stored_workflows().where(WORKFLOWS.c.workflow_id == workflow_id)
+    query = stored_workflows().where(WORKFLOWS.c.workflow_id == plain(workflow_id))
     if user_id is not None:
         query = query.where(WORKFLOWS.c.user_id == user_id)
     row = connection.execute(query).mappings().one_or_none()
@@ -238,6 +238,15 @@ def values_of(new: NewWorkflow) -> dict[str, Any]:
         "idempotency_key": new.idempotency_key,
         "request_sha256": new.request_sha256,
         "prepares": new.prepares,
+    }
+
+
+def whole(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the columns that say that all of it is here, and that it waits."""
+    return {
+        "state": State.QUEUED,
+        "dataset_received": values["dataset_bytes"],
+        "sweep_received": values["sweep_bytes"],
     }
 
 

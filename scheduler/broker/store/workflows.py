@@ -34,9 +34,11 @@ from fitcast.scheduler.broker.store.records import (
 from fitcast.scheduler.broker.store.rows import (
     fetched,
     insert_or_skip,
+    plain,
     stored_workflows,
     user_of,
     values_of,
+    whole,
     workflow_of,
 )
 from fitcast.scheduler.broker.store.tables import EVENTS, USERS, WORKFLOWS
@@ -67,9 +69,12 @@ _USER_ALONE: Final = _USER.with_for_update(key_share=True)
 
 
 @cache
-def _insertion(dialect: str) -> Any:
-    statement = insert_or_skip(dialect, WORKFLOWS)
-    return statement.values(created_at_s=wall_s(), touched_at_s=wall_s()).returning(_W.created_at_s)
+def _insertion(dialect: str, is_whole: bool) -> Any:
+    now: dict[str, Any] = {"created_at_s": wall_s(), "touched_at_s": wall_s()}
+    if is_whole:
+        due_in_s = bindparam("due_in_s", type_=_W.alone_s.type)
+        now |= {"queued_at_s": wall_s(), "due_at_s": wall_s() + due_in_s}
+    return insert_or_skip(dialect, WORKFLOWS).values(**now).returning(_W.created_at_s)
 
 
 class WorkflowPart(StorePart):
@@ -80,6 +85,8 @@ class WorkflowPart(StorePart):
         user_id: int,
         new: NewWorkflow,
         admits: Callable[[User, Holdings], None] | None = None,
+        *,
+        is_whole: bool = False,
     ) -> StoredWorkflow:
         """Take a submission in, or return what the same request made before.
 
@@ -92,6 +99,8 @@ class WorkflowPart(StorePart):
         admits : callable, optional
             Asked, with what the user has, within the transaction; it refuses by raising. Two
             submissions of a user at once can't both take the last of a quota.
+        is_whole : bool
+            Whether its sealed files are on the disk already: it is queued at once.
 
         Raises
         ------
@@ -125,7 +134,12 @@ class WorkflowPart(StorePart):
                     return before
                 admits(user, holdings_of(connection, user_id))
             given = {**values, **_EMPTY, "user_id": user_id}
-            inserted = connection.execute(_insertion(connection.dialect.name), given)
+            if is_whole:
+                given |= whole(values)
+            inserted = connection.execute(
+                _insertion(connection.dialect.name, is_whole),
+                {**given, "due_in_s": values["alone_s"]} if is_whole else given,
+            )
             made = inserted.scalar_one_or_none()
             if made is None:
                 before = _same_request(connection, user_id, new)
@@ -138,10 +152,11 @@ class WorkflowPart(StorePart):
                 "state",
                 workflow_id=new.workflow_id,
                 user_id=user_id,
-                data={"state": State.UPLOADING},
+                data={"state": given["state"]},
             )
             names = {"user_name": user.name, "group_name": user.group, "lease_until_at_s": None}
-            return workflow_of({**_UNSET, **given, **names, "created_at_s": made})
+            times = {"created_at_s": made, "queued_at_s": made if is_whole else None}
+            return workflow_of({**_UNSET, **given, **names, **times})
 
         return self._database.write(work)
 
@@ -189,7 +204,7 @@ class WorkflowPart(StorePart):
             if states is not None:
                 query = query.where(_W.state.in_([str(state) for state in states]))
             if after is not None:
-                seen = select(_W.row_id).where(_W.workflow_id == after)
+                seen = select(_W.row_id).where(_W.workflow_id == plain(after))
                 if user_id is not None:
                     seen = seen.where(_W.user_id == user_id)
                 row_id = connection.execute(seen).scalar()
@@ -219,7 +234,7 @@ class WorkflowPart(StorePart):
         """Return workflows that ended before they were whole and still take room."""
 
         def work(connection: Connection) -> list[StoredWorkflow]:
-            ended = _W.state.in_([str(State.EXPIRED), str(State.CANCELLED)])
+            ended = _W.state.in_([str(State.EXPIRED), str(State.CANCELLED), str(State.FAILED)])
             query = stored_workflows().where(ended, _W.queued_at_s.is_(None), _W.stored_bytes > 0)
             rows = connection.execute(query.order_by(_W.row_id).limit(limit)).mappings()
             return [workflow_of(row) for row in rows]

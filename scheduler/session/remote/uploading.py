@@ -9,7 +9,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
-from fitcast.errors import BrokerUnreachableError, StoreError
+from fitcast.errors import (
+    BrokerUnreachableError,
+    LimitError,
+    StoreError,
+    TooLargeError,
+    UploadError,
+)
 from fitcast.scheduler.session.remote.calls import BrokerCalls
 
 PIECE_BYTES: Final = 64 * 2**20
@@ -63,7 +69,10 @@ def upload(
     while received < size:
         try:
             at = calls.send(workflow_id, name, received, _piece(path, received))
-        except (BrokerUnreachableError, StoreError):  # away, or its disk is full
+        except TooLargeError:
+            raise  # it is no smaller later
+        except (BrokerUnreachableError, StoreError, LimitError, UploadError):
+            # away, its disk is full, others' turn, or it still waits for what broke off
             if clock() - last_s > TRY_FOR_S:
                 raise
             pause(_PAUSE_S)

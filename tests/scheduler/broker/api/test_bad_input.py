@@ -93,11 +93,11 @@ def test_what_is_too_large_is_refused_before_it_is_expanded(ask, prepared):
     body = announced(prepared)
     body["submission"]["candidates"] = 30 * body["submission"]["candidates"]
     answer = ask.create(body)
-    refused(answer, 429, "limit", "180 fits")
-    assert int(answer.headers["Retry-After"]) > 0
+    refused(answer, 413, "too_large", "180 fits")
+    assert "Retry-After" not in answer.headers  # it would be no smaller then
     body = announced(prepared)
     body["dataset"]["sealed_bytes"] = 2**21
-    refused(ask.create(body), 429, "limit", "2,097,152 bytes")
+    refused(ask.create(body), 413, "too_large", "2,097,152 bytes")
     assert ask.stored() == []
 
 
@@ -126,13 +126,25 @@ def test_a_quota_is_told_with_what_to_do(ask, prepared):
     refused(ask.create(announced(prepared), "two"), 429, "limit", "quota", "cancel one")
 
 
+def test_what_is_wrong_with_the_place_is_told_without_its_places(there, ask, prepared, caplog):
+    keys = there.home / "broker" / "keys.json"
+    keys.rename(keys.with_suffix(".away"))
+    keys.touch(mode=0o644)  # that others may read
+    try:
+        said = refused(ask.create(announced(prepared)), 500, "key", "tell who runs it")
+    finally:
+        keys.with_suffix(".away").rename(keys)
+    assert str(there.home) not in said
+    assert str(keys) in caplog.text
+
+
 def test_uploads_go_on_from_where_they_are(ask, prepared):
     body = announced(prepared)
     workflow_id = ask.create(body).json()["workflow_id"]
     assert ask.send(workflow_id, 100 * b"x").json() == {"received": 100}
     refused(ask.send(workflow_id, 10 * b"y", offset=0), 409, "upload", "100 bytes")
     refused(ask.send(workflow_id, 10 * b"y", offset=150), 409, "upload", "100 bytes")
-    refused(ask.send(workflow_id, 200 * b"z", offset=100), 429, "limit", "200 bytes")
+    refused(ask.send(workflow_id, 200 * b"z", offset=100), 413, "too_large", "200 bytes")
     assert ask.client.get(f"/workflows/{workflow_id}/uploads/sweep").json()["received"] in (
         100,
         200,

@@ -124,6 +124,18 @@ def test_who_admits_sees_what_is_held_and_may_refuse(store, ana):
     assert len(seen) == 3
 
 
+@pytest.mark.parametrize("odd", ["w\0", "\ud800", "", "x" * 10_000, "'; DROP TABLE users; --"])
+def test_no_text_can_be_asked_for_that_a_database_cannot_hold(store, ana, odd):
+    for ask in (
+        lambda: store.get(odd, ana),
+        lambda: store.workflows(ana, after=odd),
+        lambda: store.ask_cancel(odd, ana),
+        lambda: store.remove(odd, ana),
+    ):
+        with pytest.raises(UnknownWorkflowError):
+            ask()
+
+
 def test_anothers_workflow_is_unknown(store, ana, bob):
     workflow_id = queued(store, ana)
     messages = set()
