@@ -164,26 +164,18 @@ class WorkflowFiles:
         """
         workflow_id = accepted.workflow_id
         folder = self.folder(workflow_id)
-        self.stage(accepted)
-        descriptor = os.open(folder.path / _COMING, _WRITE, 0o600)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)  # the same request, once more
-            if folder.is_whole:
-                return
-            for upload, content in contents.items():
-                part = folder.path / f"{UPLOADS[upload]}.part"
-                with open(part, "wb", opener=_private) as file:
-                    file.write(content)
-                    file.flush()
-                    os.fsync(file.fileno())
-                part.rename(folder.path / UPLOADS[upload])
-            self.complete(workflow_id, key)
+            folder.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with open(folder.path / _COMING, "wb", opener=_private) as coming:
+                fcntl.flock(coming, fcntl.LOCK_EX)  # the same request may have come twice
+                if folder.is_whole:
+                    return
+                self.stage(accepted)
+                for upload, content in contents.items():
+                    _write_file(folder.path / UPLOADS[upload], content)
+                self.complete(workflow_id, key)
         except OSError as error:
             raise _unwritable(error) from error
-        finally:
-            with suppress(OSError):
-                (folder.path / _COMING).unlink()
-            os.close(descriptor)
 
     def complete(self, workflow_id: str, key: bytes) -> None:
         """Check what was uploaded and let the submission count; again is no error.
@@ -308,6 +300,13 @@ def _opened(path: Path, offset: int) -> int:
         os.close(descriptor)
         raise
     return descriptor
+
+
+def _write_file(path: Path, content: bytes) -> None:
+    with open(path, "wb", opener=_private) as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def _private(path: str, flags: int) -> int:

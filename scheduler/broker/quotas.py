@@ -18,6 +18,11 @@ class Quota:
     queued_fits: int | None = None
     stored_bytes: int | None = None
 
+    @property
+    def bounds_submissions(self) -> bool:
+        """Whether it may refuse a submission."""
+        return self.queued_fits is not None or self.stored_bytes is not None
+
 
 def why_not_submitted(
     quota: Quota, *, queued_fits: int, stored_bytes: int, more_fits: int, more_bytes: int

@@ -2,9 +2,10 @@
 
 import math
 import re
+from functools import cache
 from typing import Any, Final
 
-from sqlalchemy import Connection, func, select, update
+from sqlalchemy import Connection, Select, bindparam, func, select, update
 
 from fitcast.errors import InvalidInputError, UnknownUserError, UserExistsError
 from fitcast.scheduler.broker.fair_share import Account
@@ -228,8 +229,8 @@ def user_named(connection: Connection, name: str) -> User:
     return user_of(row)
 
 
-def holdings_of(connection: Connection, user_id: int) -> Holdings:
-    """Return what a user has of all that a quota bounds."""
+@cache
+def _holdings() -> Select[Any]:
     columns = WORKFLOWS.c
     waits = columns.state.in_(_NOT_ENDED)
     runs = columns.state == State.RUNNING
@@ -237,13 +238,18 @@ def holdings_of(connection: Connection, user_id: int) -> Holdings:
     def total(column: Any, condition: Any) -> Any:
         return func.coalesce(func.sum(column).filter(condition), 0)
 
-    query = select(
+    return select(
         total(columns.fits_total - columns.fits_done, waits),
         total(columns.used_cpus, runs),
         total(columns.used_memory_bytes, runs),
         func.coalesce(func.sum(columns.stored_bytes), 0),
-    ).where(columns.user_id == user_id)
-    fits, cpus, memory_bytes, stored_bytes = connection.execute(query).one()
+    ).where(columns.user_id == bindparam("of"))
+
+
+def holdings_of(connection: Connection, user_id: int) -> Holdings:
+    """Return what a user has of all that a quota bounds."""
+    row = connection.execute(_holdings(), {"of": user_id}).one()
+    fits, cpus, memory_bytes, stored_bytes = row
     return Holdings(
         queued_fits=int(fits),
         running_cpus=float(cpus),

@@ -14,6 +14,7 @@ from sqlalchemy import Connection, RowMapping, Select, bindparam, delete, select
 
 from fitcast.errors import (
     AuthenticationError,
+    BrokerError,
     IdempotencyError,
     InvalidInputError,
     UnknownUserError,
@@ -97,8 +98,8 @@ class WorkflowPart(StorePart):
         new : NewWorkflow
             What was handed in.
         admits : callable, optional
-            Asked, with what the user has, within the transaction; it refuses by raising. Two
-            submissions of a user at once can't both take the last of a quota.
+            Asked, with what a user has whose quota bounds it, within the transaction; it refuses by
+            raising. Two submissions of a user at once can't both take the last of a quota.
         is_whole : bool
             Whether its sealed files are on the disk already: it is queued at once.
 
@@ -121,18 +122,18 @@ class WorkflowPart(StorePart):
 
         def work(writing: Writing) -> StoredWorkflow:
             connection = writing.connection
-            query = _USER if admits is None else _USER_ALONE
-            row = connection.execute(query, {"of": user_id}).mappings().one_or_none()
-            if row is None:
-                raise UnknownUserError(f"there is no user {user_id}")
-            user = user_of(row)
+            user = _user(connection, _USER, user_id)
+            if admits is not None and user.quota.bounds_submissions:
+                user = _user(connection, _USER_ALONE, user_id)
+                try:
+                    admits(user, holdings_of(connection, user_id))
+                except BrokerError:  # what was let in before is no more than there is
+                    before = _same_request(connection, user_id, new)
+                    if before is None:
+                        raise
+                    return before
             if user.disabled_at is not None:
                 raise AuthenticationError(f"user {user.name!r} is disabled: ask an admin")
-            if admits is not None:
-                before = _same_request(connection, user_id, new)
-                if before is not None:
-                    return before
-                admits(user, holdings_of(connection, user_id))
             given = {**values, **_EMPTY, "user_id": user_id}
             if is_whole:
                 given |= whole(values)
@@ -323,6 +324,13 @@ class WorkflowPart(StorePart):
             news = [(row, new) for row, new in pairs if new is not None]
             if news:
                 changed += self._database.write(partial(_replace_keys, news))
+
+
+def _user(connection: Connection, query: Select[Any], user_id: int) -> User:
+    row = connection.execute(query, {"of": user_id}).mappings().one_or_none()
+    if row is None:
+        raise UnknownUserError(f"there is no user {user_id}")
+    return user_of(row)
 
 
 def note_state(writing: Writing, workflow: StoredWorkflow, reason: str = "") -> None:

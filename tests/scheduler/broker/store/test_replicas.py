@@ -13,6 +13,7 @@ from sqlalchemy import event
 
 from fitcast.errors import BrokerError, BrokerStoreError, IdempotencyError
 from fitcast.scheduler.broker.lifecycle import State
+from fitcast.scheduler.broker.quotas import Quota
 from fitcast.scheduler.broker.store import BrokerStore
 from tests.polling import wait_for
 from tests.scheduler.broker.submissions import progress, queued, submission
@@ -154,7 +155,7 @@ def test_the_same_request_at_once_makes_one_workflow(database_url):
 
 def test_the_last_of_a_quota_is_taken_once(database_url):
     with BrokerStore(database_url) as one, BrokerStore(database_url) as two:
-        user_id = one.add_user("ana").user_id
+        user_id = one.add_user("ana", quota=Quota(queued_fits=30)).user_id
         refused = []
 
         def admits(_, holdings):

@@ -16,6 +16,7 @@ from fitcast.errors import (
     WorkflowStateError,
 )
 from fitcast.scheduler.broker.lifecycle import State
+from fitcast.scheduler.broker.quotas import Quota
 from fitcast.scheduler.broker.store.tables import METADATA, WORKFLOWS
 from tests.scheduler.broker.submissions import DEMAND, queued, submission, uploaded
 
@@ -107,6 +108,7 @@ def test_submissions_without_a_key_are_different_ones(store, ana):
 
 def test_who_admits_sees_what_is_held_and_may_refuse(store, ana):
     seen = []
+    store.set_user("ana", quota=Quota(queued_fits=20))
 
     def admits(user, holdings):
         seen.append((user.name, holdings.queued_fits))
@@ -119,9 +121,12 @@ def test_who_admits_sees_what_is_held_and_may_refuse(store, ana):
         store.add(ana, submission(idempotency_key="k2"), admits)
     assert seen == [("ana", 0), ("ana", 10), ("ana", 20)]
     assert len(store.workflows()) == 2
-    # what was admitted before isn't asked about again
+    # what was admitted before isn't refused later
     assert store.add(ana, submission(idempotency_key="k1"), admits).idempotency_key == "k1"
-    assert len(seen) == 3
+    assert len(store.workflows()) == 2
+    store.set_user("ana", quota=Quota(running_cpus=1.0))  # bounds no submission
+    store.add(ana, submission(), admits)
+    assert len(seen) == 4
 
 
 @pytest.mark.parametrize("odd", ["w\0", "\ud800", "", "x" * 10_000, "'; DROP TABLE users; --"])
