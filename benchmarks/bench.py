@@ -31,6 +31,7 @@ BENCHMARKS: Final = {
     "workers": "benchmarks.workloads.many_workers",
     "scale": "benchmarks.bench_scale",
     "week": "benchmarks.workloads.week",
+    "broker": "benchmarks.workloads.broker",
 }
 """By name, the module whose ``run(quick: bool) -> Report`` does it."""
 

@@ -43,7 +43,10 @@ def why_not() -> str:
 
 
 class PostgresServer:
-    def __init__(self) -> None:
+    """A server; one that is durable writes to the disk what it says it wrote."""
+
+    def __init__(self, *, is_durable: bool = False) -> None:
+        self._is_durable = is_durable
         programs = binaries()
         assert programs is not None
         self._programs = programs
@@ -64,8 +67,10 @@ class PostgresServer:
             run = subprocess.run(command, cwd=self.folder, capture_output=True, **self._as)
             assert run.returncode == 0, run.stderr.decode()
         command = [self._programs / "postgres", "-D", self._data, "-k", self.folder]
-        settings = ["listen_addresses=", "fsync=off", "full_page_writes=off"]
-        settings += ["max_connections=60", "shared_buffers=32MB"]
+        settings = ["listen_addresses="]
+        if not self._is_durable:
+            settings += ["fsync=off", "full_page_writes=off"]
+        settings += ["max_connections=100", "shared_buffers=32MB"]
         for setting in settings:
             command += ["-c", setting]
         log = (self.folder / "log").open("ab")
