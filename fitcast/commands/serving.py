@@ -4,6 +4,7 @@ All but `serve` work on the platform's database and need no running broker. Not 
 its users (:mod:`fitcast.commands.platform`).
 """
 
+import os
 import sys
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
@@ -168,6 +169,21 @@ def revoke_token(
     with _store() as store:
         store.revoke_token(number)
         store.note_audit(OPERATOR, "token revoke", str(number), "done")
+
+
+@keys.command("new")
+def new_keys(
+    path: Annotated[
+        Path, typer.Argument(help="The file to make; FITCAST_BROKER_KEY_FILE names it.")
+    ],
+) -> None:
+    """Make a file of key-encryption keys, to be kept where a broker finds it."""
+    from fitcast.scheduler.broker.keys import KeyFile
+
+    if os.path.lexists(path):
+        raise InvalidInputError(f"there is a file {path} already: keys are never written over")
+    KeyFile(path).close()
+    typer.echo(f"{path} has new keys; keep a copy of it elsewhere")
 
 
 @keys.command("rotate")

@@ -102,7 +102,7 @@ def test_a_token_that_is_wrong_is_not_kept(there, types, tmp_path):
     assert "no token was given" in str(answer.exception)
 
 
-def test_users_tokens_and_keys(there, types, monkeypatch):
+def test_users_tokens_and_keys(there, types, monkeypatch, tmp_path):
     monkeypatch.setenv("FITCAST_HOME", str(there.home))
     types("operator", "user", "add", "cat", "--group", "lab", "--weight", "2")
     answer = types("operator", "user", "add", "cat", code=1)
@@ -126,6 +126,12 @@ def test_users_tokens_and_keys(there, types, monkeypatch):
     said = types("operator", "keys", "rotate").stdout
     assert KeyFile(there.home / "broker" / "keys.json").wrap(32 * b"k", b"a")[1] != before
     assert "are wrapped with version" in said
+    made = tmp_path / "made.json"
+    types("operator", "keys", "new", str(made))
+    assert KeyFile(made).wrap(32 * b"k", b"a")
+    assert "never written over" in str(
+        types("operator", "keys", "new", str(made), code=1).exception
+    )
     types("operator", "user", "disable", "cat")
     actions = [entry.action for entry in there.store.audit_entries()]
     assert {"user add", "token create", "token revoke", "keys rotate", "user disable"} <= {*actions}

@@ -107,10 +107,10 @@ def platform(home):
         yield made
 
 
-def begun(client, gate, fits=1):
-    """Return a workflow that runs, with so many fits that are done and others that wait."""
+def begun(client, gate):
+    """Return a workflow that runs, with a fit that is done and others that wait."""
     workflow = client.submit(sweep(gate, free=1))
-    assert wait_for(lambda: workflow.state == "running" and workflow.counts()[0] >= fits)
+    assert wait_for(lambda: workflow.state == "running" and workflow.counts()[0] >= 1)
     return workflow
 
 
@@ -141,10 +141,12 @@ def done_of(workflow):
 def test_a_kill_in_the_middle_of_two_users_workflows(home, gate, platform):
     with Served(home, free_port()) as served, ThreadPoolExecutor(2) as waiting:
         clients = [platform.client(served, user) for user in ("ann", "bob")]
-        # the second finds both workers taken by fits that wait
-        workflows = [
-            begun(client, gate, fits) for client, fits in zip(clients, (1, 0), strict=True)
-        ]
+        first = begun(clients[0], gate)
+        # the second finds both workers taken by fits that wait: it is taken, and none of its runs
+        second = clients[1].submit(sweep(gate, free=1))
+        assert wait_for((home / "workflows" / second.id / "opened").exists)
+        assert platform.row(second).state is State.RUNNING
+        workflows = [first, second]
         before = [done_of(workflow) for workflow in workflows]
         results = [
             waiting.submit(client.workflow(workflow.id).result, LONGEST_S)

@@ -197,7 +197,7 @@ class UsersTold(BaseModel):
     users: list[UserTold]
 
 
-class AuditEntry(BaseModel):
+class AuditedTold(BaseModel):
     """Who did what."""
 
     id: int
@@ -211,7 +211,7 @@ class AuditEntry(BaseModel):
 class AuditTold(BaseModel):
     """What was done."""
 
-    entries: list[AuditEntry]
+    entries: list[AuditedTold]
 
 
 class Health(BaseModel):

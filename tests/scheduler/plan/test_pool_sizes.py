@@ -6,7 +6,13 @@ from hypothesis import strategies as st
 
 from fitcast.scheduler.plan import events
 from fitcast.scheduler.plan.decisions import Decisions
-from fitcast.scheduler.plan.pool_sizes import IDLE_FOR_S, surplus, wanted_workers
+from fitcast.scheduler.plan.pool_sizes import (
+    IDLE_FOR_S,
+    Allotment,
+    held_to,
+    surplus,
+    wanted_workers,
+)
 from fitcast.scheduler.plan.pools import Pool, WorkerSize
 from tests.scheduler.making import MIB, estimate, submitted
 
@@ -100,3 +106,37 @@ def test_a_worker_that_was_idle_for_a_moment_stays():
     decisions.handle(events.WorkerJoined(WorkerSize("a", "small", 1, 2000 * MIB)), 0.0)
     assert surplus(decisions.workers.values(), {}, {"a": 1.0}, IDLE_FOR_S) == []
     assert surplus(decisions.workers.values(), {}, {"a": 1.0}, 1.0 + IDLE_FOR_S) == ["a"]
+
+
+# -- within an allotment ---------------------------------------------------------------------------
+
+
+@given(
+    st.integers(0, 40),
+    st.integers(0, 40),
+    st.floats(0.0, 100.0),
+    st.floats(0.0, 400_000.0),
+)
+def test_pools_grow_no_further_than_the_allotment_but_for_one_worker_of_each(
+    small, large, cpus, memory_mib
+):
+    wanted = {"small": small, "large": large}
+    held = held_to(wanted, (SMALL, LARGE), Allotment(cpus, memory_mib * MIB))
+    assert held.keys() == wanted.keys()
+    for name, count in wanted.items():
+        assert min(1, count) <= held[name] <= count  # whoever is wanted isn't done without
+    grown = {name: held[name] - min(1, count) for name, count in wanted.items()}
+    if any(grown.values()):
+        assert sum(2 * count for count in held.values()) <= cpus
+        taken = held["small"] * SMALL.memory_bytes + held["large"] * LARGE.memory_bytes
+        assert taken <= memory_mib * MIB
+    # and as far as it goes: another worker would be beyond it
+    for pool in (SMALL, LARGE):
+        if held[pool.name] < wanted[pool.name]:
+            taken = held["small"] * SMALL.memory_bytes + held["large"] * LARGE.memory_bytes
+            assert 2 * sum(held.values()) + 2 > cpus or taken + pool.memory_bytes > memory_mib * MIB
+
+
+def test_an_allotment_of_everything_changes_nothing():
+    wanted = {"small": 10, "large": 4}
+    assert held_to(wanted, (SMALL, LARGE), Allotment(28.0, 10 * 2**40)) == wanted

@@ -172,3 +172,41 @@ def test_an_empty_file_is_there_at_once(tmp_path):
     path = tmp_path / "file"
     path.touch()
     assert Receiver().upload(path) == []
+
+
+class Refusing(Receiver):
+    """Refuses a piece as often as it is told to, before it takes any."""
+
+    def __init__(self, *refusals):
+        super().__init__()
+        self.refusals = list(refusals)
+
+    def _answer(self, request):
+        if request.method == "PATCH" and self.refusals:
+            status, kind = self.refusals.pop(0)
+            return httpx.Response(status, json=error(kind))
+        return super()._answer(request)
+
+
+def test_an_upload_waits_for_its_turn_and_for_what_stalled(tmp_path):
+    path = tmp_path / "file"
+    path.write_bytes(b"some")
+    waits = [(429, "LimitError"), (503, "BusyError"), (408, "UploadStalledError")]
+    receiver = Refusing(*waits, (409, "UploadError"), (507, "StoreError"))
+    receiver.upload(path)
+    assert receiver.data == b"some"
+    assert receiver.refusals == []
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [(413, "TooLargeError"), (409, "WorkflowStateError"), (403, "ForbiddenError")],
+)
+def test_an_upload_that_is_refused_for_good_is_given_up_at_once(tmp_path, status, kind):
+    path = tmp_path / "file"
+    path.write_bytes(b"some")
+    receiver = Refusing((status, kind))
+    with pytest.raises(getattr(errors, kind)):
+        receiver.upload(path)
+    assert receiver.data == b""
+    assert receiver.now_s < 1.0
