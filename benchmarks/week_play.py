@@ -1,7 +1,8 @@
 """Plays a week of submissions on one cluster, fit by fit: by fair share, or in order of submission.
 
 In: virtual time, the broker's decisions carried out, what everybody got. Not in: what is submitted
-(:mod:`benchmarks.week_trace`), tables and goals (:mod:`benchmarks.workloads.week`).
+(:mod:`benchmarks.week_trace`), which fit has room (:mod:`benchmarks.week_room`), tables and goals
+(:mod:`benchmarks.workloads.week`).
 
 The cluster is one pool of CPUs and memory: which worker has room is the plan's matter. A fit that
 runs is never interrupted; a share grows and shrinks as fits end.
@@ -14,6 +15,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from benchmarks.week_room import Room
 from benchmarks.week_trace import Array, Flow
 from fitcast.scheduler.broker.fair_share import allotments, next_claimed, to_give_way
 from fitcast.scheduler.broker.past_arrivals import PastArrivals
@@ -175,7 +177,7 @@ class Week:
         self._queue: dict[str, Live] = {}
         self._runs: dict[str, Live] = {}
         self._accounts: dict[str, Account] = {}
-        self._free_cpus, self._free_bytes = int(capacity.cpus), capacity.memory_bytes
+        self._room = Room(int(capacity.cpus), capacity.memory_bytes)
         self._now_s = flows[0].at_s
         self._count = 0
         self._agenda: list[tuple[float, int, str, Live | None, int]] = []
@@ -255,6 +257,7 @@ class Week:
                     break
                 self.played.gave_way += 1
                 live = self._runs.pop(gone[0])
+                self._room.forget(gone[0])
                 live.queued_at_s, live.started_at_s = self._now_s, None
                 self._queue[gone[0]] = live
                 runs = [one for one in runs if one.workflow_id != gone[0]]
@@ -293,7 +296,7 @@ class Week:
     def _start(self) -> None:
         """Start fits as long as there is room, first of who is furthest below their share."""
         passed = []
-        while self._hungry and self._free_cpus > 0 and len(passed) < LOOK_AT:
+        while self._hungry and self._room.free_cpus > 0 and len(passed) < LOOK_AT:
             turn, _, live = heapq.heappop(self._hungry)
             if live.started_at_s is None or not live.has_waiting:
                 continue
@@ -302,11 +305,10 @@ class Week:
                 continue
             fit = live.next
             cpus, memory = live.flow.cpus[fit], live.flow.memory_bytes[fit]
-            if cpus > self._free_cpus or memory > self._free_bytes:
+            said_s, name = float(live.flow.said_s[fit]), (live.flow.name, fit)
+            if not self._room.begin(name, cpus, memory, said_s, self._now_s):
                 passed.append(live)
                 continue
-            self._free_cpus -= cpus
-            self._free_bytes -= memory
             live.next += 1
             live.cpus += cpus
             live.memory_bytes += memory
@@ -323,8 +325,7 @@ class Week:
         del live.in_flight[fit]
         live.cpus -= flow.cpus[fit]
         live.memory_bytes -= flow.memory_bytes[fit]
-        self._free_cpus += flow.cpus[fit]
-        self._free_bytes += flow.memory_bytes[fit]
+        self._room.end((flow.name, fit), self._now_s)
         live.done += 1
         live.done_s += took_s
         live.done_said_s += float(flow.said_s[fit])
