@@ -171,8 +171,11 @@ def check_fits(submission: Any, caps: Caps) -> None:
         It has more fits than the platform takes.
     """
     try:
-        fits = len(submission["candidates"]) * len(submission["folds"])
-    except (TypeError, KeyError):
+        each = len(submission["folds"])
+        if submission.get("rounds"):  # a candidate has but those of its own round
+            each = int(submission["n_splits"])
+        fits = len(submission["candidates"]) * each
+    except (TypeError, KeyError, ValueError, AttributeError):
         raise SubmissionError("the submission is damaged: it has no candidates and folds") from None
     if fits > caps.fits:
         raise TooLargeError(

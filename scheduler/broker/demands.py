@@ -20,9 +20,7 @@ def demand_of(cast: SweepForecast, workers: Sequence[WorkerSize]) -> Demand:
     workers
         Those that it may have: more than all of them it can't use.
     """
-    left = [cast.estimates[f.fit_id] for f in cast.submission.fits if f.fit_id not in cast.done]
-    if cast.final is not None:
-        left.append(cast.final)
+    left = cast.to_run()
     cpu_s = sum(one.runtime_s_p50 for one in left)
     memory_byte_s = sum(one.runtime_s_p50 * one.peak_memory_bytes_p50 for one in left)
     most_fits = min(len(left), sum(worker.cpus for worker in workers))

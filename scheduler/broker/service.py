@@ -150,7 +150,7 @@ class Service:
         cast = self._forecast(announced.submission)
         workflow_id = announced.workflow_id
         demand = demand_of(cast, self.engine.workers())
-        more_fits = len(cast.submission.fits)
+        more_fits = cast.submission.fits_to_run
         more_bytes = announced.dataset.sealed_bytes + announced.sweep.sealed_bytes
 
         def admits(whose: User, held: Holdings) -> None:

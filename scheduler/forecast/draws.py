@@ -1,19 +1,20 @@
 """Runtimes as they may turn out: samples of all open fits of a plan at once.
 
-In: who errs together, what a fit that runs already may still take. Not in: what a plan makes of
+In: who errs together, what a fit that runs already may still take, who might go on to the rounds
+that are chosen late. Not in: what a plan makes of
 the runtimes (:mod:`fitcast.scheduler.forecast.eta`). It knows distributions, no rules.
 """
 
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 from scipy.special import ndtr, ndtri
 
-from fitcast.history.records import Estimate
+from fitcast.scheduler.forecast.late_rounds import LateRound
 from fitcast.scheduler.plan.decisions import Decisions
-from fitcast.scheduler.plan.events import FitKey
+from fitcast.scheduler.plan.events import FitKey, LateFit
 from fitcast.scheduler.plan.fit_state import FitState
 
 Array = npt.NDArray[np.float64]
@@ -33,6 +34,40 @@ class Groups:
     candidate: Mapping[FitKey, str]
 
 
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """What might happen.
+
+    Attributes
+    ----------
+    runtimes_s : ndarray
+        What each fit takes in all with one thread, by its place.
+    rounds : mapping
+        By workflow, the places of the fits in each round that is still to be chosen.
+    """
+
+    runtimes_s: Array
+    rounds: Mapping[str, Sequence[Places]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Open:
+    """Rounds of a workflow that are still to be chosen."""
+
+    candidates: Places  # all that may go on to any of them
+    places: list[dict[int, Places]]  # of the fits of each candidate, round by round
+    runs: list[int]
+
+    def draw(self, rng: np.random.Generator) -> list[Places]:
+        """Draw who goes on: those of a round out of those of the one before."""
+        order = rng.permutation(self.candidates).tolist()
+        rounds = []
+        for places, runs in zip(self.places, self.runs, strict=True):
+            chosen = [places[candidate] for candidate in order if candidate in places][:runs]
+            rounds.append(np.concatenate(chosen) if chosen else np.zeros(0, dtype=np.int64))
+        return rounds
+
+
 class Draws:
     """Draws runtimes of the open fits of a plan.
 
@@ -42,8 +77,8 @@ class Draws:
         The plan as it stands.
     groups : Groups
         Which fits share errors; those drawn together are drawn once.
-    finals : mapping of str to Estimate
-        By workflow, the estimate of the last fit, which isn't in the plan yet.
+    later : mapping
+        By workflow, the rounds that are chosen late; the first of them may have been already.
     now_s : float
         The time in seconds, on the plan's own clock.
     """
@@ -52,7 +87,7 @@ class Draws:
         self,
         decisions: Decisions,
         groups: Groups,
-        finals: Mapping[str, Estimate],
+        later: Mapping[str, Sequence[LateRound]],
         now_s: float,
     ) -> None:
         fits = [
@@ -61,12 +96,23 @@ class Draws:
             for fit in workflow.fits.values()
             if fit.outcome is None
         ]
-        last = [
-            FitState(final_key(workflow_id), finals[workflow_id])
-            for workflow_id, workflow in decisions.workflows.items()
-            if workflow.final and workflow_id in finals
-        ]
-        every = [*fits, *last]
+        self.late: dict[int, tuple[str, LateFit]] = {}  # fits not in the plan yet, by place
+        late: list[FitState] = []
+        self._open: dict[str, _Open] = {}
+        for workflow_id, workflow in decisions.workflows.items():
+            rounds = _to_come(workflow.rounds, later.get(workflow_id, ()))
+            places: list[dict[int, Places]] = []
+            for one in rounds:
+                places.append({})
+                for candidate, its in one.candidates.items():
+                    first = len(fits) + len(late)
+                    late += (FitState(FitKey(workflow_id, i), f.estimate) for i, f in its.items())
+                    self.late |= dict(enumerate(its.items(), first))
+                    places[-1][candidate] = np.arange(first, first + len(its), dtype=np.int64)
+            who = dict.fromkeys(candidate for one in rounds for candidate in one.candidates)
+            runs = [one.runs for one in rounds]
+            self._open[workflow_id] = _Open(np.array(list(who), dtype=np.int64), places, runs)
+        every = [*fits, *late]
         self.place = {fit.key: number for number, fit in enumerate(every)}
         estimates = [fit.estimate for fit in every]
         self._mean = np.log([max(one.runtime_s_p50, 1e-6) for one in estimates])
@@ -94,11 +140,15 @@ class Draws:
         threads = [fit.threads if lead else 1 for fit, lead in zip(every, leads, strict=True)]
         self._elapsed = np.array(elapsed) / np.array(ratio)
         self._cpu_ratio = np.array(ratio) * np.array(threads)
-        self._is_final = np.arange(len(every)) >= len(fits)
+        self._there = len(fits)
         self._cpus = max(1, decisions.state.cpus)
 
-    def sample(self, rng: np.random.Generator) -> Array:
-        """Return how long each fit takes in all with one thread, in seconds, by `place`."""
+    def sample(self, rng: np.random.Generator) -> Drawn:
+        """Draw how long each fit takes, and who goes on."""
+        runtimes_s = self._runtimes_s(rng)
+        return Drawn(runtimes_s, {name: one.draw(rng) for name, one in self._open.items()})
+
+    def _runtimes_s(self, rng: np.random.Generator) -> Array:
         algorithm = rng.standard_normal(int(self._algorithm.max(initial=-1)) + 1)
         candidate = rng.standard_normal(int(self._candidate.max(initial=-1)) + 1)
         mean = (
@@ -120,17 +170,33 @@ class Draws:
             drawn[late] = self._elapsed[late] * (1.0 + 0.1 * rng.exponential(size=late.size))
         return np.minimum(drawn, LONGEST_S)
 
-    def bound_s(self, drawn: Array) -> float:
-        """Return what no plan beats: all work on all cores, or the longest fit; then the finals."""
-        left = np.maximum(drawn - self._elapsed, 0.0)[~self._is_final]
-        work = left * self._cpu_ratio[~self._is_final]
-        longest = float(left.max(initial=0.0))
-        return max(float(work.sum()) / self._cpus, longest) + float(drawn[self._is_final].sum())
+    def bound_s(self, drawn: Drawn) -> float:
+        """Return what no plan beats: all work on all cores, or the longest fit; round by round."""
+        there = slice(self._there)
+        left = np.maximum(drawn.runtimes_s[there] - self._elapsed[there], 0.0)
+        bound_s = self._bound_s(left, left * self._cpu_ratio[there])
+        for rounds in drawn.rounds.values():
+            for places in rounds:
+                took = drawn.runtimes_s[places]
+                bound_s += self._bound_s(took, took)
+        return bound_s
+
+    def _bound_s(self, took_s: Array, work_s: Array) -> float:
+        return max(float(work_s.sum()) / self._cpus, float(took_s.max(initial=0.0)))
+
+    @property
+    def count(self) -> int:
+        """How many fits will run, about."""
+        typical = (len(p) and sum(map(len, p.values())) * r // len(p) for p, r in self._rounds())
+        return self._there + sum(typical)
+
+    def _rounds(self) -> Iterable[tuple[dict[int, Places], int]]:
+        for one in self._open.values():
+            yield from zip(one.places, one.runs, strict=True)
 
 
-def final_key(workflow_id: str) -> FitKey:
-    """Return the key under which the last fit of a workflow is drawn."""
-    return FitKey(workflow_id, "refit")
+def _to_come(count: int, later: Sequence[LateRound]) -> Sequence[LateRound]:
+    return later[max(0, len(later) - count) :] if count else ()
 
 
 def _numbered(names: Iterable[Hashable]) -> Places:

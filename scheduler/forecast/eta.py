@@ -17,10 +17,10 @@ from datetime import UTC, datetime, timedelta
 
 import numpy as np
 
-from fitcast.history.records import Estimate
-from fitcast.scheduler.forecast.draws import LONGEST_S, Array, Draws, Groups, final_key
+from fitcast.scheduler.forecast.draws import LONGEST_S, Drawn, Draws, Groups
+from fitcast.scheduler.forecast.late_rounds import LateRound
 from fitcast.scheduler.plan.decisions import Decisions
-from fitcast.scheduler.plan.events import FinalChosen, FitKey, Submitted
+from fitcast.scheduler.plan.events import FitKey, NextChosen, Submitted
 from fitcast.scheduler.plan.pools import WorkerSize
 from fitcast.scheduler.plan.simulator import SimulatedBackend
 
@@ -121,14 +121,15 @@ def span(seconds: float) -> str:
 def _finishes(
     decisions: Decisions,
     draws: Draws,
-    drawn: Array,
-    finals: Mapping[str, Estimate],
+    drawn: Drawn,
     now_s: float,
     overhead_s: float,
 ) -> dict[str, float]:
     """Play the plan once and return when each workflow is done."""
     plan = decisions.copy()
-    runtime_by_key: dict[FitKey, float] = dict(zip(draws.place, drawn.tolist(), strict=True))
+    runtime_by_key: dict[FitKey, float] = dict(
+        zip(draws.place, drawn.runtimes_s.tolist(), strict=True)
+    )
 
     def runtime_s(key: FitKey, threads: int) -> float:
         alone_s = runtime_by_key[key]
@@ -137,13 +138,15 @@ def _finishes(
         fit = plan.state.fit(key)
         return alone_s * fit.runtime_s(threads) / max(fit.runtime_s(1), 1e-9)
 
-    def choose_final(workflow_id: str) -> FinalChosen:
-        estimate = finals.get(workflow_id)
-        name = None if estimate is None else final_key(workflow_id).fit_id
-        return FinalChosen(workflow_id, name, estimate)
+    rounds = {name: iter(places) for name, places in drawn.rounds.items()}
+
+    def choose_next(workflow_id: str) -> NextChosen:
+        places = next(rounds[workflow_id], None)
+        fits = None if places is None else dict(draws.late[place] for place in places.tolist())
+        return NextChosen(workflow_id, fits)
 
     backend = SimulatedBackend(
-        plan, runtime_s, choose_final=choose_final, overhead_s=overhead_s, now_s=now_s
+        plan, runtime_s, choose_next=choose_next, overhead_s=overhead_s, now_s=now_s
     )
     running = list(decisions.running())
     backend.carry_out(plan.place(now_s))
@@ -162,7 +165,7 @@ def forecast(
     decisions: Decisions,
     groups: Groups,
     *,
-    finals: Mapping[str, Estimate] | None = None,
+    later: Mapping[str, Sequence[LateRound]] | None = None,
     now_s: float = 0.0,
     overhead_s: float = 0.0,
     samples: int | None = None,
@@ -177,8 +180,9 @@ def forecast(
         The plan as it stands; it isn't changed.
     groups : Groups
         Which fits share forecasting errors.
-    finals : mapping of str to Estimate, optional
-        By workflow, what the last fit (the refit) is expected to cost.
+    later : mapping, optional
+        By workflow, the rounds that are chosen late, the refit being the last; the first of them
+        may have been chosen already.
     now_s : float
         The time in seconds, on the plan's own clock.
     overhead_s : float
@@ -195,20 +199,19 @@ def forecast(
     dict of str to Eta
         By workflow.
     """
-    open_fits = max(1, sum(workflow.unsettled for workflow in decisions.workflows.values()))
-    affordable = FIT_EVENTS_PER_FORECAST // open_fits
+    draws = Draws(decisions, groups, later or {}, now_s)
+    affordable = FIT_EVENTS_PER_FORECAST // max(1, draws.count)
     if samples is None:
         samples = max(FEWEST_SAMPLES, min(MOST_SAMPLES, affordable))
     if plays is None:
         plays = max(FEWEST_PLAYS, affordable)
     plays = min(samples, plays)
     rng = np.random.default_rng(seed)
-    draws = Draws(decisions, groups, finals or {}, now_s)
     remaining: dict[str, list[float]] = {workflow_id: [] for workflow_id in decisions.workflows}
     bounds = []
     for _ in range(plays):
         drawn = draws.sample(rng)
-        finishes = _finishes(decisions, draws, drawn, finals or {}, now_s, overhead_s)
+        finishes = _finishes(decisions, draws, drawn, now_s, overhead_s)
         bounds.append(max(draws.bound_s(drawn), 1e-9))
         for workflow_id, sampled in remaining.items():
             sampled.append(finishes.get(workflow_id, now_s + LONGEST_S) - now_s)

@@ -12,6 +12,7 @@ from datetime import datetime
 import pandas as pd
 
 from fitcast.scheduler.forecast.eta import Eta, span
+from fitcast.scheduler.forecast.late_rounds import typical_of
 from fitcast.scheduler.forecast.pictures import block, intervals, mib
 from fitcast.scheduler.forecast.pictures import table as html_table
 from fitcast.scheduler.forecast.sweep_forecast import Placed, SweepForecast
@@ -35,9 +36,10 @@ class SweepEstimate:
     Attributes
     ----------
     fits : DataFrame
-        A row per fit: candidate, fold, threads, pool, quantiles of runtime and peak memory, the
-        explanation, and the probability of failing: in all, for needing more memory than the
-        largest worker has, for needing longer than the sweep's deadline.
+        A row per fit that runs whatever is chosen later: candidate, fold, threads, pool, quantiles
+        of runtime and peak memory, the explanation, and the probability of failing: in all, for
+        needing more memory than the largest worker has, for needing longer than the sweep's
+        deadline.
     eta : Eta
         When the workflow would be done, were it submitted now to idle workers: in seconds from
         now, as `Workflow.eta` has it for one that runs.
@@ -80,7 +82,9 @@ class SweepEstimate:
 
     def _repr_html_(self) -> str:
         candidates = self.candidates
-        title = f"{len(self.fits):,} fits, done in {self.eta}; nothing was run"
+        title = (
+            f"{self._forecast.submission.fits_to_run:,} fits, done in {self.eta}; nothing was run"
+        )
         return block(
             title,
             intervals(candidates),
@@ -163,7 +167,7 @@ class SweepEstimate:
             self.pools,
             self.eta,
             self._ready_in_s,
-            len(self.fits),
+            cast.submission.fits_to_run,
             self.sequential_s,
             max(cast.least_bytes(fit) for fit in cast.submission.fits),
         )
@@ -201,7 +205,7 @@ def estimate_of(
     eta, placed = cast.plan(workers, ready_in_s)
     most = max(worker.memory_bytes for worker in workers) - cast.submission.dataset_bytes
     rows = []
-    for fit in cast.submission.fits:
+    for fit in cast.submission.first_fits:
         threads, pool, _ = placed.get(fit.fit_id, Placed(1, workers[0].pool, 0))
         one = cast.estimates[fit.fit_id]
         risk = risk_of(one, memory_bytes=max(0, most), deadline_s=cast.submission.deadline_s)
@@ -219,16 +223,19 @@ def estimate_of(
             }
         )
     fits = pd.DataFrame(rows)
-    final_s = 0.0 if cast.final is None else cast.final.runtime_s_p50
+    later_s = sum(one.runtime_s_p50 for one in typical_of(cast.later))
     cost = SweepCost.of(pools, eta)
     if cost is not None:
         cost = replace(cost, used_p50=_used(cast, pools, placed))
-    sequential_s = float(fits["runtime_s_p50"].sum()) + final_s
+    sequential_s = float(fits["runtime_s_p50"].sum()) + later_s
     return SweepEstimate(fits, eta, sequential_s, cost, tuple(pools), cast, ready_in_s)
 
 
 def _used(cast: SweepForecast, pools: Sequence[Pool], placed: Mapping[str, Placed]) -> float:
-    """Return what the workers' shares cost that fits use while they run; the refit not."""
+    """Return what the workers' shares cost that fits use while they run; the refit not.
+
+    Fits of rounds that are chosen late count as those that are there do, by their runtimes.
+    """
     by_name = {pool.name: pool for pool in pools}
     total = 0.0
     for fit_id, (threads, name, share_bytes) in placed.items():
@@ -237,4 +244,7 @@ def _used(cast: SweepForecast, pools: Sequence[Pool], placed: Mapping[str, Place
         took_s = one.runtime_s_p50 * (1.0 - fraction + fraction / threads)
         share = max(threads / pool.cpus, share_bytes / pool.memory_bytes)
         total += took_s / 3600.0 * min(1.0, share) * (pool.price_per_hour or 0.0)
-    return total
+    first_s = sum(cast.estimates[fit_id].runtime_s_p50 for fit_id in placed)
+    rounds = cast.later[: len(cast.submission.rounds) - 1] if cast.submission.rounds else ()
+    later_s = sum(one.runtime_s_p50 for one in typical_of(rounds))
+    return total * (1.0 + later_s / max(first_s, 1e-9))

@@ -5,8 +5,9 @@ In: what `Client.submit` starts from. Not in: what `Client.estimate` answers
 (:mod:`fitcast.scheduler.run.live_eta`), the sizing itself (:mod:`fitcast.sizing`).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import NamedTuple
 
 from fitcast.errors import FitTooLargeError
@@ -14,10 +15,11 @@ from fitcast.history.records import Estimate, Record
 from fitcast.scheduler.forecast.common_work import common_work
 from fitcast.scheduler.forecast.draws import Groups
 from fitcast.scheduler.forecast.eta import Eta, forecast, plan_for
+from fitcast.scheduler.forecast.late_rounds import LateRound, late_rounds, typical_of
 from fitcast.scheduler.forecast.what_if import (
     MANY_FITS,
 )
-from fitcast.scheduler.plan.events import FitKey, Submitted
+from fitcast.scheduler.plan.events import CommonWork, FitKey, Submitted
 from fitcast.scheduler.plan.pools import WorkerSize
 from fitcast.scheduler.plan.simulator import SimulatedBackend
 from fitcast.sizing.laws.prior import process_start_s
@@ -45,17 +47,46 @@ class Placed(NamedTuple):
     share_bytes: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class SweepForecast:
     """A sweep's forecasts, as submission and estimate both need them."""
 
     submission: Submission
     correction: SweepCorrection | None  # None where it isn't to be run
     estimates: dict[str, Estimate]  # by fit
-    final: Estimate | None  # what the refit is expected to cost
+    final: Estimate | None  # what the refit is expected to cost, whoever is the best
     process_start_s: float  # that a fit is spared in the process of another
     done: frozenset[str] = frozenset()  # fits whose results are kept already
     attempts: Mapping[str, int] = field(default_factory=dict)  # made already, by fit
+    begun: frozenset[int] = frozenset()  # candidates of later rounds that were chosen
+    refits: Mapping[int, Estimate] = field(default_factory=dict)  # cost of the refit by who is best
+
+    @cached_property
+    def work(self) -> dict[str, CommonWork]:
+        """What fits have in common."""
+        return common_work(self.submission, self.estimates)
+
+    @cached_property
+    def later(self) -> tuple[LateRound, ...]:
+        """The rounds that are chosen late, the refit being the last."""
+        refits: Mapping[int, Estimate] = {}
+        if self.final is not None:
+            refits = self.refits or {0: self.final}
+        return late_rounds(
+            self.submission,
+            self.estimates,
+            refits,
+            self.work,
+            done=self.done,
+            begun=self.begun,
+            attempts=self.attempts,
+        )
+
+    def to_run(self) -> list[Estimate]:
+        """Return the forecasts of all that is still to be run; of late rounds, typical ones."""
+        fits = self.submission.first_fits
+        left = [self.estimates[fit.fit_id] for fit in fits if fit.fit_id not in self.done]
+        return left + typical_of(self.later)
 
     def least_bytes(self, fit: Fit) -> int:
         """Return what a worker must have at least for a fit, the dataset included."""
@@ -67,19 +98,19 @@ class SweepForecast:
     def submitted(self, workflow_id: str, *, own_workers: bool = False) -> Submitted:
         """Return what the plan is told of the sweep: of the fits that are still to be run."""
         submission = self.submission
-        left = [fit for fit in submission.fits if fit.fit_id not in self.done]
+        left = [fit for fit in submission.first_fits if fit.fit_id not in self.done]
         return Submitted(
             workflow_id=workflow_id,
             estimates={fit.fit_id: self.estimates[fit.fit_id] for fit in left},
             dataset_bytes=submission.dataset_bytes,
             folds={fit.fit_id: fit.fold for fit in left},
-            candidates={fit.fit_id: fit.candidate.index for fit in left},
-            common_work=common_work(submission, self.estimates),
+            candidates={fit.fit_id: submission.origin(fit.candidate.index) for fit in left},
+            common_work=self.work,
             attempts=self.attempts,
             process_start_s=self.process_start_s,
             memory_bytes=submission.memory_bytes,
             deadline_s=submission.deadline_s,
-            final=self.final is not None,
+            rounds=len(self.later),
             own_workers=own_workers,
         )
 
@@ -88,7 +119,7 @@ class SweepForecast:
     ) -> tuple[Eta, dict[str, Placed]]:
         """Return the ETA on idle workers, and where the median plan puts each fit."""
         submitted = self.submitted(_THIS)
-        plan = plan_for(workers, replace(submitted, final=False))
+        plan = plan_for(workers, replace(submitted, rounds=0))
         median = SimulatedBackend(plan, lambda key, threads: plan.state.fit(key).runtime_s(threads))
         median.carry_out(plan.place(0.0))
         median.run()
@@ -108,32 +139,42 @@ class SweepForecast:
         every = submitted.estimates
         step = len(every) // MANY_FITS
         if step < 2:
-            return self._eta(workers, submitted, QUICK_PLAYS)
+            return self._eta(workers, submitted, plays=QUICK_PLAYS)
         fewer = [group[0] for group in _in_groups(workers, step)]
         some = dict(list(every.items())[::step])
-        eta = self._eta(fewer, replace(submitted, estimates=some), QUICK_PLAYS)
-        ratio = self._bound_s(workers, every) / self._bound_s(fewer, some)
+        later = [one.thinned(step) for one in self.later]
+        eta = self._eta(fewer, replace(submitted, estimates=some), later, QUICK_PLAYS)
+        ratio = _bound_s(workers, every, self.later) / _bound_s(fewer, some, later)
         longer_s = (ratio - 1.0) * eta.p50_s
         finish_at = eta.later(longer_s).finish_at
         return Eta(ratio * eta.p10_s, ratio * eta.p50_s, ratio * eta.p90_s, finish_at)
 
-    def _bound_s(self, workers: Sequence[WorkerSize], estimates: Mapping[str, Estimate]) -> float:
-        runtimes = [one.runtime_s_p50 + OVERHEAD_S for one in estimates.values()]
-        final_s = 0.0 if self.final is None else self.final.runtime_s_p50
-        longest_s = max(runtimes, default=0.0)
-        return max(sum(runtimes) / sum(w.cpus for w in workers), longest_s) + final_s
-
     def _eta(
-        self, workers: Sequence[WorkerSize], submitted: Submitted, plays: int | None = None
+        self,
+        workers: Sequence[WorkerSize],
+        submitted: Submitted,
+        later: Sequence[LateRound] | None = None,
+        plays: int | None = None,
     ) -> Eta:
         etas = forecast(
             plan_for(workers, submitted),
-            groups_of(_THIS, self.submission.fits),
-            finals={} if self.final is None else {_THIS: self.final},
+            groups_of(_THIS, self.submission),
+            later={_THIS: self.later if later is None else later},
             overhead_s=OVERHEAD_S,
             plays=plays,
         )
         return etas[_THIS]
+
+
+def _bound_s(
+    workers: Sequence[WorkerSize],
+    estimates: Mapping[str, Estimate],
+    later: Sequence[LateRound],
+) -> float:
+    runtimes = [one.runtime_s_p50 + OVERHEAD_S for one in estimates.values()]
+    cpus = sum(worker.cpus for worker in workers)
+    first_s = max(sum(runtimes) / cpus, max(runtimes, default=0.0))
+    return first_s + sum(one.bound_s(cpus) for one in later)
 
 
 def _in_groups(workers: Sequence[WorkerSize], size: int) -> list[list[WorkerSize]]:
@@ -179,20 +220,24 @@ def forecast_sweep(
         model,
         {fit.fit_id: fit.request for fit in submission.fits},
         dataset=submission.dataset,
-        candidates={fit.fit_id: fit.candidate.index for fit in submission.fits},
+        candidates={fit.fit_id: submission.origin(fit.candidate.index) for fit in submission.fits},
     )
     for fit_id, record in seen:
         correction.observe(fit_id, record)
     estimates = correction.estimates()
     most = max(worker.memory_bytes for worker in workers)
-    final = _final_estimate(model, submission)
+    refits = _refit_estimates(model, submission)
+    final = _median(refits)
     start_s = process_start_s(model.machine_speed)
     attempts: dict[str, int] = {}
     for fit_id, record in seen:
         attempts[fit_id] = max(record.attempt, attempts.get(fit_id, 0))
-    cast = SweepForecast(submission, correction, estimates, final, start_s, done, attempts)
-    for fit in submission.fits:
-        if fit.fit_id not in done and (least := cast.least_bytes(fit)) > most:
+    later = {fit.candidate.index for fit in submission.fits if fit.fit_id in attempts}
+    begun = frozenset(index for index in later if submission.round_of(index))
+    known = submission, correction, estimates, final, start_s, done, attempts, begun
+    cast = SweepForecast(*known, refits)
+    for fit in _sure(cast):
+        if (least := cast.least_bytes(fit)) > most:
             need = least - submission.dataset_bytes
             raise FitTooLargeError(
                 f"{fit.candidate.label!r} needs about {need / 2**30:.2f} GiB beside a dataset "
@@ -202,20 +247,44 @@ def forecast_sweep(
     return cast
 
 
-def groups_of(workflow_id: str, fits: Sequence[Fit]) -> Groups:
+def groups_of(workflow_id: str, submission: Submission) -> Groups:
     """Return algorithm and candidate of fits, for drawing shared errors together."""
-    keys = {FitKey(workflow_id, fit.fit_id): fit for fit in fits}
-    return Groups(
-        {key: fit.request.algorithm for key, fit in keys.items()},
-        {key: fit.candidate.label for key, fit in keys.items()},
-    )
+    algorithm: dict[FitKey, str] = {}
+    candidate: dict[FitKey, str] = {}
+    for one in submission.candidates:
+        fits = submission.fits_of(one.index)
+        name = str(submission.origin(one.index))
+        for fit_id in (*(fit.fit_id for fit in fits), f"c{one.index:04d}-refit"):
+            key = FitKey(workflow_id, fit_id)
+            algorithm[key], candidate[key] = fits[0].request.algorithm, name
+    return Groups(algorithm, candidate)
 
 
-def _final_estimate(model: SizingModel, submission: Submission) -> Estimate | None:
-    """Return what the refit will cost: the median over the candidates, who might all win."""
-    if not (submission.refit or submission.has_rule):
-        return None
-    step = max(1, len(submission.candidates) // REFITS_FORECAST)
-    requests = [submission.refit_fit(one.index).request for one in submission.candidates[::step]]
+def _sure(cast: SweepForecast) -> Iterator[Fit]:
+    """Yield fits that are run, or one that needs no more than another in its place."""
+    submission = cast.submission
+    for fit in submission.first_fits:
+        if fit.fit_id not in cast.done:
+            yield fit
+    for number in range(1, len(submission.rounds)):
+        left = [fit for fit in submission.round_fits(number) if fit.fit_id not in cast.done]
+        if left:
+            yield min(left, key=cast.least_bytes)
+
+
+def _refit_estimates(model: SizingModel, submission: Submission) -> dict[int, Estimate]:
+    """Return what the refit would cost for each candidate that may win; none without a refit."""
+    if not submission.wants_refit:
+        return {}
+    last = submission.rounds[-1].indices if submission.rounds else submission.candidates
+    step = max(1, len(last) // REFITS_FORECAST)
+    first = submission.rounds[-1].first if submission.rounds else 0
+    spaced = range(0, len(last), step)
+    requests = [submission.refit_fit(first + origin).request for origin in spaced]
     estimates = model.estimate(requests, dataset=submission.dataset)
-    return sorted(estimates, key=lambda estimate: estimate.runtime_s_p50)[len(estimates) // 2]
+    return {origin: estimates[origin // step] for origin in range(len(last))}
+
+
+def _median(refits: Mapping[int, Estimate]) -> Estimate | None:
+    ordered = sorted(refits.values(), key=lambda estimate: estimate.runtime_s_p50)
+    return ordered[len(ordered) // 2] if ordered else None

@@ -24,15 +24,13 @@ from fitcast.scheduler.plan.events import (
     AllWorkersLost,
     AttemptEnded,
     CancelRequested,
-    ChooseFinal,
     CloseWorkers,
     DatasetReleased,
     DatasetRemoved,
     Event,
     ExplainLoss,
-    FinalChosen,
-    FitKey,
     Kill,
+    NextChosen,
     OfWorkflow,
     OpenWorkers,
     Recorded,
@@ -139,8 +137,8 @@ class Decisions:
                 self.state.weights = dict(event.weights)
             case Reforecast():
                 self._reforecast(event)
-            case FinalChosen():
-                self._choose_final(event)
+            case NextChosen():
+                self._begin_round(event)
             case AttemptEnded():
                 return self._end(event)
             case CancelRequested():
@@ -263,19 +261,10 @@ class Decisions:
                 fit.common_work = event.common_work.get(fit_id, fit.common_work)
         self.state.sort(workflow)
 
-    def _choose_final(self, event: FinalChosen) -> None:
+    def _begin_round(self, event: NextChosen) -> None:
         workflow = self.workflows.get(event.workflow_id)
-        if workflow is None:
-            return
-        workflow.pending.discard(ChooseFinal(event.workflow_id))
-        if not workflow.final:
-            return
-        workflow.final = False
-        if event.fit_id is not None and event.estimate is not None:
-            key = FitKey(event.workflow_id, event.fit_id)
-            fit = workflow.fits[event.fit_id] = FitState(key, event.estimate)
-            workflow.unsettled += 1
-            self.state.wait(workflow, fit)
+        if workflow is not None:
+            lifecycle.begin_round(self.state, workflow, event.fits)
 
     # -- attempts ----------------------------------------------------------------------------
 

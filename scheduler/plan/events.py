@@ -9,7 +9,7 @@ Whatever is slow is an action that is answered by an event, or by its failed twi
     OpenWorkers     WorkersOpened       a cluster for this workflow alone
     Start           AttemptEnded        and Kill only makes that come sooner
     ExplainLoss     WorkerLeft          why a worker is gone
-    ChooseFinal     FinalChosen         which candidate is fitted on all rows
+    ChooseNext      NextChosen          which candidates go on; at last, which is fitted on all rows
     RecordEnd       Recorded            the history has the workflow's end
     ReleaseDataset  DatasetReleased     workers let go of it; its workflow is back in the queue
     RemoveDataset   DatasetRemoved      nothing is left of it
@@ -96,7 +96,9 @@ class Submitted:
     process_start_s: float = 0.0  # that a fit is spared in the process of another
     memory_bytes: int | None = None  # the user's own bound for a fit, instead of the forecast
     deadline_s: float | None = None  # the user's own cap on an attempt
-    final: bool = False  # a last fit (the refit) follows when all others are done
+    rounds: int = (
+        0  # that follow, each chosen once all before it are done; the last may be the refit
+    )
     sealed: bool = False  # its dataset is ready for workers already
     own_workers: bool = False  # its fits run in a cluster that is made for it
     share_of: str = ""  # the user whose share of the workers it has
@@ -125,12 +127,25 @@ class Reforecast:
 
 
 @dataclass(frozen=True, slots=True)
-class FinalChosen:
-    """The answer to `ChooseFinal`: the last fit, or none if there is nothing to refit."""
+class LateFit:
+    """A fit of a round that is chosen late: what `Submitted` says of those that are there first."""
+
+    estimate: Estimate
+    fold: int | None = None
+    candidate: int | None = None
+    common_work: CommonWork | None = None
+    attempt: int = 0  # that an earlier process made
+
+
+@dataclass(frozen=True, slots=True)
+class NextChosen:
+    """The answer to `ChooseNext`: the fits of the next round that are still to be run, by fit_id.
+
+    There may be none left, where an earlier process ran them; None says that no round follows.
+    """
 
     workflow_id: str
-    fit_id: str | None
-    estimate: Estimate | None
+    fits: Mapping[str, LateFit] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,8 +260,8 @@ class Settle:
 
 
 @dataclass(frozen=True, slots=True)
-class ChooseFinal:
-    """All fits of a workflow but the last are settled: choose the last one."""
+class ChooseNext:
+    """All fits that a workflow has are settled, and more rounds follow: choose the next one."""
 
     workflow_id: str
 
@@ -332,7 +347,7 @@ class Close:
 
 
 OfWorkflow: TypeAlias = (
-    Seal | OpenWorkers | ChooseFinal | RecordEnd | ReleaseDataset | RemoveDataset | CloseWorkers
+    Seal | OpenWorkers | ChooseNext | RecordEnd | ReleaseDataset | RemoveDataset | CloseWorkers
 )
 """Slow actions of a workflow."""
 
@@ -361,7 +376,7 @@ Event: TypeAlias = (
     | Submitted
     | SharesChanged
     | Reforecast
-    | FinalChosen
+    | NextChosen
     | AttemptEnded
     | CancelRequested
     | Abandoned

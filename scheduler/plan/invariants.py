@@ -157,6 +157,8 @@ def _workflow(workflow: WorkflowState) -> Iterator[str]:
         yield f"{sorted(workflow.waiting)} wait, not {sorted(wait)}"
     if workflow.is_ending and workflow.unsettled:
         yield f"it is {workflow.phase.value} with {workflow.unsettled} fits to settle"
+    if workflow.rounds < 0 or (workflow.is_ending and workflow.rounds):
+        yield f"it is {workflow.phase.value} with {workflow.rounds} rounds to come"
     if workflow.phase is Phase.RECORDED and workflow.occupying:
         yield f"its end is recorded while {workflow.occupying} fits hold something"
     if (

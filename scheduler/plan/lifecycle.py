@@ -11,7 +11,7 @@ Not in: fits and attempts (:mod:`fitcast.scheduler.plan.decisions`), who leaves 
 (:mod:`fitcast.scheduler.plan.admission`).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import assert_never
 
 from fitcast.errors import FitcastError
@@ -19,7 +19,7 @@ from fitcast.history.records import Outcome
 from fitcast.scheduler.plan import admission
 from fitcast.scheduler.plan.events import (
     Action,
-    ChooseFinal,
+    ChooseNext,
     Close,
     CloseWorkers,
     Conclude,
@@ -27,6 +27,7 @@ from fitcast.scheduler.plan.events import (
     InterruptChoice,
     InterruptOpening,
     Kill,
+    LateFit,
     OfWorkflow,
     OpenWorkers,
     RecordEnd,
@@ -64,8 +65,9 @@ def begin(state: PlanState, event: Submitted) -> list[Action]:
         dataset_bytes=event.dataset_bytes,
         memory_bytes=event.memory_bytes,
         deadline_s=event.deadline_s,
-        final=event.final,
+        rounds=event.rounds,
         unsettled=len(fits),
+        process_start_s=event.process_start_s,
         own_workers=event.own_workers,
         share_of=event.share_of,
         priority=event.priority,
@@ -97,6 +99,40 @@ def activate(state: PlanState, workflow: WorkflowState) -> None:
     state.let_wait(workflow)
 
 
+def begin_round(
+    state: PlanState, workflow: WorkflowState, fits: Mapping[str, LateFit] | None
+) -> None:
+    """Take the fits of the next round in; None says that none follows."""
+    asked = ChooseNext(workflow.workflow_id)
+    if asked not in workflow.pending:
+        return
+    workflow.pending.discard(asked)
+    if not workflow.rounds:  # it was given up meanwhile
+        return
+    workflow.rounds = 0 if fits is None else workflow.rounds - 1
+    added = [
+        FitState(
+            FitKey(workflow.workflow_id, fit_id),
+            told.estimate,
+            order=order,
+            fold=told.fold,
+            candidate=told.candidate,
+            common_work=told.common_work,
+            process_start_s=workflow.process_start_s,
+            attempt=told.attempt,
+        )
+        for order, (fit_id, told) in enumerate((fits or {}).items(), len(workflow.fits))
+    ]
+    if not added:
+        return
+    workflow.fits |= {fit.fit_id: fit for fit in added}
+    workflow.unsettled += len(added)
+    workflow.note_needs()
+    admission.hold_anew(state)
+    for fit in added:
+        state.wait(workflow, fit)
+
+
 def give_up(
     state: PlanState, workflow: WorkflowState, error: FitcastError | None = None
 ) -> list[Action]:
@@ -104,12 +140,12 @@ def give_up(
     if workflow.is_ending:
         return []
     workflow.cancelled, workflow.error = error is None, error
-    workflow.final = False
+    workflow.rounds = 0
     workflow.waiting.clear()
     actions: list[Action] = []
     if any(isinstance(asked, OpenWorkers) for asked in workflow.pending):
         actions.append(InterruptOpening(workflow.workflow_id))
-    if ChooseFinal(workflow.workflow_id) in workflow.pending:
+    if ChooseNext(workflow.workflow_id) in workflow.pending:
         actions.append(InterruptChoice(workflow.workflow_id))
     reason = "cancelled" if error is None else f"cancelled: {error}"
     for fit in workflow.fits.values():
@@ -131,7 +167,7 @@ def answered(state: PlanState, workflow: WorkflowState, action: OfWorkflow) -> N
             sealed(workflow)
         case OpenWorkers():
             activate(state, workflow)
-        case ChooseFinal():
+        case ChooseNext():
             pass
         case RecordEnd():
             workflow.phase = Phase.RECORDED
@@ -154,9 +190,9 @@ def failed(
         case Seal() | OpenWorkers():
             workflow.pending.discard(action)
             return give_up(state, workflow, error)
-        case ChooseFinal():
+        case ChooseNext():
             workflow.pending.discard(action)
-            workflow.final, workflow.error = False, error  # the folds' results stay
+            workflow.rounds, workflow.error = 0, error  # the results that are there stay
         case RecordEnd() | ReleaseDataset() | RemoveDataset() | CloseWorkers():
             # Said in the log; nothing else can be done, and the workflow goes on.
             answered(state, workflow, action)
@@ -190,9 +226,9 @@ def _end(state: PlanState, workflow: WorkflowState) -> Iterator[Action]:
     name = workflow.workflow_id
     if workflow.unsettled:
         return
-    if workflow.final:
-        if ChooseFinal(name) not in workflow.pending:
-            yield _ask(workflow, ChooseFinal(name))
+    if workflow.rounds:
+        if ChooseNext(name) not in workflow.pending:
+            yield _ask(workflow, ChooseNext(name))
         return
     if not workflow.is_ending:
         workflow.phase = Phase.DRAINING

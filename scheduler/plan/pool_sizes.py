@@ -68,8 +68,8 @@ def wanted_workers(
         if room.worker_s > 0.0:
             count = math.ceil(round(room.worker_s / horizon_s, 6))
             wanted[room.pool.name] = min(max(1, count), room.most)
-    if not any(wanted.values()) and any(one.final for one in state.workflows.values()):
-        # The last fit is chosen once all others are done: somebody is to be there for it.
+    if not any(wanted.values()) and any(one.rounds for one in state.workflows.values()):
+        # The next round is chosen once all others are done: somebody is to be there for it.
         here = max(state.workers.values(), key=lambda one: one.memory_bytes, default=None)
         if here is not None:
             wanted[here.size.pool] = 1

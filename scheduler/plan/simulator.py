@@ -14,7 +14,7 @@ from fitcast.scheduler.plan.decisions import Decisions
 from fitcast.scheduler.plan.events import (
     Action,
     AttemptEnded,
-    ChooseFinal,
+    ChooseNext,
     Close,
     CloseWorkers,
     Conclude,
@@ -22,11 +22,11 @@ from fitcast.scheduler.plan.events import (
     DatasetRemoved,
     Event,
     ExplainLoss,
-    FinalChosen,
     FitKey,
     InterruptChoice,
     InterruptOpening,
     Kill,
+    NextChosen,
     OpenWorkers,
     Recorded,
     RecordEnd,
@@ -57,8 +57,8 @@ class SimulatedBackend:
         ``runtime_s(key, threads)`` gives the runtime in seconds of an attempt that starts.
     peak_memory_bytes : callable, optional
         ``peak_memory_bytes(key)``; an attempt above its limit ends out of memory, halfway.
-    choose_final : callable, optional
-        ``choose_final(workflow_id)`` answers which fit is the last one.
+    choose_next : callable, optional
+        ``choose_next(workflow_id)`` answers which fits the next round has.
     overhead_s : float
         Seconds that a slot stays idle between two attempts.
     now_s : float
@@ -73,7 +73,7 @@ class SimulatedBackend:
         runtime_s: Callable[[FitKey, int], float],
         *,
         peak_memory_bytes: Callable[[FitKey], int] | None = None,
-        choose_final: Callable[[str], FinalChosen] | None = None,
+        choose_next: Callable[[str], NextChosen] | None = None,
         overhead_s: float = 0.0,
         now_s: float = 0.0,
         watch: Callable[[float, Sequence[Action]], None] | None = None,
@@ -84,7 +84,7 @@ class SimulatedBackend:
         self.starts: list[tuple[float, Start]] = []
         self._runtime_s = runtime_s
         self._peak_memory_bytes = peak_memory_bytes
-        self._choose_final = choose_final or (lambda wid: FinalChosen(wid, None, None))
+        self._choose_next = choose_next or (lambda workflow_id: NextChosen(workflow_id, None))
         self._overhead_s = overhead_s
         self._watch = watch
         self._agenda: list[tuple[float, int, Event | Callable[[], Iterable[Event]]]] = []
@@ -119,8 +119,8 @@ class SimulatedBackend:
     def _answer(self, action: SlowAction) -> Event:
         """Return the event that answers a slow action if all goes well."""
         match action:
-            case ChooseFinal():
-                return self._choose_final(action.workflow_id)
+            case ChooseNext():
+                return self._choose_next(action.workflow_id)
             case Seal():
                 return Sealed(action.workflow_id)
             case OpenWorkers():

@@ -47,8 +47,9 @@ class WorkflowState:
     dataset_bytes: int
     memory_bytes: int | None
     deadline_s: float | None
-    final: bool  # a last fit is still to be chosen
+    rounds: int  # that are still to be chosen
     unsettled: int
+    process_start_s: float = 0.0  # that a fit is spared in the process of another
     own_workers: bool = False
     share_of: str = ""  # the user whose share of the workers it has
     priority: int = 0  # within that user's own work

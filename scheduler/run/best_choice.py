@@ -5,7 +5,7 @@ wrote it; of a workflow that another process goes on with, it runs in a fit's pr
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 from uuid import uuid4
 
@@ -17,6 +17,7 @@ from fitcast.trainer.attempt.spec import BEST_INDEX, CHOICE_FOLD, AttemptSpec, M
 from fitcast.trainer.sweep.choice import choice_job
 from fitcast.trainer.sweep.prepared_sweep import PreparedSweep
 from fitcast.trainer.sweep.results import best_candidate, scored, tabulate
+from fitcast.trainer.sweep.rounds import best_of, candidates_that_ran
 from fitcast.trainer.sweep.sealed_sweep import OpenedSweep
 from fitcast.trainer.sweep.submission import Fit
 
@@ -37,13 +38,15 @@ def choose_best(run: Run, attempts: DaskAttempts) -> Fit | None:
     WorkflowFailedError
         The user's own rule for it failed.
     """
-    measured = run.view().measured()
+    view = run.view()
+    measured = view.measured()
     if not any(one.outcome is Outcome.SUCCEEDED for one in measured.values()):
         return None
     best = run.best_index
     if best is None:
         try:
-            best = _best(run, measured, attempts)
+            ran = candidates_that_ran(run.submission, measured, view.rows)
+            best = _best(run, measured, ran, attempts)
         except Exception as error:
             raise WorkflowFailedError(f"the best candidate can't be chosen: {error}") from error
     if best is None:
@@ -52,8 +55,17 @@ def choose_best(run: Run, attempts: DaskAttempts) -> Fit | None:
     return run.submission.refit_fit(best)
 
 
-def _best(run: Run, measured: Mapping[str, Measured], attempts: DaskAttempts) -> int | None:
+def _best(
+    run: Run,
+    measured: Mapping[str, Measured],
+    ran: Sequence[int] | None,
+    attempts: DaskAttempts,
+) -> int | None:
     submission, objects = run.submission, run.objects
+    if isinstance(objects, PreparedSweep) and objects.chooser is not None:
+        return objects.chooser.best()
+    if ran is not None:
+        return best_of(submission, measured, ran)
     if not submission.has_rule:
         return best_candidate(submission.refit, scored(submission, measured))
     if isinstance(objects, PreparedSweep):

@@ -201,8 +201,8 @@ class Dispatcher:
                     self._act(events.CancelRequested(run.workflow_id))
             case Tick():
                 pass
-            case events.FinalChosen():
-                self._final_chosen(report)
+            case events.NextChosen():
+                self._next_chosen(report)
             case _:
                 self._act(report)
 
@@ -258,10 +258,10 @@ class Dispatcher:
         run.process_start_s = handed.submitted.process_start_s
         self._act(handed.submitted)
 
-    def _final_chosen(self, event: events.FinalChosen) -> None:
+    def _next_chosen(self, event: events.NextChosen) -> None:
         run = self._runs.get(event.workflow_id)
-        if run is not None and run.final_fit is not None:
-            run.add_final(run.final_fit)
+        if run is not None and run.next_fits is not None:
+            run.add(run.next_fits)
         self._act(event)
 
     def _act_all(self, several: Iterable[events.Event]) -> None:

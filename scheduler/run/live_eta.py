@@ -157,7 +157,11 @@ class LiveEta:
             if run.common_work:
                 seen = run.view().measured()
                 shared = corrected(run.common_work, seen, run.process_start_s)
-            self._post(Reforecast(run.workflow_id, run.correction.estimates(), shared))
+            estimates = run.correction.estimates()
+            run.expected_now = estimates
+            if run.submission.rounds:  # what isn't chosen yet isn't in the plan
+                estimates = {one: estimates[one] for one in run.view().rows if one in estimates}
+            self._post(Reforecast(run.workflow_id, estimates, shared))
 
     def renew(self) -> None:
         """Forecast when each workflow is done."""
@@ -166,18 +170,17 @@ class LiveEta:
             return
         algorithm: dict[FitKey, str] = {}
         candidate: dict[FitKey, str] = {}
-        finals = {}
-        for run in runs.values():
-            fits = [row.fit for row in run.view().rows.values()]
-            groups = groups_of(run.workflow_id, fits)
+        later = {}
+        for name, run in runs.items():
+            groups = groups_of(name, run.submission)
             algorithm |= groups.algorithm
             candidate |= groups.candidate
-            if run.final_estimate is not None:
-                finals[run.workflow_id] = run.final_estimate
+            if name in plan.workflows and plan.workflows[name].rounds:
+                later[name] = run.later()
         etas = forecast(
             plan,
             Groups(algorithm, candidate),
-            finals=finals,
+            later=later,
             now_s=time.monotonic(),
             overhead_s=overhead_s,
             samples=SAMPLES,

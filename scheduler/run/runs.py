@@ -24,6 +24,7 @@ from fitcast.errors import (
 )
 from fitcast.history.records import REFIT_FOLD, Estimate, Outcome, Record
 from fitcast.scheduler.forecast.eta import Eta
+from fitcast.scheduler.forecast.late_rounds import LateRound, late_rounds, typical_of
 from fitcast.scheduler.forecast.rest import eta_of_rest
 from fitcast.scheduler.kept.results import KeptAttempt, KeptPredictions, ResultStore
 from fitcast.scheduler.kept.workflow_folder import End, WorkflowFolder
@@ -106,7 +107,11 @@ class Run:
         self.store: ResultStore | None = None  # where results are kept, once it is accepted
         self.folder: WorkflowFolder | None = None  # likewise
         self.best_index: int | None = None  # of the best candidate, once it is chosen
-        self.final_fit: Fit | None = None  # of the best candidate, once it is chosen
+        self.round_number = 0  # of the last round that was chosen; 0 is there from the start
+        self.next_fits: Sequence[Fit] | None = None  # of that round
+        # What fits are expected to cost by now, and the refit by who is the best
+        self.expected_now: Mapping[str, Estimate] = estimates
+        self.refits: Mapping[int, Estimate] = {} if final_estimate is None else {0: final_estimate}
         self.common_work: dict[str, CommonWork] = {}  # by fit_id, where there is
         self.result_bytes = RESULT_BYTES  # what each fit may give
         self.process_start_s = 0.0  # that a fit is spared in the process of another
@@ -118,7 +123,10 @@ class Run:
         self.closed = threading.Event()  # nothing of it is left to do
         self.forecast: Future[Eta] = Future()  # as made at submission
         self._lock = threading.Lock()
-        self._rows = {fit.fit_id: FitRow(fit, estimates[fit.fit_id]) for fit in submission.fits}
+        self._estimates = estimates
+        self._rows = {
+            fit.fit_id: FitRow(fit, estimates[fit.fit_id]) for fit in submission.first_fits
+        }
         self._kept: dict[str, KeptAttempt] = {}  # the last of each fit
         self._records: list[Record] = []
         self._state = "preparing"
@@ -149,6 +157,7 @@ class Run:
                     name=self.submission.name,
                     state=self._state,
                     rows=MappingProxyType(dict(self._rows)),
+                    to_come=self._to_come(),
                     records=tuple(self._records),
                     eta=self._eta,
                     notes=tuple(note for notes in self._notes.values() for note in notes),
@@ -166,7 +175,31 @@ class Run:
 
     def first_estimates(self) -> dict[str, Estimate]:
         """Return what each fit on a fold was forecast to cost at submission, by fit_id."""
-        return {fit.fit_id: self._rows[fit.fit_id].estimate for fit in self.submission.fits}
+        return dict(self._estimates)
+
+    def expected(self, fit: Fit) -> Estimate | None:
+        """Return what a fit that is chosen late is expected to cost; None if nobody knows."""
+        if fit.fold != REFIT_FOLD:
+            return self.expected_now.get(fit.fit_id, self._estimates.get(fit.fit_id))
+        return self.refits.get(self.submission.origin(fit.candidate.index), self.final_estimate)
+
+    def later(self) -> tuple[LateRound, ...]:
+        """Return the rounds after the first, as far as their candidates aren't known yet."""
+        fits = [row.fit for row in self.view().rows.values()]
+        return late_rounds(
+            self.submission,
+            {**self._estimates, **self.expected_now},
+            self.refits,
+            self.common_work,
+            begun={fit.candidate.index for fit in fits if fit.fold != REFIT_FOLD},
+        )
+
+    def _to_come(self) -> int:
+        """Return how many fits are still to be chosen; without the refit."""
+        if self.over.is_set() and self._state != "interrupted":
+            return 0
+        there = sum(row.fit.fold != REFIT_FOLD for row in self._rows.values())
+        return max(0, self.submission.fits_to_run - there)
 
     def outcomes(self) -> list[Outcome | None]:
         """Return what became of each fit."""
@@ -275,10 +308,12 @@ class Run:
         """Take in an attempt that an earlier process kept."""
         fit_id, record = kept.fit_id, kept.record
         if fit_id not in self._rows:
-            fit = self.submission.refit_fit(record.candidate_index)
-            assert record.estimate is not None
+            fit = self.submission.fit_named(fit_id)
+            assert fit is not None
+            estimate = self._estimates.get(fit_id) or record.estimate
+            assert estimate is not None
             with self._lock:
-                self._rows[fit_id] = FitRow(fit, record.estimate)
+                self._rows[fit_id] = FitRow(fit, estimate)
         self._change_row(
             fit_id,
             attempts=max(record.attempt, self._rows[fit_id].attempts),
@@ -311,11 +346,13 @@ class Run:
         if self.folder is not None:
             self.folder.note_best(index)
 
-    def add_final(self, fit: Fit) -> None:
-        """Take the fit of the best candidate on all rows in."""
-        assert self.final_estimate is not None
+    def add(self, fits: Sequence[Fit]) -> None:
+        """Take fits in that were chosen late; those that it has stay as they are."""
         with self._lock:
-            self._rows[fit.fit_id] = FitRow(fit, self.final_estimate)
+            for fit in fits:
+                estimate = self._estimates.get(fit.fit_id) or self.expected(fit)
+                if fit.fit_id not in self._rows and estimate is not None:
+                    self._rows[fit.fit_id] = FitRow(fit, estimate)
             self._view = None
 
     def conclude(self, how: Conclude) -> None:
@@ -355,9 +392,14 @@ class Run:
         expected_s = [row.estimate.runtime_s_p50 for row in rows]
         done = (Outcome.SUCCEEDED, Outcome.FAILED)
         took_s = [r.measured.runtime_s if r.measured and r.outcome in done else None for r in rows]
-        if self.final_estimate is not None and all(row.fit.fold != REFIT_FOLD for row in rows):
-            expected_s.append(self.final_estimate.runtime_s_p50)
-            took_s.append(None)
+        late = self.later()
+        to_come = self._to_come()
+        rounds = late[: len(late) - bool(self.refits)]
+        typical = typical_of(rounds)[-to_come:] if to_come else []
+        if self.refits and all(row.fit.fold != REFIT_FOLD for row in rows):
+            typical += late[-1].typical()
+        expected_s += (one.runtime_s_p50 for one in typical)
+        took_s += [None] * len(typical)
         return eta_of_rest(self.forecast.result(), expected_s, took_s, self.now())
 
     def leave(self, end: End | None) -> None:

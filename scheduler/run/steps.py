@@ -14,8 +14,8 @@ from fitcast.scheduler.backends.protocol import Workers
 from fitcast.scheduler.kept.results import Ended, KeptAttempt
 from fitcast.scheduler.plan import events
 from fitcast.scheduler.run.attempts import DaskAttempts
-from fitcast.scheduler.run.best_choice import choose_best
 from fitcast.scheduler.run.executor import Executor
+from fitcast.scheduler.run.next_round import choose_next, told_of
 from fitcast.scheduler.run.runs import Run
 from fitcast.scheduler.run.worker_set import WorkerSet
 from fitcast.trainer.attempt.spec import Measured
@@ -58,7 +58,7 @@ class Steps(Protocol):
 _WHAT = {
     events.Seal: "the dataset can't be sealed",
     events.OpenWorkers: "workers can't be started",
-    events.ChooseFinal: "the best candidate can't be chosen",
+    events.ChooseNext: "the next round can't be chosen",
     events.RecordEnd: "the workflow's end can't be recorded",
     events.ReleaseDataset: "workers can't let go of the dataset",
     events.RemoveDataset: "the sealed dataset can't be removed",
@@ -135,10 +135,9 @@ class StepRunner:
             case events.OpenWorkers():
                 self._workers.open(self._steps.workers_for(run))
                 return events.WorkersOpened(name)
-            case events.ChooseFinal():
-                run.final_fit = fit = choose_best(run, self._attempts)
-                fit_id = None if fit is None else fit.fit_id
-                return events.FinalChosen(name, fit_id, run.final_estimate)
+            case events.ChooseNext():
+                run.next_fits = fits = choose_next(run, self._attempts)
+                return events.NextChosen(name, None if fits is None else told_of(run, fits))
             case events.RecordEnd():
                 self._steps.record(run)
                 return events.Recorded(name)

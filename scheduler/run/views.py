@@ -74,6 +74,7 @@ class WorkflowView:
     ended_at: datetime | None
     is_over: bool
     error: FitcastError | None
+    to_come: int = 0  # fits that are chosen later, the refit apart
 
     def left(self, now: datetime) -> Eta | None:
         """Return the ETA as of a moment; None if it isn't known, or over for good.
@@ -91,6 +92,6 @@ class WorkflowView:
         return {fit_id: row.measured for fit_id, row in self.rows.items() if row.measured}
 
     def counts(self) -> tuple[int, int, int]:
-        """Return how many fits are done, running, and there in all."""
+        """Return how many fits are done, running, and there in all or to come."""
         states = [row.state for row in self.rows.values()]
-        return states.count("done"), states.count("running"), len(states)
+        return states.count("done"), states.count("running"), len(states) + self.to_come

@@ -203,7 +203,7 @@ class Engine:
                 done=opened.done,
             )
             if any(one.record.fold == REFIT_FOLD for one in opened.attempts):
-                cast = replace(cast, final=None)
+                cast = replace(cast, final=None, refits={})
             run = run_of(opened, cast.correction)
             run.opened = opened.folder.note_opened()
             opened.folder.go_on()
@@ -223,6 +223,8 @@ class Engine:
     def _run(self, run: Run, cast: SweepForecast, **how: Any) -> None:
         """Let a workflow's fits run; `how` is what the plan is told of it beside its forecasts."""
         self._recorder.begin(run)
+        run.expected_now = cast.estimates
+        run.refits = cast.refits
         with self._lock:
             self._runs[run.workflow_id] = run
             own = self._shared_workers is None

@@ -6,16 +6,17 @@ in: running them (:mod:`fitcast.scheduler.session.searching`).
 
 import builtins
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from types import ModuleType
 from typing import Any, TypeVar
 
+import cloudpickle
 import sklearn.exceptions
 from joblib.logger import short_format_time
 
 from fitcast.errors import InvalidSweepError, WorkflowFailedError
 from fitcast.history.records import Outcome
-from fitcast.scheduler.run.views import FitRow, WorkflowView
+from fitcast.scheduler.run.views import FitRow
 from fitcast.trainer.attempt.spec import Measured
 
 _Kind = TypeVar("_Kind", bound=BaseException)
@@ -25,14 +26,14 @@ _LINE_CHARS = 80
 
 
 def results_of(
-    view: WorkflowView, *, names: Sequence[str] | None, several: bool, error_score: Any
+    rows: Sequence[FitRow], *, names: Sequence[str] | None, several: bool, error_score: Any
 ) -> list[dict[str, Any]]:
     """Return what scikit-learn's ``_fit_and_score`` would have returned, fit by fit.
 
     Parameters
     ----------
-    view
-        The workflow, its fits on folds settled.
+    rows
+        Fits on folds, settled.
     names
         Of the scorers, where there are several.
     several
@@ -45,7 +46,6 @@ def results_of(
     InvalidSweepError
         What a scorer returned is no score.
     """
-    rows = [row for row in view.rows.values() if row.fit.fold >= 0]
     several = several or any(
         name != "score" for row in rows if row.measured for name in row.measured.scores
     )
@@ -99,10 +99,10 @@ def error_of(row: FitRow) -> Exception:
     return error
 
 
-def warn_again(view: WorkflowView) -> None:
+def warn_again(rows: Iterable[FitRow]) -> None:
     """Give the warnings of fits to whoever waits for them, each once."""
     texts: dict[str, None] = {}
-    for row in view.rows.values():
+    for row in rows:
         if row.measured is not None:
             texts.update(dict.fromkeys(row.measured.warnings))
     for text in list(texts)[:_MOST_WARNINGS]:
@@ -114,13 +114,17 @@ def warn_again(view: WorkflowView) -> None:
 
 
 def lines_of(
-    row: FitRow, params: Mapping[str, Any], *, verbose: int, folds: int, candidates: int
+    row: FitRow,
+    params: Mapping[str, Any],
+    *,
+    verbose: int,
+    fold: tuple[int, int],
+    candidate: tuple[int, int],
 ) -> list[str]:
-    """Return what ``verbose`` asks to be told about a fit."""
-    fit = row.fit
-    where = f" {fit.fold + 1}/{folds}" if verbose > 2 else ""
+    """Return what ``verbose`` asks to be told about a fit, whose numbers count from 0."""
+    where = f" {fold[0] + 1}/{fold[1]}" if verbose > 2 else ""
     if verbose > 9:
-        where += f"; {fit.candidate.index + 1}/{candidates}"
+        where += f"; {candidate[0] + 1}/{candidate[1]}"
     shown = ", ".join(f"{name}={params[name]}" for name in sorted(params))
     lines = []
     if verbose > 9:
@@ -137,6 +141,26 @@ def lines_of(
     head = f"[CV{where}] END "
     lines.append(f"{head}{'.' * (_LINE_CHARS - len(head) - len(told))}{told}")
     return lines
+
+
+def have_callbacks(search: Any, base: Any, candidates: Iterable[Mapping[str, Any]]) -> bool:
+    """Tell whether somebody has set scikit-learn's callbacks on the search or within it."""
+    values = [search, base, *base.get_params(deep=True).values()]
+    values.extend(value for params in candidates for value in params.values())
+    return any(getattr(value, "_skl_callbacks", None) for value in values)
+
+
+def opened_model(model: bytes) -> Any:
+    """Return a fitted model; None if it can't be opened here."""
+    try:
+        return cloudpickle.loads(model)
+    except Exception as error:
+        warnings.warn(
+            f"the best candidate is fitted once more, in this process: the model that a worker "
+            f"fitted can't be opened here ({type(error).__name__}: {error})",
+            stacklevel=5,
+        )
+        return None
 
 
 def _told(measured: Measured) -> str:

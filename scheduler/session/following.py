@@ -105,7 +105,7 @@ def _kept(folder: WorkflowFolder) -> KeptWorkflow:
         workflow_id=workflow_id,
         workflow_name=accepted.submission.name,
         state="running" if folder.is_held() else ended,
-        fits=len(accepted.submission.fits),
+        fits=accepted.submission.fits_to_run,
         kept_bytes=kept_bytes,
         submitted_at=accepted.submitted_at,
     )

@@ -19,6 +19,16 @@ from fitcast.history.store import AttemptLog, HistoryStore, KeepsModels, Workflo
 from fitcast.history.writer import HistoryWriter
 from fitcast.scheduler.run.runs import Run
 from fitcast.trainer.attempt.spec import Measured
+from fitcast.trainer.sweep.submission import Submission
+
+
+def _rungs(submission: Submission) -> dict[str, str]:
+    """Return what is told of rounds that eliminate candidates; nothing where all run."""
+    rounds = submission.rounds
+    if not rounds:
+        return {}
+    told = ", ".join(f"{one.runs} with {one.amount}" for one in rounds)
+    return {"resource": rounds[0].resource, "rungs": told}
 
 
 class Recorder:
@@ -58,10 +68,13 @@ class Recorder:
                 started_at=run.submitted_at,
                 tags={"fitcast.dataset": submission.dataset, **origin_tags()},
                 params={
-                    "candidates": len(submission.candidates),
+                    "candidates": submission.rounds[0].runs
+                    if submission.rounds
+                    else len(submission.candidates),
                     "splits": submission.n_splits,
-                    "fits": len(submission.fits),
+                    "fits": submission.fits_to_run,
                     "refit": submission.rule or str(submission.refit),
+                    **_rungs(submission),
                 },
             )
         )

@@ -1,6 +1,6 @@
 """What a finished workflow gives: leaderboard, scikit-learn's cv_results_, the best model."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -103,7 +103,9 @@ class Result:
         return self._log_model(model, input_example=input_example, registered_name=registered_name)
 
 
-def leaderboard(fits: pd.DataFrame, cv_results: dict[str, Any], score: str) -> pd.DataFrame:
+def leaderboard(
+    fits: pd.DataFrame, cv_results: dict[str, Any], score: str, labels: Sequence[str]
+) -> pd.DataFrame:
     """Return a row per candidate, best first.
 
     Parameters
@@ -114,10 +116,14 @@ def leaderboard(fits: pd.DataFrame, cv_results: dict[str, Any], score: str) -> p
         As scikit-learn's.
     score : str
         Name of the deciding score: ``"score"`` or a scorer's name.
+    labels : sequence of str
+        Of the candidates, in the order of `cv_results`.
     """
+    places = {label: place for place, label in enumerate(labels)}
     folds = fits[fits["fold"] >= 0]
     rows = []
-    for index, (label, group) in enumerate(folds.groupby("candidate", sort=False)):
+    for label, group in folds.groupby("candidate", sort=False):
+        index = places[str(label)]
         rows.append(
             {
                 "rank": int(cv_results[f"rank_test_{score}"][index]),

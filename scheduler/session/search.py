@@ -5,7 +5,6 @@ In: the classes as users see them. Not in: how a search is run
 """
 
 from collections.abc import Mapping
-from math import floor, log
 from typing import Any, ClassVar
 
 from sklearn.model_selection import GridSearchCV, RandomizedSearchCV
@@ -15,6 +14,7 @@ from sklearn.model_selection._search_successive_halving import (
 )
 
 from fitcast.scheduler.session.client import Client
+from fitcast.scheduler.session.halving import count_rungs
 from fitcast.scheduler.session.searching import CLIENT, SizedBaseSearchCV
 
 _NAN = float("nan")
@@ -40,7 +40,7 @@ class SizedSearchCV(GridSearchCV, SizedBaseSearchCV):  # type: ignore[misc]
     ----------
     workflow_ : Workflow
         The workflow that ran, the last one of several. None in pickles, and where the search ran in
-        place.
+        place. Subclasses that make up rounds of their own run each as a workflow.
     """
 
     _parameter_constraints: ClassVar = {**GridSearchCV._parameter_constraints, **CLIENT}
@@ -145,17 +145,14 @@ def _is_last_rung(search: Any, more_results: Mapping[str, Any] | None) -> bool:
     """Tell whether a rung of successive halving is its last, by scikit-learn's own count."""
     if not more_results or "iter" not in more_results:
         return False
-    needed = 1 + floor(log(search.n_candidates_[0], search.factor))
-    possible = 1 + floor(log(search.max_resources_ // search.min_resources_, search.factor))
-    rungs = needed if search.aggressive_elimination else min(possible, needed)
-    return bool(more_results["iter"][0] == rungs - 1)
+    return bool(more_results["iter"][0] == count_rungs(search)[0] - 1)
 
 
 class SizedHalvingSearchCV(HalvingGridSearchCV, SizedBaseSearchCV):  # type: ignore[misc]
     """Search over a grid with successive halving: ``HalvingGridSearchCV`` on fitcast.
 
-    Each rung is a workflow, as its candidates are known only when the one before it is done; the
-    last one fits the best candidate on all rows.
+    All rungs, and the fit of the best candidate on all rows, are one workflow: it is forecast as a
+    whole before the first one runs, each rung's candidates being as likely as any others to go on.
 
     Parameters
     ----------

@@ -1,12 +1,13 @@
 """How scikit-learn's searches are run on a client: each round of candidates is a sweep.
 
+Rounds of successive halving that can be foreseen are one sweep together.
+
 In: ``fit`` of a search, in the order of scikit-learn's own, whose helpers it calls; choosing the
 best, the refit. Not in: the searches as users see them (:mod:`fitcast.scheduler.session.search`),
 which client they use (:mod:`fitcast.scheduler.session.shared`).
 """
 
 import time
-import warnings
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from contextlib import nullcontext
@@ -14,7 +15,6 @@ from inspect import signature
 from numbers import Number
 from typing import Any
 
-import cloudpickle
 from sklearn.base import _fit_context, clone, is_classifier
 from sklearn.metrics._scorer import _MultimetricScorer
 from sklearn.model_selection import check_cv
@@ -26,6 +26,7 @@ from sklearn.model_selection._validation import (
 from sklearn.utils.validation import _check_method_params, indexable
 
 from fitcast.errors import (
+    FitcastError,
     InvalidInputError,
     InvalidPoolError,
     SealError,
@@ -34,11 +35,17 @@ from fitcast.errors import (
 from fitcast.history.records import REFIT_FOLD, Outcome
 from fitcast.scheduler.run.views import FitRow
 from fitcast.scheduler.session.client import Client
-from fitcast.scheduler.session.evaluated import error_of, results_of, warn_again
+from fitcast.scheduler.session.evaluated import (
+    error_of,
+    have_callbacks,
+    opened_model,
+    results_of,
+    warn_again,
+)
+from fitcast.scheduler.session.halving import Rungs
 from fitcast.scheduler.session.in_place import results_here, warn_of_place
 from fitcast.scheduler.session.shared import runs_in_place, shared_client
-from fitcast.scheduler.session.watching import BestChoice, Watch, raise_first_failure
-from fitcast.scheduler.session.workflow import Workflow
+from fitcast.scheduler.session.watching import Asking, Choices, Watch, raise_first_failure
 from fitcast.trainer.attempt.searched import CallbackTasks
 from fitcast.trainer.sweep.searched import SearchedSweep
 
@@ -80,10 +87,14 @@ class SizedBaseSearchCV(BaseSearchCV):  # type: ignore[misc]
             self._check_input_parameters(X=X, y=y, split_params=routed.splitter.split)
         self.n_splits_ = self._checked_cv_orig.get_n_splits(X, y, **routed.splitter.split)
         rounds = _Rounds(self, X, y, routed, scorer, metric, root)
-        if root is not None and "callback_ctx" in signature(self._run_search).parameters:
-            self._run_search(rounds.evaluate, callback_ctx=root)
-        else:
-            self._run_search(rounds.evaluate)
+        try:
+            if root is not None and "callback_ctx" in signature(self._run_search).parameters:
+                self._run_search(rounds.evaluate, callback_ctx=root)
+            else:
+                self._run_search(rounds.evaluate)
+        except BaseException as error:  # an interrupt, above all: nothing goes on unseen
+            rounds.give_up(error)
+            raise
         rounds.finish()
         self.scorer_ = scorer._scorers if isinstance(scorer, _MultimetricScorer) else scorer
         self.cv_results_ = rounds.results
@@ -122,6 +133,7 @@ class _Rounds:
         self._more: dict[str, list[Any]] = defaultdict(list)
         self._best: Any = None
         self._refit: tuple[FitRow, bytes | None] | None = None
+        self._asking: Asking | None = None  # for the next rung
         self._is_told = False  # that a round runs in place
 
     def evaluate(
@@ -135,7 +147,9 @@ class _Rounds:
         search = self._search
         candidates = list(candidate_params)
         splitter = cv or search._checked_cv_orig
-        splits = list(splitter.split(self._X, self._y, **self._routed.splitter.split))
+        splits = self._planned_splits(candidates, splitter, more_results)
+        if splits is None:
+            splits = self._split(splitter)
         if len(splits) != search.n_splits_:
             raise ValueError(
                 "cv.split and cv.get_n_splits return inconsistent results. Expected "
@@ -150,11 +164,50 @@ class _Rounds:
             raise ValueError(
                 "No fits were performed. Was the CV iterator empty? Were there no candidates?"
             )
-        choice = None
-        if search.refit and search._is_last_round(more_results):
-            choice = BestChoice()
-        self._run(candidates, splits, choice, more_results or {}, callback_ctx)
+        more = more_results or {}
+        if self._asking is not None:
+            self._follow(self._asking, candidates, splits, more, callback_ctx)
+            return self.results
+        rungs = None
+        if not self._candidates and self._tasks(candidates, callback_ctx) is None:
+            rungs = Rungs.of(search, candidates, splits, splitter, more_results, self._split)
+        if rungs is None or not self._run(candidates, splits, more, callback_ctx, rungs):
+            self._run(candidates, splits, more, callback_ctx, None)
         return self.results
+
+    def give_up(self, error: BaseException) -> None:
+        """Give the workflow up that asks for what won't be chosen."""
+        if self._asking is not None:
+            self._asking.give_up(error)
+
+    def _split(self, splitter: Any) -> list[Any]:
+        return list(splitter.split(self._X, self._y, **self._routed.splitter.split))
+
+    def _planned_splits(
+        self,
+        candidates: list[Mapping[str, Any]],
+        splitter: Any,
+        more_results: Mapping[str, Any] | None,
+    ) -> list[Any] | None:
+        """Return the splits of a rung that is as planned; let those go that were planned if not."""
+        asking = self._asking
+        if asking is None or asking.rungs is None or asking.choices is None:
+            return None
+        rungs = asking.rungs
+        before = self._candidates[-len(rungs.chosen) :]
+        chosen = rungs.go_on(candidates, splitter, more_results, self.results, before)
+        if chosen is not None and asking.watch.is_over and not asking.has(chosen):
+            chosen = None  # another process has chosen others
+            rungs.number -= 1
+        if chosen is None:
+            asking.choices.answer_round(rungs.number + 1, None)
+            asking.watch.until_over()
+            self._asking = None
+            rungs.give_back()
+            return None
+        asking.choices.answer_round(rungs.number, chosen)
+        first = rungs.rounds[rungs.number].first_split
+        return rungs.splits[first : first + self._search.n_splits_]
 
     def finish(self) -> None:
         """Set what a search knows once it has run: the best candidate, and the model of it."""
@@ -173,7 +226,7 @@ class _Rounds:
         row, model = self._refit or (None, None)
         if row is not None and row.outcome is not Outcome.SUCCEEDED:
             raise error_of(row)
-        opened = None if model is None else _opened(model)
+        opened = None if model is None else opened_model(model)
         if row is not None and row.measured is not None and opened is not None:
             search.best_estimator_ = opened
             search.refit_time_ = row.measured.fit_time_s
@@ -186,63 +239,103 @@ class _Rounds:
         self,
         candidates: list[Mapping[str, Any]],
         splits: list[Any],
-        choice: "BestChoice | None",
         more: Mapping[str, Any],
         context: Any,
-    ) -> None:
+        rungs: Rungs | None,
+    ) -> bool:
+        """Run a round as a workflow, with all that follow it; False if those can't be sent."""
         search = self._search
         raising = not isinstance(search.error_score, Number)
+        choices = None
+        if rungs is not None or (search.refit and search._is_last_round(more)):
+            choices = Choices()
+        refit: Any = bool(search.refit)
+        if rungs is None:  # the rule is the search's own
+            refit = False if choices is None else choices.of
         sweep = SearchedSweep(
             self._base,
-            candidates,
+            candidates if rungs is None else rungs.settings,
             self._X,
             self._y,
-            splits=splits,
+            splits=splits if rungs is None else rungs.splits,
             scorer=self._scorer,
-            refit=False if choice is None else choice.of,
+            refit=refit,
             fit_params=self._routed.estimator.fit,
             score_params=self._routed.scorer.score,
             return_train_score=search.return_train_score,
             error_score=None if raising else float(search.error_score),
             tasks=self._tasks(candidates, context),
+            rounds=() if rungs is None else rungs.rounds,
+            chooser=None if rungs is None else choices,
         )
         try:
             sweep.prepare()
         except InvalidPoolError:
             raise
         except InvalidInputError as refusal:  # scikit-learn may take it; if not, its word counts
+            if rungs is not None:
+                rungs.give_back()
+                return False
             self._run_here(refusal, candidates, splits, more, context)
-            return
+            return True
         own = getattr(search, "client", None)
         client = own or shared_client()
         workflow = search.workflow_ = client.submit(sweep)
-        watch = Watch(workflow, choice, search.verbose, raising=raising)
-        chosen = False
+        watch = Watch(workflow, choices, search.verbose, raising=raising)
         if own is None:  # nobody can ask the shared one for it
             client.forget(workflow)
+        self._follow(Asking(workflow, watch, choices, rungs), candidates, splits, more, context)
+        return True
+
+    def _follow(
+        self,
+        asking: Asking,
+        candidates: list[Mapping[str, Any]],
+        splits: list[Any],
+        more: Mapping[str, Any],
+        context: Any,
+    ) -> None:
+        """Wait for a round's fits, and for the refit if it is the last."""
+        workflow, rungs, choices = asking.workflow, asking.rungs, asking.choices
+        self._asking, chosen = None, False
+        before = len(self._candidates)
         try:
-            if choice is not None and watch.is_asked():
-                before = len(self._candidates)
-                self._collect(workflow, candidates, more)
+            if choices is not None and asking.watch.is_asked():
+                self._collect(asking, candidates, more)
+                if rungs is not None and not rungs.is_last:
+                    self._asking = asking
+                    return
                 self._note_scores()
                 self._best = self._choose()
-                choice.answer(int(self._best - before))
+                best = int(self._best - before)
+                choices.answer(best if rungs is None else rungs.chosen[best])
                 chosen = True
-            watch.until_over()
+            asking.watch.until_over()
         except BaseException as error:  # an interrupt, above all: nothing goes on unseen
-            if choice is not None:
-                choice.give_up(error)
-            workflow.cancel()
+            asking.give_up(error)
             raise
+        if choices is not None:
+            choices.give_up(FitcastError("the workflow is over"))
         view = workflow.view
+        if rungs is not None and not rungs.is_last and view.error is None:
+            self._collect(asking, candidates, more)
+            self._asking = asking  # all that follows has run already, as on a shared platform
+            return
+        if rungs is not None:
+            rungs.give_back()
         if isinstance(view.error, SealError):
             self._run_here(view.error, candidates, splits, more, context)
             return
         if view.error is not None and not isinstance(view.error, WorkflowFailedError):
             raise view.error
         if not chosen:
-            self._collect(workflow, candidates, more)
+            self._collect(asking, candidates, more)
         refits = [row for row in view.rows.values() if row.fit.fold == REFIT_FOLD]
+        if refits and rungs is not None and not chosen:
+            self._note_scores()
+            self._best = self._choose()
+            best = rungs.chosen[int(self._best - before)]
+            refits = [row for row in refits if row.fit.candidate.index == best]
         if refits:
             self._refit = refits[0], workflow._run.model()
         elif view.error is not None:
@@ -275,13 +368,14 @@ class _Rounds:
         self._add(out, candidates, more)
 
     def _collect(
-        self, workflow: Workflow, candidates: list[Mapping[str, Any]], more: Mapping[str, Any]
+        self, asking: Asking, candidates: list[Mapping[str, Any]], more: Mapping[str, Any]
     ) -> None:
         """Take the results of a round in."""
         search = self._search
         several = callable(search.scoring) and isinstance(search.refit, str)
+        rows = asking.rows()
         out = results_of(
-            workflow.view,
+            rows,
             names=list(self._scorer._scorers)
             if isinstance(self._scorer, _MultimetricScorer)
             else None,
@@ -289,8 +383,8 @@ class _Rounds:
             error_score=search.error_score,
         )
         if not isinstance(search.error_score, Number):
-            raise_first_failure(workflow)
-        warn_again(workflow.view)
+            raise_first_failure(asking.workflow)
+        warn_again(rows)
         self._add(out, candidates, more)
 
     def _add(
@@ -327,7 +421,7 @@ class _Rounds:
         return search._select_best_index(search.refit, self._metric, self.results)
 
     def _tasks(self, candidates: list[Mapping[str, Any]], context: Any) -> CallbackTasks | None:
-        if context is None or not _have_callbacks(self._search, self._base, candidates):
+        if context is None or not have_callbacks(self._search, self._base, candidates):
             return None
         return CallbackTasks(self._search, self._root, context)
 
@@ -346,23 +440,3 @@ class _Rounds:
             began_s = time.perf_counter()
             search.best_estimator_ = best.fit(self._X, *target, **self._routed.estimator.fit)
             search.refit_time_ = time.perf_counter() - began_s
-
-
-def _have_callbacks(search: Any, base: Any, candidates: Iterable[Mapping[str, Any]]) -> bool:
-    """Tell whether somebody has set scikit-learn's callbacks on the search or within it."""
-    values = [search, base, *base.get_params(deep=True).values()]
-    values.extend(value for params in candidates for value in params.values())
-    return any(getattr(value, "_skl_callbacks", None) for value in values)
-
-
-def _opened(model: bytes) -> Any:
-    """Return a fitted model; None if it can't be opened here."""
-    try:
-        return cloudpickle.loads(model)
-    except Exception as error:
-        warnings.warn(
-            f"the best candidate is fitted once more, in this process: the model that a worker "
-            f"fitted can't be opened here ({type(error).__name__}: {error})",
-            stacklevel=5,
-        )
-        return None

@@ -12,7 +12,6 @@ from datetime import datetime
 from threading import RLock
 from typing import Any, Final
 
-from fitcast.history.records import REFIT_FOLD
 from fitcast.scheduler.kept.results import KeptPredictions
 from fitcast.scheduler.kept.workflow_folder import End
 from fitcast.scheduler.run.followed import Foretold
@@ -165,13 +164,12 @@ class ToldRun(ABC):
         self._run.leave(End(told["state"], ended_at, error["type"], error["message"]))
 
     def _know(self, row: dict[str, Any]) -> None:
-        """Know the fit of the best candidate, which the submission doesn't have."""
-        view = self._run.view()
-        if row["fit_id"] in view.rows or row["fold"] != REFIT_FOLD:
+        """Know a fit that was chosen late."""
+        if row["fit_id"] in self._run.view().rows:
             return
-        for candidate in self.submission.candidates:
-            if candidate.label == row["candidate"]:
-                self._run.add_final(self.submission.refit_fit(candidate.index))
+        fit = self.submission.fit_named(row["fit_id"])
+        if fit is not None:
+            self._run.add([fit])
 
     def _read_kept(self) -> list[str]:
         attempts, _ = self._store.load_new()

@@ -20,6 +20,7 @@ from fitcast.scheduler.session.results import Result, leaderboard
 from fitcast.trainer.sweep.fitting_here import fit_here
 from fitcast.trainer.sweep.prepared_sweep import PreparedSweep
 from fitcast.trainer.sweep.results import OutOfFold, best_candidate, score_names, tabulate
+from fitcast.trainer.sweep.rounds import best_of, candidates_that_ran, round_columns
 from fitcast.trainer.sweep.submission import Fit
 
 
@@ -232,25 +233,36 @@ class Workflow:
         if view.error is not None and not partial:
             raise view.error
         submission, objects = self._run.submission, self._run.objects
-        cv_results = tabulate(submission, view.measured(), objects.params)
+        measured = view.measured()
+        ran = candidates_that_ran(submission, measured, view.rows)
+        listed = range(len(submission.candidates)) if ran is None else ran
+        cv_results = tabulate(submission, measured, objects.params, ran)
+        if ran is not None:
+            cv_results = {**round_columns(submission, ran), **cv_results}
         names = score_names(cv_results)
         refit = submission.refit
         score = refit if refit in names else names[0]
-        wants_best = bool(refit) or submission.has_rule
+        wants_best = submission.wants_refit
         best = self._run.chosen()
         if best is None and not submission.has_rule and (refit or len(names) == 1):
             with suppress(InvalidSweepError) if partial else nullcontext():
-                best = best_candidate(refit, cv_results)
+                if ran is None:
+                    best = best_candidate(refit, cv_results)
+                else:
+                    best = best_of(submission, measured, ran)
+        place = None if best is None else listed.index(best)
         candidate = None if best is None else submission.candidates[best]
         fits = _table(view)
         lost = fits[fits["outcome"] != Outcome.SUCCEEDED.value]
         return Result(
-            leaderboard=leaderboard(fits, cv_results, score),
+            leaderboard=leaderboard(
+                fits, cv_results, score, [submission.candidates[index].label for index in listed]
+            ),
             cv_results_=cv_results,
-            best_index_=best,
+            best_index_=place,
             best_candidate_=None if candidate is None else candidate.label,
             best_params_=None if best is None else dict(objects.params[best]),
-            best_score_=None if best is None else float(cv_results[f"mean_test_{score}"][best]),
+            best_score_=None if place is None else float(cv_results[f"mean_test_{score}"][place]),
             predictions=OutOfFold(submission, objects.test_rows, self._run.predicted),
             errors=lost[["candidate", "fold", "outcome", "error"]].reset_index(drop=True),
             _open_model=functools.partial(_open_model, self._run, view, asked=wants_best),

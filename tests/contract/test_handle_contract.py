@@ -86,6 +86,24 @@ def _failing():
     return Sweep({"tree": (Gated(), {"fail": [True]})}, X, Y, cv=FOLDS, refit=False)
 
 
+def test_rounds_are_chosen_by_whoever_runs_them(submit):
+    from tests.trainer.sweep.test_rounds import searching
+
+    workflow = submit(searching())
+    fits = 2 * (4 + 2 + 1)
+    assert workflow.counts()[2] == fits
+    result = workflow.result(timeout_s=LONGEST_S)
+    assert workflow.counts() == (fits + 1, 0, fits + 1)
+    rounds = list(result.cv_results_["iter"])
+    assert rounds == [0] * 4 + [1] * 2 + [2]
+    scores = result.cv_results_["mean_test_score"]
+    leaves = [params["min_samples_leaf"] for params in result.cv_results_["params"]]
+    assert leaves[4:6] == [leaves[place] for place in np.argsort(scores[:4])[-2:]]
+    assert leaves[6] == leaves[4 + np.argsort(scores[4:6])[-1]]
+    assert result.best_index_ == 6
+    assert result.best_estimator_.min_samples_leaf == leaves[6]
+
+
 def test_a_workflow_is_cancelled_by_whoever_may(submit, gate, request):
     workflow = submit(sweep(gate))
     assert wait_for(lambda: workflow.state == "running")

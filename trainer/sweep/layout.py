@@ -19,12 +19,12 @@ from fitcast.trainer.sweep.containers import Look, look
 from fitcast.trainer.sweep.datasets import DatasetContent, fingerprint, sent_bytes
 from fitcast.trainer.sweep.jobs import WEIGHTS, attached
 from fitcast.trainer.sweep.models import Candidate
-from fitcast.trainer.sweep.prepared_sweep import PreparedSweep
+from fitcast.trainer.sweep.prepared_sweep import Chooser, PreparedSweep
 from fitcast.trainer.sweep.reach import Reach
 from fitcast.trainer.sweep.requests import Shape, plain_params, request_for
 from fitcast.trainer.sweep.scorers import SINGLE
 from fitcast.trainer.sweep.splits import Splits
-from fitcast.trainer.sweep.submission import Fit, Submission, SubmittedCandidate
+from fitcast.trainer.sweep.submission import Fit, Round, Submission, SubmittedCandidate
 from fitcast.trainer.sweep.users_code import the_same_anywhere
 
 if TYPE_CHECKING:
@@ -46,6 +46,8 @@ def lay_out(
     names: tuple[str, ...],
     jobs: tuple[JobBytes, ...],
     reach: Callable[[str], Reach] | None,
+    rounds: tuple[Round, ...] = (),
+    chooser: Chooser | None = None,
 ) -> PreparedSweep:
     """Lay a sweep out as fits.
 
@@ -69,6 +71,10 @@ def lay_out(
         Of the candidates.
     reach
         Says, given the data's fingerprint, what can still be changed from outside.
+    rounds
+        Of a search that eliminates candidates; `splits` are those of all of them.
+    chooser
+        Who chooses what runs late.
     """
     submitted = tuple(
         SubmittedCandidate(
@@ -80,9 +86,11 @@ def lay_out(
         )
         for candidate, estimator in zip(candidates, configured, strict=True)
     )
+    firsts = [one.first_split for one in rounds for _ in one.indices] or [0] * len(submitted)
+    n_splits = len(splits) // len({one.first_split for one in rounds} or (0,))
     fits = []
-    for candidate, estimator in zip(submitted, configured, strict=True):
-        for fold, (train, test) in enumerate(splits):
+    for candidate, estimator, first in zip(submitted, configured, firsts, strict=True):
+        for fold, (train, test) in enumerate(splits[first : first + n_splits], first):
             request = request_for(estimator, candidate.params, shape, train, test)
             fits.append(Fit(f"c{candidate.index:04d}-f{fold}", candidate, fold, request))
     dataset = fingerprint(X, y)
@@ -90,12 +98,12 @@ def lay_out(
     parts = [X, y, *map(look, columns.values())]
     submission = Submission(
         name=sweep.name or _name(candidates),
-        digest=_digest(sweep, dataset, columns, splits, jobs, attachments),
+        digest=_digest(sweep, dataset, columns, splits, jobs, attachments, rounds),
         dataset=dataset,
         dataset_bytes=_held_bytes(parts, splits) + sum(map(len, attachments)),
         rows=shape.rows,
         rows_nonzeros=_nonzeros(shape),
-        n_splits=len(splits),
+        n_splits=n_splits,
         candidates=submitted,
         fits=tuple(fits),
         scorer_names=names,
@@ -112,6 +120,7 @@ def lay_out(
             if may_reuse(candidate.estimator)
         },
         is_weighted=WEIGHTS in columns,
+        rounds=rounds,
     )
     return PreparedSweep(
         submission=submission,
@@ -121,6 +130,7 @@ def lay_out(
         jobs=jobs,
         refit=sweep.refit,
         sweep=copy.copy(sweep),
+        chooser=chooser,
         _reach=None if reach is None else reach(dataset),
     )
 
@@ -143,6 +153,7 @@ def _digest(
     splits: Splits,
     jobs: tuple[JobBytes, ...],
     attachments: tuple[bytes, ...],
+    rounds: tuple[Round, ...],
 ) -> str:
     """Return what is equal for sweeps that would do the very same, in this process or another."""
     settings = (
@@ -153,7 +164,8 @@ def _digest(
         sweep.memory_bytes,
         sweep.name,
     )
-    digest = hashlib.blake2b(repr(settings).encode(), digest_size=16)
+    told = repr(settings) if not rounds else repr((*settings, rounds))
+    digest = hashlib.blake2b(told.encode(), digest_size=16)
     for name, values in sorted(columns.items()):
         digest.update(f"{name}: {fingerprint(values, None)}".encode())
     for split in splits:

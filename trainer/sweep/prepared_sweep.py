@@ -4,9 +4,9 @@ Imports nothing of the user's world, as whoever only looks at workflows imports 
 is made (:mod:`fitcast.trainer.sweep.layout`).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,16 @@ if TYPE_CHECKING:
     from fitcast.trainer.sweep.models import Candidate
     from fitcast.trainer.sweep.prepared import Sweep
     from fitcast.trainer.sweep.reach import Reach
+
+
+class Chooser(Protocol):
+    """Chooses what runs late, where a search does so itself; asked once for each round."""
+
+    def next_round(self, number: int) -> Sequence[int] | None:
+        """Return the candidates that go on to a round; None if none do."""
+
+    def best(self) -> int:
+        """Return the candidate that is fitted on all rows."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,6 +45,9 @@ class PreparedSweep:
     jobs: tuple[JobBytes, ...] = field(repr=False)  # per candidate, for any fold and for the refit
     refit: bool | str | Callable[..., Any]
     sweep: "Sweep"  # its settings, as they were
+    chooser: "Chooser | None" = field(
+        default=None, repr=False, kw_only=True
+    )  # who chooses late rounds, instead of the scores
     _reach: "Reach | None" = field(
         repr=False
     )  # None where nobody else can reach what it was made of

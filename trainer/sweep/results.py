@@ -23,7 +23,10 @@ Floats = npt.NDArray[np.float64]
 
 
 def tabulate(
-    submission: Submission, measured: Mapping[str, Measured], params: Sequence[dict[str, Any]]
+    submission: Submission,
+    measured: Mapping[str, Measured],
+    params: Sequence[dict[str, Any]],
+    candidates: Sequence[int] | None = None,
 ) -> CvResults:
     """Return ``cv_results_`` with scikit-learn's keys, order and arrays.
 
@@ -35,6 +38,8 @@ def tabulate(
         Fit id → last attempt. What is absent or didn't succeed gets the sweep's ``error_score``.
     params
         The grid's setting of each candidate.
+    candidates
+        Which ones, in this order; by default all.
 
     Returns
     -------
@@ -42,7 +47,10 @@ def tabulate(
         Arrays with an entry per candidate; ``params`` is a list. Times are in seconds; those of
         fits that never ran are NaN.
     """
-    return cv_results(columns(submission, measured), params)
+    if candidates is None:
+        return cv_results(columns(submission, measured), params)
+    some = [params[index] for index in candidates]
+    return cv_results(columns(submission, measured, candidates), some)
 
 
 def cv_results(measured: Columns, params: Sequence[dict[str, Any]]) -> CvResults:
@@ -57,12 +65,14 @@ def scored(submission: Submission, measured: Mapping[str, Measured]) -> CvResult
     return {**times, **scores}
 
 
-def columns(submission: Submission, measured: Mapping[str, Measured]) -> Columns:
+def columns(
+    submission: Submission,
+    measured: Mapping[str, Measured],
+    candidates: Sequence[int] | None = None,
+) -> Columns:
     """Return times, and scores with their ranks; see `tabulate`."""
-    grid = [
-        [_get(submission, measured, candidate.index, fold) for fold in range(submission.n_splits)]
-        for candidate in submission.candidates
-    ]
+    which = range(len(submission.candidates)) if candidates is None else candidates
+    grid = [[measured.get(fit.fit_id) for fit in submission.fits_of(index)] for index in which]
     times: CvResults = {}
     results: CvResults = {}
     for key, attribute in (("fit_time", "fit_time_s"), ("score_time", "score_time_s")):
@@ -155,8 +165,9 @@ class OutOfFold(Mapping[str, npt.NDArray[Any]]):
         self._parts: dict[str, list[tuple[npt.NDArray[np.intp], Predicted]]] = {}
         for candidate in submission.candidates:
             parts = []
-            for fold, test in enumerate(test_rows):
-                given = predicted(submission.fit(candidate.index, fold).fit_id)
+            for fit in submission.fits_of(candidate.index):
+                test = test_rows[fit.fold]
+                given = predicted(fit.fit_id)
                 if given is not None and given.shape and given.shape[0] == len(test):
                     parts.append((test, given))
             if parts and (len({p.shape[1:] for _, p in parts}) == 1 or _are_lists(parts)):
@@ -213,12 +224,6 @@ def _assemble(
     for test, part in parts:
         whole[test] = part
     return whole
-
-
-def _get(
-    submission: Submission, measured: Mapping[str, Measured], candidate: int, fold: int
-) -> Measured | None:
-    return measured.get(submission.fit(candidate, fold).fit_id)
 
 
 def _names(submission: Submission, grid: Sequence[Sequence[Measured | None]]) -> tuple[str, ...]:

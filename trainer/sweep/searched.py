@@ -6,6 +6,7 @@ Not in: the search (:mod:`fitcast.scheduler.session.search`).
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,14 +19,18 @@ from fitcast.trainer.sweep.datasets import load
 from fitcast.trainer.sweep.fit_params import method_params
 from fitcast.trainer.sweep.jobs import JobPickler, thread_params
 from fitcast.trainer.sweep.layout import lay_out
-from fitcast.trainer.sweep.models import ChosenSettings, candidates_from
+from fitcast.trainer.sweep.models import Candidate, ChosenSettings, candidates_from
 from fitcast.trainer.sweep.prepared import Sweep
-from fitcast.trainer.sweep.prepared_sweep import PreparedSweep
+from fitcast.trainer.sweep.prepared_sweep import Chooser, PreparedSweep
 from fitcast.trainer.sweep.requests import shape_of
 from fitcast.trainer.sweep.scorers import SINGLE
 from fitcast.trainer.sweep.splits import Splits
+from fitcast.trainer.sweep.submission import Round
 from fitcast.trainer.sweep.unusual_objects import check_objects
 from fitcast.trainer.sweep.users_code import users_code_by_value
+
+N_SAMPLES = "n_samples"
+"""The resource that is rows, and no parameter."""
 
 
 class SearchedSweep(Sweep):
@@ -36,11 +41,11 @@ class SearchedSweep(Sweep):
     estimator
         Unfitted.
     settings
-        One per candidate.
+        One per candidate; with `rounds`, of the first round, without the resource.
     X, y
         As the search was given them.
     splits
-        Pairs of (training rows, test rows).
+        Pairs of (training rows, test rows); with `rounds`, of all that there are.
     scorer
         What the search calls.
     refit
@@ -54,6 +59,10 @@ class SearchedSweep(Sweep):
         Score of a fit or scorer that failed; None if a failing scorer fails the fit.
     tasks
         What tells callbacks about fits.
+    rounds
+        Where later rounds have fewer candidates, and more of a resource.
+    chooser
+        Who says which candidates go on, and which is the best.
     """
 
     def __init__(
@@ -71,6 +80,8 @@ class SearchedSweep(Sweep):
         return_train_score: bool = False,
         error_score: float | None = None,
         tasks: CallbackTasks | None = None,
+        rounds: tuple[Round, ...] = (),
+        chooser: Chooser | None = None,
     ) -> None:
         super().__init__(
             {type(estimator).__name__: (estimator, ChosenSettings(map(dict, settings)))},
@@ -87,14 +98,15 @@ class SearchedSweep(Sweep):
         )
         self._failed_score = error_score
         self._tasks = tasks
+        self._rounds = rounds
+        self._chooser = chooser
 
     def _prepare(self) -> PreparedSweep:
         candidates = candidates_from(self.models)
         base = candidates[0].estimator
-        configured = [
-            clone(base).set_params(**clone(candidate.params, safe=False))
-            for candidate in candidates
-        ]
+        if self._rounds:
+            candidates = _in_rounds(candidates, self._rounds)
+        configured = _configured(base, candidates)
         loaded = load(self.X, self.y, data=None, target=None)
         X, y = look(loaded.X), look(loaded.y)
         check_objects(X, y)
@@ -108,9 +120,13 @@ class SearchedSweep(Sweep):
         )
         parts = getattr(self.scoring, "_scorers", None)
         jobs: list[JobBytes] = []
+        known: dict[int, JobBytes] = {}  # by identity of the settings, which rounds may share
         with users_code_by_value() as dumps:
             pickler = JobPickler(dumps)
             for candidate, estimator in zip(candidates, configured, strict=True):
+                if id(candidate.params) in known:
+                    jobs.append(known[id(candidate.params)])
+                    continue
                 job = Job(
                     estimator=base,
                     params=candidate.params,
@@ -124,6 +140,7 @@ class SearchedSweep(Sweep):
                     first_task=candidate.index * len(splits),
                 )
                 jobs.append(pickler.dump(job, candidate.label))
+                known[id(candidate.params)] = jobs[-1]
         return lay_out(
             self,
             candidates,
@@ -136,10 +153,37 @@ class SearchedSweep(Sweep):
             names=SINGLE if parts is None else tuple(parts),
             jobs=pickler.with_users_modules(jobs),
             reach=None,
+            rounds=self._rounds,
+            chooser=self._chooser,
         )
 
     def _is_unchanged(self, prepared: PreparedSweep) -> bool:
         return True
+
+
+def _in_rounds(candidates: Sequence[Candidate], rounds: Sequence[Round]) -> tuple[Candidate, ...]:
+    """Return all candidates that may run: each as often as there are rounds."""
+    every = []
+    for number, one in enumerate(rounds):
+        for candidate in candidates:
+            params = candidate.params  # the same object where the rounds differ in rows alone
+            if one.resource != N_SAMPLES:
+                params = {**params, one.resource: one.amount}
+            label = f"{candidate.label}, rung {number}, {one.resource}={one.amount}"
+            every.append(
+                replace(candidate, index=one.first + candidate.index, params=params, label=label)
+            )
+    return tuple(every)
+
+
+def _configured(base: Any, candidates: Sequence[Candidate]) -> list[Any]:
+    """Return the estimator of each candidate; candidates of the same settings share it."""
+    made: dict[int, Any] = {}
+    for candidate in candidates:
+        if id(candidate.params) not in made:
+            params = clone(candidate.params, safe=False)
+            made[id(candidate.params)] = clone(base).set_params(**params)
+    return [made[id(candidate.params)] for candidate in candidates]
 
 
 def _row_numbers(rows: Any) -> Any:

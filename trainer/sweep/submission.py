@@ -47,7 +47,7 @@ class Fit:
     candidate : SubmittedCandidate
         Which candidate.
     fold : int
-        Which split; ``REFIT_FOLD`` for the fit on all rows.
+        Which split of the dataset; ``REFIT_FOLD`` for the fit on all rows.
     request : Request
         What it asks for, with one thread: the plan decides how many.
     """
@@ -56,6 +56,39 @@ class Fit:
     candidate: SubmittedCandidate
     fold: int
     request: Request
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """A round of a search that eliminates candidates: who may run in it, and how many will.
+
+    Attributes
+    ----------
+    first : int
+        Index of the first of its candidates; the others follow it.
+    potential : int
+        How many candidates may run in it: as many in each round, in the same order.
+    runs : int
+        How many of them will, chosen once the round before is done.
+    first_split : int
+        Number of its first fold among the dataset's splits.
+    resource : str
+        What later rounds have more of: ``"n_samples"``, or a parameter.
+    amount : int
+        How much of it this one has.
+    """
+
+    first: int
+    potential: int
+    runs: int
+    first_split: int
+    resource: str
+    amount: int
+
+    @property
+    def indices(self) -> range:
+        """The candidates that may run in it."""
+        return range(self.first, self.first + self.potential)
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -77,11 +110,11 @@ class Submission:
     rows_nonzeros : int
         Of X in all rows, for the refit's request.
     n_splits : int
-        Number of folds.
+        Number of folds of each candidate.
     candidates : tuple of SubmittedCandidate
-        In order.
+        In order; with rounds, round by round, all that may run.
     fits : tuple of Fit
-        Candidate by candidate, fold by fold; without refits.
+        Candidate by candidate, fold by fold; without refits. With rounds, all that may run.
     scorer_names : tuple of str
         ``("score",)`` for a single scorer.
     names_from_fits : bool
@@ -102,6 +135,8 @@ class Submission:
         Names of the work that a fit begins with, by candidate: equal names, equal work.
     is_weighted : bool
         Whether fits have sample weights, with which steps may be made.
+    rounds : tuple of Round
+        The first one and those that follow; empty where all candidates run.
     """
 
     name: str
@@ -123,15 +158,64 @@ class Submission:
     memory_bytes: int | None
     work_names: Mapping[int, list[str]] = field(repr=False)
     is_weighted: bool
+    rounds: tuple[Round, ...] = ()
 
     @property
     def has_rule(self) -> bool:
         """Whether the user's own code chooses the best candidate."""
         return bool(self.rule)
 
+    @property
+    def wants_refit(self) -> bool:
+        """Whether the best candidate is fitted on all rows."""
+        return bool(self.refit) or self.has_rule
+
+    @property
+    def late_rounds(self) -> int:
+        """How many rounds are chosen late, the refit being one."""
+        return max(0, len(self.rounds) - 1) + self.wants_refit
+
+    @property
+    def first_fits(self) -> tuple[Fit, ...]:
+        """The fits that run whatever is chosen later."""
+        return self.fits if not self.rounds else self.round_fits(0)
+
+    @property
+    def fits_to_run(self) -> int:
+        """How many fits run in all; without the refit."""
+        if not self.rounds:
+            return len(self.fits)
+        return self.n_splits * sum(one.runs for one in self.rounds)
+
+    def round_fits(self, number: int) -> tuple[Fit, ...]:
+        """Return all fits that may run in a round."""
+        first, last = self.rounds[number].first, self.rounds[number].indices.stop
+        return self.fits[first * self.n_splits : last * self.n_splits]
+
+    def round_of(self, candidate: int) -> int:
+        """Return the number of a candidate's round; 0 without rounds."""
+        return candidate // self.rounds[0].potential if self.rounds else 0
+
+    def origin(self, candidate: int) -> int:
+        """Return the candidate of the first round that a candidate has come from."""
+        return candidate % self.rounds[0].potential if self.rounds else candidate
+
+    def fits_of(self, candidate: int) -> tuple[Fit, ...]:
+        """Return the fits of a candidate, fold by fold."""
+        return self.fits[candidate * self.n_splits : (candidate + 1) * self.n_splits]
+
     def fit(self, candidate: int, fold: int) -> Fit:
-        """Return the fit of a candidate on a fold."""
+        """Return the fit of a candidate on one of its folds, counted from 0."""
         return self.fits[candidate * self.n_splits + fold]
+
+    def fit_named(self, fit_id: str) -> Fit | None:
+        """Return a fit by its name, also a refit; None if there is none."""
+        candidate, _, fold = fit_id.removeprefix("c").partition("-")
+        if not candidate.isdecimal() or int(candidate) >= len(self.candidates):
+            return None
+        if fold == "refit":
+            return self.refit_fit(int(candidate))
+        return next((fit for fit in self.fits_of(int(candidate)) if fit.fit_id == fit_id), None)
 
     def refit_fit(self, candidate: int) -> Fit:
         """Return the fit of a candidate on all rows."""

@@ -6,20 +6,22 @@ In: the one fixed layout of a stored submission, with its version. Not in: where
 """
 
 from collections.abc import Mapping
-from dataclasses import fields, replace
+from dataclasses import asdict, fields, replace
 from typing import Any, Final, get_args, get_origin, get_type_hints
 
 from fitcast.errors import SubmissionError
 from fitcast.history.records import Request
-from fitcast.trainer.sweep.submission import Fit, Submission, SubmittedCandidate
+from fitcast.trainer.sweep.submission import Fit, Round, Submission, SubmittedCandidate
 
-SCHEMA: Final = 1
-"""Version of the layout. Readers refuse a newer one."""
+SCHEMA: Final = 2
+"""Version of the layout. Readers refuse a newer one; one without rounds is still written as 1."""
 
 _PLAIN: Final = (str, int, float, bool, type(None))
 _OF_FOLDS: Final = ("rows_train", "rows_test", "nonzeros")  # what requests of a candidate differ in
 _OWN: Final = tuple(
-    f.name for f in fields(Submission) if f.name not in ("candidates", "fits", "work_names")
+    f.name
+    for f in fields(Submission)
+    if f.name not in ("candidates", "fits", "work_names", "rounds")
 )
 
 
@@ -39,9 +41,16 @@ def to_json(submission: Submission) -> dict[str, Any]:
                 "request": asked | {"params": dict(candidate.params)},
             }
         )
-    folds = [submission.fit(0, fold).request for fold in range(submission.n_splits)]
+    of_splits = {
+        fit.fold: fit.request
+        for one in submission.rounds or (None,)
+        for fit in submission.fits_of(0 if one is None else one.first)
+    }
+    folds = [of_splits[split] for split in sorted(of_splits)]
+    rounds = {"rounds": [asdict(one) for one in submission.rounds]} if submission.rounds else {}
     return {
-        "schema": SCHEMA,
+        "schema": SCHEMA if rounds else 1,
+        **rounds,
         **{name: getattr(submission, name) for name in _OWN},
         "folds": [[getattr(request, name) for name in _OF_FOLDS] for request in folds],
         "candidates": candidates,
@@ -75,19 +84,44 @@ def from_json(told: Any) -> Submission:
 def _read(told: dict[str, Any]) -> Submission:
     own = _checked(Submission, {name: told[name] for name in _OWN})
     folds = [dict(zip(_OF_FOLDS, map(int, fold), strict=True)) for fold in told["folds"]]
-    if len(folds) != own["n_splits"] or not folds or not told["candidates"]:
+    rounds = tuple(Round(**_checked(Round, one)) for one in told.get("rounds", ()))
+    n_splits, count = own["n_splits"], len(told["candidates"])
+    if not rounds:
+        firsts = [0] * count
+    else:
+        _check_rounds(rounds, count)
+        firsts = [one.first_split for one in rounds for _ in one.indices]
+    splits = {number for first in set(firsts) for number in range(first, first + n_splits)}
+    if splits != set(range(len(folds))) or not folds or not count:
         raise ValueError("folds or candidates are missing")
     candidates: list[SubmittedCandidate] = []
     fits: list[Fit] = []
     for index, one in enumerate(told["candidates"]):
-        any_fold = Request(**_checked(Request, one["request"] | folds[0]))
+        first = firsts[index]
+        any_fold = Request(**_checked(Request, one["request"] | folds[first]))
         label, model, algorithm = (str(one[name]) for name in ("label", "model", "algorithm"))
         candidates.append(SubmittedCandidate(index, label, model, algorithm, any_fold.params))
-        for number, rows in enumerate(folds):
+        for number, rows in enumerate(folds[first : first + n_splits], first):
             request = replace(any_fold, **rows)  # type: ignore[arg-type] # they are numbers
             fits.append(Fit(f"c{index:04d}-f{number}", candidates[-1], number, request))
     names = {int(index): [*map(str, each)] for index, each in told["work_names"].items()}
-    return Submission(candidates=tuple(candidates), fits=tuple(fits), work_names=names, **own)
+    return Submission(
+        candidates=tuple(candidates), fits=tuple(fits), work_names=names, rounds=rounds, **own
+    )
+
+
+def _check_rounds(rounds: tuple[Round, ...], candidates: int) -> None:
+    """Refuse rounds that don't share the candidates out, or that more go on to than there were."""
+    each = rounds[0].potential
+    before = each
+    for number, one in enumerate(rounds):
+        if (one.first, one.potential) != (number * each, each) or not 0 < one.runs <= before:
+            raise ValueError("rounds don't follow each other")
+        if one.first_split < 0:
+            raise ValueError("a round has no folds")
+        before = one.runs
+    if each * len(rounds) != candidates or rounds[0].runs != each:
+        raise ValueError("rounds don't have the candidates")
 
 
 def _checked(kind: type, values: dict[str, Any]) -> dict[str, Any]:

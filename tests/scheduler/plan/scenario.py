@@ -5,6 +5,7 @@ virtual time itself (:mod:`fitcast.scheduler.plan.simulator`).
 """
 
 import random
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeAlias
@@ -21,9 +22,10 @@ from fitcast.scheduler.plan.events import (
     Close,
     Event,
     ExplainLoss,
-    FinalChosen,
     FitKey,
     Kill,
+    LateFit,
+    NextChosen,
     Settle,
     SlowAction,
     Start,
@@ -88,7 +90,8 @@ class Scenario:
     pools: Sequence[Pool]
     arrivals: Sequence[tuple[float, Submitted]]  # in seconds, and what is submitted then
     behaviours: Mapping[FitKey, Behaviour] = field(default_factory=dict)
-    finals: Mapping[str, Estimate] = field(default_factory=dict)  # of the refit, by workflow
+    # of the rounds that are chosen late, by workflow
+    rounds: Mapping[str, Sequence[Sequence[Estimate]]] = field(default_factory=dict)
     runtime_factor: float = 1.0  # real over forecast, of fits whose behaviour says nothing
     memory_factor: float = 1.0
     faults: Sequence[Fault] = ()
@@ -97,6 +100,11 @@ class Scenario:
     overhead_s: float = 0.0  # of a process
     slow_s: Sequence[float] = (0.0,)  # that slow actions take, in turn
     failing: Collection[int] = ()  # the slow actions that fail, by their number
+
+
+def late(number: int, *estimates: Estimate) -> dict[str, LateFit]:
+    """Return the fits of a round that is chosen late."""
+    return {f"r{number}-{n}": LateFit(one, fold=n) for n, one in enumerate(estimates)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +177,7 @@ class _Play(SimulatedBackend):
             Decisions(checked=True),
             self._took_s,
             peak_memory_bytes=self._peak_bytes,
-            choose_final=self._chosen,
+            choose_next=self._chosen,
             overhead_s=scenario.overhead_s,
             watch=self._note,
         )
@@ -181,6 +189,7 @@ class _Play(SimulatedBackend):
         self._processes: dict[tuple[FitKey, int], _Process] = {}
         self._preempted_workers: set[str] = set()
         self._asked = 0  # slow actions
+        self._rounds = Counter[str]()  # that were asked for, by workflow
         self._is_over = False  # no worker comes any more
 
     def played(self) -> Played:
@@ -224,9 +233,13 @@ class _Play(SimulatedBackend):
                 outcome = Outcome.FAILED
         return took_s, outcome, peak
 
-    def _chosen(self, workflow_id: str) -> FinalChosen:
-        estimate = self._scenario.finals.get(workflow_id)
-        return FinalChosen(workflow_id, None if estimate is None else "refit", estimate)
+    def _chosen(self, workflow_id: str) -> NextChosen:
+        number = self._rounds[workflow_id]
+        self._rounds[workflow_id] += 1
+        rounds = self._scenario.rounds.get(workflow_id, ())
+        if number >= len(rounds):
+            return NextChosen(workflow_id, None)
+        return NextChosen(workflow_id, late(number, *rounds[number]))
 
     # -- processes -----------------------------------------------------------------------------
 

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fitcast.errors import FitcastError
 from fitcast.history.records import Outcome
 from fitcast.scheduler.forecast.draws import Groups
 from fitcast.scheduler.forecast.eta import forecast, plan_for, span
@@ -229,7 +230,7 @@ def test_a_fit_that_waits_again_is_done_once_its_result_is_kept():
 
 def test_cancelling_kills_what_runs_and_settles_everything():
     decisions = plan(ONE)
-    decisions.handle(submitted(estimate(), estimate(), final=True), 0.0)
+    decisions.handle(submitted(estimate(), estimate(), rounds=1), 0.0)
     actions = decisions.handle(events.CancelRequested("w"), 1.0)
     kinds = [type(a) for a in actions]
     assert kinds.count(events.Kill) == 1
@@ -276,10 +277,10 @@ def test_a_result_that_comes_after_its_worker_went_counts():
 
 def test_the_last_fit_waits_for_all_others():
     decisions = plan(ONE)
-    (start,) = started(decisions.handle(submitted(estimate(), final=True), 0.0))
+    (start,) = started(decisions.handle(submitted(estimate(), rounds=1), 0.0))
     actions = decisions.handle(ended(start), 1.0)
-    assert isinstance(actions[-1], events.ChooseFinal)
-    (last,) = started(decisions.handle(events.FinalChosen("w", "refit", estimate()), 1.0))
+    assert isinstance(actions[-1], events.ChooseNext)
+    (last,) = started(decisions.handle(chosen("refit"), 1.0))
     assert last.key == FitKey("w", "refit")
     assert [type(a) for a in decisions.handle(ended(last), 2.0)] == [
         events.Settle,
@@ -290,12 +291,53 @@ def test_the_last_fit_waits_for_all_others():
 
 def test_the_choice_of_the_last_fit_is_let_go_with_its_workflow():
     decisions = plan(ONE)
-    (start,) = started(decisions.handle(submitted(estimate(), final=True), 0.0))
+    (start,) = started(decisions.handle(submitted(estimate(), rounds=1), 0.0))
     decisions.handle(ended(start), 1.0)
     actions = decisions.handle(events.CancelRequested("w"), 2.0)
     assert [type(a) for a in actions] == [events.InterruptChoice, events.Conclude]
-    (end,) = decisions.handle(events.FinalChosen("w", "refit", estimate()), 3.0)
+    (end,) = decisions.handle(chosen("refit"), 3.0)
     assert isinstance(end, events.RecordEnd)
+
+
+def chosen(*names):
+    return events.NextChosen("w", {name: events.LateFit(estimate()) for name in names})
+
+
+def test_rounds_follow_each_other():
+    decisions = plan(ONE)
+    (start,) = started(decisions.handle(submitted(estimate(), rounds=3), 0.0))
+    assert decisions.handle(ended(start), 1.0)[-1] == events.ChooseNext("w")
+    assert decisions.handle(chosen(), 2.0) == [events.ChooseNext("w")]  # all of it ran before
+    (start,) = started(decisions.handle(chosen("b"), 3.0))
+    assert decisions.handle(chosen("late"), 3.0) == []  # nobody had asked
+    assert decisions.handle(ended(start), 4.0)[-1] == events.ChooseNext("w")
+    (start,) = started(decisions.handle(chosen("c"), 5.0))
+    assert events.Conclude("w") in decisions.handle(ended(start), 6.0)
+
+
+def test_no_round_follows_one_that_is_none():
+    decisions = plan(ONE)
+    (start,) = started(decisions.handle(submitted(estimate(), rounds=3), 0.0))
+    decisions.handle(ended(start), 1.0)
+    assert decisions.handle(events.NextChosen("w", None), 2.0)[0] == events.Conclude("w")
+
+
+def test_a_round_whose_choice_fails_is_the_last():
+    decisions = plan(ONE)
+    (start,) = started(decisions.handle(submitted(estimate(), rounds=3), 0.0))
+    decisions.handle(ended(start), 1.0)
+    error = FitcastError("no")
+    actions = decisions.handle(events.ActionFailed(events.ChooseNext("w"), error), 2.0)
+    assert actions[0] == events.Conclude("w", error)
+
+
+def test_a_later_round_asks_for_what_its_fits_need():
+    decisions = plan(ONE)
+    (start,) = started(decisions.handle(submitted(estimate(), rounds=1), 0.0))
+    decisions.handle(ended(start), 1.0)
+    large = events.NextChosen("w", {"large": events.LateFit(estimate(1.0, 700 * MIB))})
+    decisions.handle(large, 2.0)
+    assert decisions.workflows["w"].largest_need_bytes == 700 * MIB
 
 
 def test_workflows_share_the_workers():

@@ -66,7 +66,7 @@ def test_datasets_take_their_part_of_every_worker():
 def test_somebody_stays_for_the_last_fit():
     decisions = Decisions()
     decisions.handle(events.WorkerJoined(WorkerSize("a", "small", 2, 2000 * MIB)), 0.0)
-    actions = decisions.handle(submitted(estimate(1.0), final=True), 0.0)
+    actions = decisions.handle(submitted(estimate(1.0), rounds=1), 0.0)
     (start,) = [action for action in actions if isinstance(action, events.Start)]
     decisions.handle(events.AttemptEnded(start.key, 1, events.Outcome.SUCCEEDED, 0), 1.0)
     assert wanted_workers(decisions.state, (SMALL, LARGE), {}, START_S, 1.0)["small"] == 1

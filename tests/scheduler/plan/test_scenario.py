@@ -1,6 +1,7 @@
 """What must hold whatever happens: scenarios with faults, in virtual time."""
 
 import math
+from collections import Counter
 
 import pytest
 from hypothesis import given, settings
@@ -99,10 +100,21 @@ def test_a_cancelled_workflow_ends_at_once_and_others_go_on():
 
 
 def test_the_refit_comes_last():
-    sweep = submitted(estimate(1.0), estimate(2.0), final=True)
-    played = play(Scenario(pools=[ONE], arrivals=[(0.0, sweep)], finals={"w": estimate(4.0)}))
+    sweep = submitted(estimate(1.0), estimate(2.0), rounds=1)
+    played = play(Scenario(pools=[ONE], arrivals=[(0.0, sweep)], rounds={"w": [[estimate(4.0)]]}))
     assert played.makespan_s == pytest.approx(7.0)
-    assert played.attempts[-1].key == FitKey("w", "refit")
+    assert played.attempts[-1].key == FitKey("w", "r0-0")
+
+
+def test_a_round_begins_when_all_before_it_is_done():
+    sweep = submitted(*[estimate(2.0)] * 3, rounds=3)
+    rounds = {"w": [[estimate(3.0)] * 2, [], [estimate(4.0)]]}
+    two = Pool("p", 2, 2000 * MIB)
+    played = play(Scenario(pools=[two], arrivals=[(0.0, sweep)], rounds=rounds))
+    began_s = {one.key.fit_id: one.began_s for one in played.attempts}
+    assert began_s["r0-0"] == began_s["r0-1"] == pytest.approx(4.0)
+    assert began_s["r2-0"] == pytest.approx(7.0)
+    assert played.makespan_s == pytest.approx(11.0)
 
 
 def test_tiny_fits_share_a_process_and_its_overhead():
@@ -193,7 +205,7 @@ def scenarios(draw):
             own_workers=False,
             deadline_s=draw(st.one_of(st.none(), st.floats(0.1, 300.0))),
             memory_bytes=draw(st.one_of(st.none(), st.integers(MIB, 4000 * MIB))),
-            final=draw(st.booleans()),
+            rounds=draw(st.integers(0, 4)),
         )
         arrivals.append((draw(st.floats(0.0, 50.0)), sweep))
         for fit in draw(st.sets(st.integers(0, len(fits) - 1))):
@@ -213,7 +225,10 @@ def scenarios(draw):
         pools=pools,
         arrivals=arrivals,
         behaviours=told,
-        finals={sweep.workflow_id: estimate() for _, sweep in arrivals if draw(st.booleans())},
+        rounds={
+            sweep.workflow_id: draw(st.lists(st.lists(fit_estimates, max_size=4), max_size=4))
+            for _, sweep in arrivals
+        },
         runtime_factor=draw(st.sampled_from([0.3, 1.0, 3.0])),
         memory_factor=draw(st.sampled_from([0.5, 1.0, 1.5, 4.0])),
         faults=(
@@ -256,6 +271,11 @@ def never_overbooked():
     return watch
 
 
+def _round(key):
+    """Return the number of a fit's round; 0 for the fits that are there first."""
+    return 0 if key.fit_id.startswith("f") else 1 + int(key.fit_id[1])
+
+
 @settings(max_examples=150, deadline=None)
 @given(scenarios())
 def test_whatever_happens_the_plan_holds(given_):
@@ -273,6 +293,12 @@ def test_whatever_happens_the_plan_holds(given_):
         )
         assert not plan.workflows
         assert not any(plan.state.held.values())
+    # No round begins before all that is before it has ended.
+    ended_s = Counter()
+    for one in sorted(played.attempts, key=lambda one: one.ended_s):
+        ended_s[one.key.workflow_id, _round(one.key)] = one.ended_s
+    for one in played.attempts:
+        assert one.began_s >= ended_s[one.key.workflow_id, _round(one.key) - 1]
     # Everything returned to zero.
     assert not list(plan.running())
     assert plan.state.cpus_in_use == 0
