@@ -388,8 +388,7 @@ class Service:
     def rows_running_here(self) -> list[FitRow]:
         """Return the fits that run in this process's workflows."""
         runs = [run for run in self.engine.runs() if not run.is_over]
-        rows = (row for run in runs for row in run.view().rows.values())
-        return [row for row in rows if row.state == "running"]
+        return [row for run in runs for row in run.view().running()]
 
     def about(self, user: User) -> dict[str, Any]:
         """Return what the platform is, and who asks."""

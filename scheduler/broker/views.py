@@ -7,6 +7,7 @@ its fits are. Not in: routes (:mod:`fitcast.scheduler.broker.api`).
 
 import logging
 from collections import OrderedDict
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from threading import Lock
 from typing import Any, Final
@@ -24,6 +25,7 @@ from fitcast.scheduler.session.documents import (
     eta_document,
     eta_from,
     fit_document,
+    fit_of,
     told_of_error,
     workflow_document,
 )
@@ -111,6 +113,7 @@ class Views:
                 assert run.store is not None
                 for one in run.store.load_new()[0]:
                     run.take_in(one)
+                _follow(run, row.running_fits)
                 run.note_state(_STATES.get(row.state, "running"))
                 if row.state.is_terminal:
                     run.leave(
@@ -130,6 +133,22 @@ class Views:
             log.warning("workflow %s can't be shown: %s", row.workflow_id, error)
             return None
         return run_of(kept)
+
+
+def _follow(run: Run, running: Sequence[Mapping[str, Any]]) -> None:
+    """Take in which fits run, as the replica tells that runs them."""
+    told = {str(one["fit_id"]): one for one in running}
+    for fit_id, one in told.items():
+        if fit_id not in run.view().rows:  # chosen late
+            fit = run.submission.fit_named(fit_id)
+            if fit is None:
+                continue
+            run.add([fit])
+        if run.view().rows[fit_id].outcome is None:
+            run.follow(fit_id, **fit_of(one))
+    for row in run.view().running():
+        if row.fit.fit_id not in told:
+            run.follow(row.fit.fit_id, state="waiting")
 
 
 def _of_row(row: StoredWorkflow, forecast_s: tuple[float, float, float] | None) -> dict[str, Any]:
@@ -154,7 +173,7 @@ def _of_row(row: StoredWorkflow, forecast_s: tuple[float, float, float] | None) 
         "priority": row.priority,
         "fits": {
             "done": row.fits_done,
-            "running": 0,
+            "running": len(row.running_fits),
             "total": max(row.fits_total, row.fits_done),  # a refit comes on top
         },
         "eta": None if eta is None else eta_document(eta),

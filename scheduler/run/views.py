@@ -91,6 +91,10 @@ class WorkflowView:
         """Return what the successful and failed fits gave, by fit_id."""
         return {fit_id: row.measured for fit_id, row in self.rows.items() if row.measured}
 
+    def running(self) -> list[FitRow]:
+        """Return the fits that run."""
+        return [row for row in self.rows.values() if row.state == "running"]
+
     def counts(self) -> tuple[int, int, int]:
         """Return how many fits are done, running, and there in all or to come."""
         states = [row.state for row in self.rows.values()]

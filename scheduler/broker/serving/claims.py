@@ -53,11 +53,14 @@ from fitcast.scheduler.broker.store import Progress, StoredWorkflow
 from fitcast.scheduler.kept.workflow_folder import End
 from fitcast.scheduler.run.executor import Executor
 from fitcast.scheduler.run.runs import Run
+from fitcast.scheduler.session.documents import fit_document
 
 log = logging.getLogger(__name__)
 
 ROUND_S: Final = 0.5
 OPENED_AT_ONCE: Final = 2
+SHOWN_FITS: Final = 200
+"""So many running fits of a workflow are told to those who look at another replica."""
 
 _ENDS: Final = {
     "succeeded": State.SUCCEEDED,
@@ -226,6 +229,7 @@ class Claims:
             demand_left=_left(held.row.demand, done / max(1, total)),
             eta_s=None if eta is None else (eta.p10_s, eta.p50_s, eta.p90_s),
             used=used_by(run),
+            running_fits=[fit_document(row) for row in view.running()[:SHOWN_FITS]],
         )
 
     def _charge(self) -> None:
@@ -378,7 +382,7 @@ class Claims:
 
 def used_by(run: Run) -> Resources:
     """Return what a workflow's fits use at this moment, as planned."""
-    running = [row for row in run.view().rows.values() if row.state == "running"]
+    running = run.view().running()
     return Resources(
         cpus=float(sum(row.threads for row in running)),
         memory_bytes=float(sum(row.estimate.peak_memory_bytes_p50 for row in running)),

@@ -8,6 +8,7 @@ back into the queue, where it keeps its place.
 Not in: which one is to be claimed (:mod:`fitcast.scheduler.broker.fair_share`).
 """
 
+import json
 from collections.abc import Collection, Mapping
 from typing import Any, Final
 
@@ -34,7 +35,12 @@ from fitcast.scheduler.broker.store.tables import EVENTS, USERS, WORKFLOWS, is_i
 from fitcast.scheduler.broker.store.workflows import note_state
 
 _W: Final = WORKFLOWS.c
-_USES_NOTHING: Final = {"used_cpus": 0.0, "used_memory_bytes": 0.0, "used_gpus": 0.0}
+_USES_NOTHING: Final = {
+    "used_cpus": 0.0,
+    "used_memory_bytes": 0.0,
+    "used_gpus": 0.0,
+    "running_fits": None,
+}
 _PROGRESS: Final = "progress"
 
 
@@ -334,6 +340,7 @@ def _is_renewed(
         **values_of_demand(progress.demand_left),
         **values_of_used(progress.used),
         **values_of_quantiles("eta", progress.eta_s),
+        "running_fits": json.dumps(list(progress.running_fits)) if progress.running_fits else None,
     }
     if progress.stored_bytes is not None:
         values["stored_bytes"] = progress.stored_bytes

@@ -1,6 +1,6 @@
 """What the store gives out: frozen, and nothing of SQLAlchemy in it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
@@ -107,6 +107,7 @@ class StoredWorkflow:
     idempotency_key: str | None
     request_sha256: str
     prepares: str | None  # the workflow that this one makes of its description
+    running_fits: Sequence[Mapping[str, Any]]  # as its replica told them last, while it runs
 
     @property
     def is_announced(self) -> bool:
@@ -127,6 +128,7 @@ class Progress:
     eta_s: tuple[float, float, float] | None  # P10, P50, P90, from now on
     used: Resources  # now
     stored_bytes: int | None = None  # as last told if None
+    running_fits: Sequence[Mapping[str, Any]] = ()  # plain JSON values, for those who look
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -118,6 +118,7 @@ def workflow_of(row: Mapping[Any, Any]) -> StoredWorkflow:
         idempotency_key=row["idempotency_key"],
         request_sha256=row["request_sha256"],
         prepares=row["prepares"],
+        running_fits=json.loads(row["running_fits"] or "[]"),
     )
 
 

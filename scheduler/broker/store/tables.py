@@ -142,6 +142,7 @@ WORKFLOWS: Final = Table(
     Column("cancel_asked", Boolean, nullable=False),
     Column("error_type", String(200), nullable=False),
     Column("error", Text, nullable=False),
+    Column("running_fits", Text),  # JSON: what its replica tells of them, while it runs
     Column("prepares", String(100)),  # the workflow that this one makes of its description
     CheckConstraint(f"state IN ({_STATES})", name="state"),
     CheckConstraint(

@@ -1,4 +1,4 @@
-"""Workflows that prepare another one: of a sweep that came as a description."""
+"""Workflows that prepare another one, of a sweep that came as a description; fits that run."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -10,7 +10,8 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Add what says so."""
+    """Add what tells of them."""
+    op.add_column("workflows", sa.Column("running_fits", sa.Text(), nullable=True))
     op.add_column("workflows", sa.Column("prepares", sa.String(length=100), nullable=True))
     some = sa.text("prepares IS NOT NULL")
     op.create_index(
