@@ -19,6 +19,7 @@ from benchmarks.week_room import Room
 from benchmarks.week_trace import Array, Flow
 from fitcast.scheduler.broker.fair_share import allotments, next_claimed, to_give_way
 from fitcast.scheduler.broker.past_arrivals import PastArrivals
+from fitcast.scheduler.broker.queue_errors import Judged, corrected, is_full
 from fitcast.scheduler.broker.queue_forecast import forecast_queue
 from fitcast.scheduler.broker.resources import Demand, Resources
 from fitcast.scheduler.broker.sharers import Account, Limits, Running, Waiting, charged
@@ -115,11 +116,12 @@ class Live:
 
 @dataclass(frozen=True)
 class Asked:
-    """What was said at submission, and what happened."""
+    """What was said at submission."""
 
     flow: Flow
-    begin_s: tuple[float, float, float]
+    played_s: tuple[float, float, float]  # of its end, before it was corrected
     end_s: tuple[float, float, float]
+    was_full: bool
 
 
 @dataclass
@@ -229,9 +231,10 @@ class Week:
     def _asked(self, live: Live) -> Asked:
         assert self.limits is not None
         name = live.flow.name
+        running = [one.running(self._now_s, exact=True) for one in self._runs.values()]
         told = forecast_queue(
             [one.waiting() for one in self._queue.values()],
-            [one.running(self._now_s, exact=True) for one in self._runs.values()],
+            running,
             list(self._accounts.values()),
             self.capacity,
             self.limits,
@@ -239,7 +242,23 @@ class Week:
             arrivals=self._past,
             asked=[name],
         )[name]
-        return Asked(live.flow, told.begin_s, told.end_s)
+        full = is_full([one.used for one in running], self.capacity)
+        end_s = corrected(told.end_s, full, self._judged())
+        return Asked(live.flow, told.end_s, end_s, full)
+
+    def _judged(self) -> list[Judged]:
+        """Return how the forecasts of those turned out that have ended by now."""
+        ended_s = self.played.ended_s
+        ended = [one for one in self.played.asked if one.flow.name in ended_s]
+        ended.sort(key=lambda one: ended_s[one.flow.name])
+        return [
+            Judged(
+                said_s=one.played_s,
+                took_s=ended_s[one.flow.name] - one.flow.at_s,
+                was_full=one.was_full,
+            )
+            for one in ended
+        ]
 
     def _deal(self) -> None:
         """Let workflows leave the queue, and share the cluster out."""

@@ -14,6 +14,7 @@ In: its submission and key, who runs it, how it ended. Not in: the results of it
         results/           what ended fits gave
         passing            nobody will ask for it once its process has ended
         forecast.json      when it was to be done, as forecast at submission
+        played.json        the same before it was corrected, as a broker keeps it
         opened             how many processes have had it
         wanted             a replica that may have it waits for it, by the number of its claim
         end.json           how it ended

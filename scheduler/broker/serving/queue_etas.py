@@ -1,8 +1,9 @@
 """Tells everybody who waits when it will be done: the forecast of the queue, made anew as it goes.
 
 One thread, which takes a share of a core at most, however long the queue is. The first forecast
-after a workflow was queued is kept as the ETA given at submission. In: driving. Not in: the
-forecast (:mod:`fitcast.scheduler.broker.queue_forecast`).
+after a workflow was queued is kept as the ETA given at submission. All are corrected by how earlier
+ones turned out. In: driving. Not in: the forecast (:mod:`fitcast.scheduler.broker.queue_forecast`),
+the correction (:mod:`fitcast.scheduler.broker.queue_errors`).
 """
 
 import logging
@@ -15,8 +16,10 @@ from typing import Final
 
 from fitcast.errors import BrokerStoreError, FitcastError
 from fitcast.scheduler.broker.past_arrivals import PastArrivals
+from fitcast.scheduler.broker.queue_errors import corrected, is_full
 from fitcast.scheduler.broker.queue_forecast import forecast_queue
 from fitcast.scheduler.broker.service import Service
+from fitcast.scheduler.broker.serving.judged_forecasts import JudgedForecasts
 from fitcast.scheduler.broker.serving.turns import capacity_of, limits_now, running_of, waiting_of
 from fitcast.scheduler.broker.sharers import Limits
 from fitcast.scheduler.broker.store import StoredWorkflow
@@ -54,6 +57,7 @@ class QueueEtas:
         self._limits = limits
         self._clock = clock
         self._ending = threading.Event()
+        self._judged = JudgedForecasts(service, clock)
         self._past: PastArrivals | None = None
         self._past_s = -math.inf
         self._thread = threading.Thread(
@@ -88,36 +92,42 @@ class QueueEtas:
         if not queued:
             return
         now_s = store.now_s()
+        running, capacity = store.running(), capacity_of(self._service.engine)
         told = forecast_queue(
             [waiting_of(row) for row in queued],
-            [running_of(row) for row in store.running()],
+            [running_of(row) for row in running],
             store.accounts(self._limits.half_life_s),
-            capacity_of(self._service.engine),
+            capacity,
             limits_now(self._limits, store),
             now_s,
             arrivals=self._arrivals(now_s),
         )
+        full, judged = is_full([row.used for row in running], capacity), self._judged.latest()
         etas = {
-            row.workflow_id: told[row.workflow_id].end_s
+            row.workflow_id: corrected(told[row.workflow_id].end_s, full, judged)
             for row in queued
             if math.isfinite(told[row.workflow_id].end_s[1])
         }
         store.note_etas(etas)
         for row in queued:
-            if row.workflow_id in etas:
-                self._note_first(row, etas[row.workflow_id], now_s)
+            name = row.workflow_id
+            if name in etas and self._is_first(row, etas[name], now_s):
+                self._judged.note(name, told[name].end_s, now_s, full=full)
 
-    def _note_first(
+    def _is_first(
         self, row: StoredWorkflow, end_s: tuple[float, float, float], now_s: float
-    ) -> None:
+    ) -> bool:
+        """Tell whether this is the first forecast of a workflow, and keep it then."""
         try:
             folder = self._service.files.folder(row.workflow_id)
             if folder.forecast_s() is None:
                 waited_s = now_s - row.created_at.timestamp()
                 p10_s, p50_s, p90_s = (waited_s + one for one in end_s)
                 folder.note_forecast((p10_s, p50_s, p90_s))
+                return True
         except FitcastError as error:
             log.warning("%s", error)
+        return False
 
     def _arrivals(self, now_s: float) -> PastArrivals | None:
         if self._clock() - self._past_s > PAST_EVERY_S:

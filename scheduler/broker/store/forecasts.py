@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Final
 
-from sqlalchemy import Connection, bindparam, update
+from sqlalchemy import Connection, bindparam, select, update
 
 from fitcast.scheduler.broker.lifecycle import State
 from fitcast.scheduler.broker.resources import Demand, Resources
@@ -22,7 +22,7 @@ _W: Final = WORKFLOWS.c
 
 
 class ForecastPart(StorePart):
-    """ETAs of what waits, and who came when."""
+    """ETAs of what waits, who came when, what ended when."""
 
     def note_etas(self, etas_s: Mapping[str, tuple[float, float, float]]) -> None:
         """Note when workflows that wait will be done.
@@ -81,3 +81,17 @@ class ForecastPart(StorePart):
             ][::-1]
 
         return self._database.read(work)
+
+    def latest_succeeded(self, most: int) -> list[tuple[str, float]]:
+        """Return ids and ends (since 1970) of those that succeeded, the last to end last."""
+        query = (
+            select(_W.workflow_id, _W.ended_at_s)
+            .where(is_in(State.SUCCEEDED), _W.ended_at_s.is_not(None))
+            .order_by(_W.ended_at_s.desc(), _W.row_id.desc())
+            .limit(most)
+        )
+        return self._database.read(
+            lambda connection: [
+                (row.workflow_id, float(row.ended_at_s)) for row in connection.execute(query)
+            ][::-1]
+        )
