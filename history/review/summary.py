@@ -116,7 +116,8 @@ def by_algorithm(records: Sequence[Record]) -> dict[str, list[Record]]:
 def runtime_errors(records: Sequence[Record]) -> list[float]:
     """Return log(forecast / measured) of the runtime of each fit that has both."""
     return [
-        math.log(r.estimate.runtime_s_p50 / r.runtime_alone_s)
+        # a difference, as a ratio of numbers that differ by so much may be 0 or infinite
+        math.log(r.estimate.runtime_s_p50) - math.log(r.runtime_alone_s)
         for r in _judged(records)
         if r.estimate is not None and r.estimate.runtime_s_p50 > 0
     ]

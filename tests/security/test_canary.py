@@ -36,7 +36,7 @@ def test_data_and_key_are_in_no_file_log_environment_or_record(tmp_path, no_proc
     y = np.arange(80) // 2 % 2
     model = make_pipeline(
         make_column_transformer((OneHotEncoder(), ["b"]), remainder="passthrough"),
-        Lingers(linger_s=1.0),
+        Lingers(gate=str(tmp_path / "gate")),
     )
     store = f"sqlite:///{tmp_path / 'mlflow.db'}"
     watched = (tmp_path, memory_root())
@@ -57,6 +57,7 @@ def test_data_and_key_are_in_no_file_log_environment_or_record(tmp_path, no_proc
             assert sorted(seen(during, *keys)) == sorted([str(key_file), own])
             assert not seen(during, *data)
             assert not seen(processes(), *keys, *data)
+            (tmp_path / "gate").touch()
             result = workflow.result(LONGEST_S)
             assert len(result.errors) == 2
             assert client.flush(LONGEST_S)

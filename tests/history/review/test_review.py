@@ -163,3 +163,13 @@ def test_memory_that_was_held_and_not_used_is_wasted_all_of_it_if_it_did_not_do(
     fit = examples.record(peak_memory_bytes=10**9, **hour)
     assert wasted_gb_hours([fit]) == pytest.approx(2.0)
     assert wasted_gb_hours([ran_out(**hour)]) == pytest.approx(3.0)
+
+
+def test_a_forecast_beyond_all_measure_is_told_all_the_same():
+    """The ratio of forecast to measured is below the least number that there is."""
+    record = examples.record()
+    tiny = replace(record.estimate, runtime_s_p50=5e-324)
+    odd = replace(record, estimate=tiny, runtime_s=1e300)
+    told = accuracy.report_of([odd, record]).as_json()
+    json.dumps(told, allow_nan=False)
+    assert "fits succeeded" in workflow_note(examples.run(), [odd, record], examples.end())

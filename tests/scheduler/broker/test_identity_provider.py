@@ -13,6 +13,7 @@ from fitcast.scheduler.broker.identity_provider import IdentityProvider
 from fitcast.scheduler.broker.settings import BrokerSettings
 from tests.brokers import broker
 from tests.identity_providers import AUDIENCE, identity_provider
+from tests.polling import LONGEST_S
 
 
 class Clock:
@@ -198,7 +199,8 @@ def there(request, issuer, tmp_path_factory):
 
 
 def _asked(running, token, path="/v1/workflows"):
-    return httpx.get(f"{running.url}{path}", headers={"Authorization": f"Bearer {token}"})
+    headers = {"Authorization": f"Bearer {token}"}
+    return httpx.get(f"{running.url}{path}", headers=headers, timeout=LONGEST_S)
 
 
 def test_the_platform_takes_both_kinds_of_tokens(there, issuer):
