@@ -172,4 +172,4 @@ def test_a_forecast_beyond_all_measure_is_told_all_the_same():
     odd = replace(record, estimate=tiny, runtime_s=1e300)
     told = accuracy.report_of([odd, record]).as_json()
     json.dumps(told, allow_nan=False)
-    assert "fits succeeded" in workflow_note(examples.run(), [odd, record], examples.end())
+    assert "best of 1" in workflow_note(examples.run(), [odd, record], examples.end())
