@@ -6,6 +6,7 @@ the platform's own (:mod:`fitcast.scheduler.broker.store`), what a caller may
 (:mod:`fitcast.scheduler.broker.api.authentication`).
 """
 
+import json
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -214,7 +215,7 @@ class IdentityProvider:
                     body += piece
                     if len(body) > _MOST_BYTES:
                         raise self._unreachable(f"{url} is far too long")
-                told = httpx.Response(200, content=bytes(body)).json()
+                told = json.loads(body)
         except (httpx.HTTPError, ValueError) as error:
             raise self._unreachable(f"{url}: {type(error).__name__}: {error}"[:300]) from None
         if not isinstance(told, dict):

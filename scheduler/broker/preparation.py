@@ -17,13 +17,17 @@ from typing import Any
 import numpy as np
 from sklearn.base import BaseEstimator
 
-from fitcast.errors import LimitError
 from fitcast.scheduler.session.remote.address import BrokerAddress
 from fitcast.scheduler.session.remote.calls import BrokerCalls
 from fitcast.scheduler.session.remote.submitting import bring
 from fitcast.trainer.sealing import new_key
 from fitcast.trainer.surroundings import surroundings
-from fitcast.trainer.sweep.described import check_description, description_of, sweep_of
+from fitcast.trainer.sweep.described import (
+    check_description,
+    check_fit_count,
+    description_of,
+    sweep_of,
+)
 from fitcast.trainer.sweep.prepared import Sweep
 
 _NO_SCORE = 1.0
@@ -100,12 +104,7 @@ class SweepPreparation(BaseEstimator):  # type: ignore[misc]
         )
         sweep = sweep_of(description, packages=told.packages, places=told.places)
         prepared = sweep.prepare()
-        fits = len(prepared.fits)
-        if fits > told.most_fits:  # of a splitter it is known only now
-            raise LimitError(
-                f"the sweep has {fits:,} fits, and this platform takes up to {told.most_fits:,} at "
-                "once: submit it in parts"
-            )
+        check_fit_count(len(prepared.fits), told.most_fits)  # of a splitter it is known only now
         calls = BrokerCalls(BrokerAddress.of(told.address), told.token)
         try:
             with tempfile.TemporaryDirectory(prefix="fitcast-preparation-") as folder:

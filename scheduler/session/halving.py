@@ -32,12 +32,12 @@ MOST_FITS = 20_000
 """Searches of which more fits may run are planned rung by rung: every one of them is forecast."""
 
 
-def count_rungs(search: Any) -> tuple[int, int]:
-    """Return how many rungs a search has, and how many of them its resources would allow."""
+def count_rungs(search: Any) -> tuple[int, int, int]:
+    """Return how many rungs a search has, how many it needs, how many its resources allow."""
     needed = 1 + floor(log(search.n_candidates_[0], search.factor))
     possible = 1 + floor(log(search.max_resources_ // search.min_resources_, search.factor))
     rungs = needed if search.aggressive_elimination else min(possible, needed)
-    return rungs, possible
+    return rungs, needed, possible
 
 
 @dataclass
@@ -178,8 +178,7 @@ class Rungs:
 
 
 def _rounds(search: Any, candidates: int, n_splits: int) -> tuple[Round, ...]:
-    rungs, possible = count_rungs(search)
-    needed = 1 + floor(log(candidates, search.factor))
+    rungs, needed, possible = count_rungs(search)
     rounds: list[Round] = []
     runs = candidates
     for number in range(rungs):

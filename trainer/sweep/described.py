@@ -156,13 +156,23 @@ def check_description(
     if isinstance(description.cv, DescribedObject):
         _check(description.cv.path, packages)
         _each_path(description.cv.params, packages, 0)
-    fits = description.candidates() * description.folds()
-    if fits > most_fits:
+    check_fit_count(description.candidates() * description.folds(), most_fits)
+    check_place(description.data, places)
+
+
+def check_fit_count(fits: int, most: int) -> None:
+    """Refuse a sweep of too many fits.
+
+    Raises
+    ------
+    LimitError
+        It has more than `most`.
+    """
+    if fits > most:
         raise LimitError(
-            f"the sweep has {fits:,} fits, and this platform takes up to {most_fits:,} at once: "
+            f"the sweep has {fits:,} fits, and this platform takes up to {most:,} at once: "
             "submit it in parts"
         )
-    check_place(description.data, places)
 
 
 def check_place(data: str, places: Sequence[str]) -> None:

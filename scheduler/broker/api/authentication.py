@@ -50,6 +50,19 @@ class Caller:
         """The one workflow that this token brings; None of a user's own token."""
         return self.token.label if PREPARE in self.token.scopes else None
 
+    def check_brings(self, workflow_id: str) -> None:
+        """Check that the token isn't for bringing another workflow.
+
+        Raises
+        ------
+        UnknownWorkflowError
+            It is.
+        """
+        if self.prepares not in (None, workflow_id):
+            raise UnknownWorkflowError(
+                "this token is for another workflow, and for preparing it alone"
+            )
+
 
 def caller_of(request: Request) -> Caller:
     """Return who asks.
@@ -115,8 +128,7 @@ def _bringing(request: Request, _: Bearer = None) -> Caller:
     caller = caller_of(request)
     if caller.prepares is None:
         return checked_caller(request, SUBMIT)
-    if caller.prepares != request.path_params.get("workflow_id", caller.prepares):
-        raise UnknownWorkflowError("this token is for another workflow, and for preparing it alone")
+    caller.check_brings(request.path_params.get("workflow_id", caller.prepares))
     return caller
 
 

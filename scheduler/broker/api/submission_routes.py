@@ -15,7 +15,6 @@ from fitcast.errors import (
     ForbiddenError,
     InvalidInputError,
     TooLargeError,
-    UnknownWorkflowError,
     UploadStalledError,
 )
 from fitcast.scheduler.broker.announcement import Caps, announcement_of, body_of
@@ -189,14 +188,12 @@ def submission_routes(service: Service, views: Views, descriptions: Descriptions
 
 
 def _check_may_bring(caller: Caller, workflow_id: str, caps: Caps) -> None:
-    if caller.prepares is None:
-        if not caps.pickled:
-            raise ForbiddenError(
-                "this platform takes sweeps as plain JSON alone, by POST /v1/sweeps or "
-                "`fitcast submit sweep.json`: nothing that Python pickled"
-            )
-    elif caller.prepares != workflow_id:
-        raise UnknownWorkflowError("this token is for another workflow, and for preparing it alone")
+    caller.check_brings(workflow_id)
+    if caller.prepares is None and not caps.pickled:
+        raise ForbiddenError(
+            "this platform takes sweeps as plain JSON alone, by POST /v1/sweeps or "
+            "`fitcast submit sweep.json`: nothing that Python pickled"
+        )
 
 
 async def _body(request: Request, most: int, stall_s: float) -> bytes:
