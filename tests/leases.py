@@ -6,6 +6,7 @@ from pathlib import Path
 
 from fitcast.history.locked_folders import MARKER, memory_root
 from fitcast.scheduler.session.leases import PREFIX
+from tests.listing import files_matching
 
 
 def leases_of(pid: int) -> set[Path]:
@@ -20,4 +21,4 @@ def leases_of(pid: int) -> set[Path]:
 
 def sealed_datasets(home: Path) -> list[Path]:
     """Return the sealed datasets below a home."""
-    return list(home.glob("workflows/*/dataset.sealed"))
+    return files_matching(home / "workflows", "dataset.sealed")

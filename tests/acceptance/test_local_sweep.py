@@ -19,6 +19,7 @@ from fitcast.history.store import MemoryHistory
 from tests.acceptance.estimators import Majority
 from tests.leases import sealed_datasets
 from tests.polling import LONGEST_S, wait_for
+from tests.listing import files_matching
 
 MIB = 2**20
 X, Y = make_classification(400, 8, random_state=0)
@@ -225,7 +226,7 @@ def test_the_loop_closes_and_nothing_is_left_behind(tmp_path):
         assert workflow._run.closed.wait(LONGEST_S)
         lease = client._platform.engine._keys.path
         assert not sealed_datasets(tmp_path)
-        assert not list(lease.rglob("*.key"))
+        assert not files_matching(lease, "*.key")
     assert not lease.exists()
     left = {child.pid for child in psutil.Process().children(recursive=True)} - before
     names = {psutil.Process(pid).cmdline()[-1] for pid in left if psutil.pid_exists(pid)}

@@ -17,6 +17,7 @@ from fitcast.history.store import MemoryHistory
 from fitcast.history.writer import HistoryWriter
 from tests.history import examples
 from tests.polling import LONGEST_S, wait_for
+from tests.listing import files_matching
 
 MOST_PROCESSES = 4
 
@@ -104,7 +105,7 @@ def finish(writer, state="succeeded"):
 
 
 def left_files(together):
-    return sorted(together.outbox.glob("*/*.jsonl"))
+    return files_matching(together.outbox, "*.jsonl")
 
 
 def ids(*records):

@@ -12,6 +12,7 @@ from fitcast.history.records import Outcome
 from fitcast.history.store import MemoryHistory
 from fitcast.history.writer import HistoryWriter
 from tests.history import examples
+from tests.listing import files_matching
 from tests.polling import LONGEST_S, wait_for
 
 
@@ -90,7 +91,7 @@ def finish(writer, workflow_id="w1", state="succeeded"):
 
 
 def left_in(tmp_path):
-    return sorted(p.name for p in (tmp_path / "outbox").glob("*/*.jsonl"))
+    return sorted(p.name for p in files_matching(tmp_path / "outbox", "*.jsonl"))
 
 
 def ids(records):

@@ -19,6 +19,7 @@ from tests.fault.estimators import Lingers
 from tests.leases import leases_of
 from tests.polling import LONGEST_S
 from tests.security.sinks import files_below, processes, seen
+from tests.listing import files_matching
 
 pytestmark = pytest.mark.security
 
@@ -48,7 +49,7 @@ def test_data_and_key_are_in_no_file_log_environment_or_record(tmp_path, no_proc
             assert harm.until(lambda: len(harm.victims(client)["fit"]) == 2)
             lease = client._platform.engine._keys.path
             assert lease in leases_of(os.getpid())
-            (key_file,) = lease.rglob("*.key")
+            (key_file,) = files_matching(lease, "*.key")
             key = key_file.read_bytes()
             keys = (key, key.hex().encode(), base64.b64encode(key))
             data = (NUMBER.tobytes(), repr(float(NUMBER)).encode(), TEXT.encode())

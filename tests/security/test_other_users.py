@@ -20,6 +20,7 @@ from tests.fault import harm, holding
 from tests.fault.estimators import Lingers
 from tests.leases import leases_of
 from tests.polling import LONGEST_S
+from tests.listing import files_matching
 
 pytestmark = pytest.mark.security
 
@@ -75,7 +76,7 @@ def test_another_user_sees_and_reaches_nothing_of_a_running_sweep(home, no_proce
         assert harm.until(lambda: len(harm.victims(client)["fit"]) == 2)
         lease = client._platform.engine._keys.path
         assert lease in leases_of(os.getpid())
-        (key_file,) = lease.rglob("*.key")
+        (key_file,) = files_matching(lease, "*.key")
         key = key_file.read_bytes()
         below = set(psutil.Process().children(recursive=True)) - beside
         told = {

@@ -1,0 +1,17 @@
+"""Listing files in folders that others make and remove meanwhile.
+
+`Path.glob` and `Path.rglob` raise there up to Python 3.12.
+"""
+
+import fnmatch
+import os
+from pathlib import Path
+
+
+def files_matching(root: Path, pattern: str) -> list[Path]:
+    """Return the files at any depth whose names match, sorted."""
+    return sorted(
+        Path(folder, name)
+        for folder, _, names in os.walk(root)  # which passes over folders that are gone
+        for name in fnmatch.filter(names, pattern)
+    )
