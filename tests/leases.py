@@ -21,4 +21,4 @@ def leases_of(pid: int) -> set[Path]:
 
 def sealed_datasets(home: Path) -> list[Path]:
     """Return the sealed datasets below a home."""
-    return files_matching(home / "workflows", "dataset.sealed")
+    return files_matching(home / "workflows", "*/dataset.sealed")

@@ -18,8 +18,8 @@ from fitcast import Client, LocalBackend, Pool, SizedSearchCV, Sweep, errors
 from fitcast.history.store import MemoryHistory
 from tests.acceptance.estimators import Majority
 from tests.leases import sealed_datasets
-from tests.polling import LONGEST_S, wait_for
 from tests.listing import files_matching
+from tests.polling import LONGEST_S, wait_for
 
 MIB = 2**20
 X, Y = make_classification(400, 8, random_state=0)

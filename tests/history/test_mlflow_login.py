@@ -13,8 +13,8 @@ from fitcast.history.mlflow_store import MlflowHistory
 from fitcast.history.writer import HistoryWriter
 from tests.history import examples
 from tests.history.mlflow_servers import server
-from tests.ports import free_port
 from tests.listing import files_matching
+from tests.ports import free_port
 
 pytest.importorskip("flask_wtf", reason="MLflow's basic-auth needs flask-wtf, which isn't here")
 pytestmark = [pytest.mark.timeout(300), pytest.mark.security]
@@ -76,7 +76,7 @@ def test_records_arrive_with_a_login_and_wait_without(guarded, log_in, tmp_path,
     )
     written(writer, "w1")
     assert not writer.flush(60)
-    (kept,) = files_matching(tmp_path / "outbox", "*.jsonl")
+    (kept,) = files_matching(tmp_path / "outbox", "*/*.jsonl")
     assert kept.read_text().count('"kind": "record"') == 7
     assert len(told) == 1
     assert "refuses access (HTTP 401)" in told[0]

@@ -16,8 +16,8 @@ from fitcast.history.records import Outcome
 from fitcast.history.store import MemoryHistory
 from fitcast.history.writer import HistoryWriter
 from tests.history import examples
-from tests.polling import LONGEST_S, wait_for
 from tests.listing import files_matching
+from tests.polling import LONGEST_S, wait_for
 
 MOST_PROCESSES = 4
 
@@ -105,7 +105,7 @@ def finish(writer, state="succeeded"):
 
 
 def left_files(together):
-    return files_matching(together.outbox, "*.jsonl")
+    return files_matching(together.outbox, "*/*.jsonl")
 
 
 def ids(*records):

@@ -17,8 +17,8 @@ from fitcast.history.tracking_uri import WAIT_S, check_reachable
 from fitcast.history.writer import HistoryWriter
 from fitcast.settings import Settings
 from tests.history import examples
-from tests.polling import LONGEST_S
 from tests.listing import files_matching
+from tests.polling import LONGEST_S
 
 SHORT_S = 0.2  # only how long a test waits for what never comes: nothing depends on it
 
@@ -141,7 +141,7 @@ def test_records_stay_in_the_outbox_while_a_server_is_slow(slow_server, tmp_path
     ids = written(writer)
     assert not writer.flush(LONGEST_S)
     writer.close(LONGEST_S)
-    (kept,) = files_matching(tmp_path / "outbox", "*.jsonl")
+    (kept,) = files_matching(tmp_path / "outbox", "*/*.jsonl")
     assert all(record_id in kept.read_text() for record_id in ids)
     assert "FITCAST_STORE_WAIT_S" in told[0]
 
@@ -194,7 +194,7 @@ def test_a_locked_database_gets_its_records_later(database, tmp_path):
     with locked(database):
         ids = written(writer)
         assert not writer.flush(LONGEST_S)
-        (kept,) = files_matching(tmp_path / "outbox", "*.jsonl")
+        (kept,) = files_matching(tmp_path / "outbox", "*/*.jsonl")
         assert all(record_id in kept.read_text() for record_id in ids)
     assert writer.flush(LONGEST_S)
     writer.close(LONGEST_S)

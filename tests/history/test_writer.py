@@ -91,7 +91,7 @@ def finish(writer, workflow_id="w1", state="succeeded"):
 
 
 def left_in(tmp_path):
-    return sorted(p.name for p in files_matching(tmp_path / "outbox", "*.jsonl"))
+    return sorted(p.name for p in files_matching(tmp_path / "outbox", "*/*.jsonl"))
 
 
 def ids(records):

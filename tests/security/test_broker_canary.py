@@ -21,8 +21,8 @@ from fitcast.history.locked_folders import memory_root
 from fitcast.scheduler.broker.store import BrokerStore
 from tests.brokers import Served, broker, no_broker_variables
 from tests.leases import leases_of
-from tests.polling import LONGEST_S, wait_for
 from tests.listing import files_matching
+from tests.polling import LONGEST_S, wait_for
 from tests.ports import free_port
 from tests.postgres_server import USER, PostgresServer, binaries, why_not
 from tests.security.canaries import (
@@ -221,7 +221,9 @@ def test_no_task_log_or_metric_of_dask_holds_them(tmp_path):
     ):
         workflow = client.submit(canary_sweep(gate))
         assert wait_for(lambda: workflow.counts()[1] == 2)
-        (key_file,) = [path for lease in leases_of(os.getpid()) for path in files_matching(lease, "*.key")]
+        (key_file,) = [
+            path for lease in leases_of(os.getpid()) for path in files_matching(lease, "*.key")
+        ]
         dask = there.engine._shared._attempts.dask
         places = dask.run_on_scheduler(tasks_of_scheduler) | {
             f"data of {worker}": data for worker, data in dask.run(tasks_of_worker).items()

@@ -17,9 +17,9 @@ from fitcast.history.locked_folders import memory_root
 from tests.fault import harm
 from tests.fault.estimators import Lingers
 from tests.leases import leases_of
+from tests.listing import files_matching
 from tests.polling import LONGEST_S
 from tests.security.sinks import files_below, processes, seen
-from tests.listing import files_matching
 
 pytestmark = pytest.mark.security
 

@@ -19,8 +19,8 @@ from fitcast.history.store import MemoryHistory
 from tests.fault import harm, holding
 from tests.fault.estimators import Lingers
 from tests.leases import leases_of
-from tests.polling import LONGEST_S
 from tests.listing import files_matching
+from tests.polling import LONGEST_S
 
 pytestmark = pytest.mark.security
 
