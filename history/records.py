@@ -228,7 +228,7 @@ class Record:
         Seconds of work that another fit had done for it; alone it would have taken so much more.
     cpu_wait_s : float or None
         Seconds for which its threads and processes were ready to run and had no core, summed:
-        beside other processes, at a quota, or taken by the hypervisor; None if that wasn't measured.
+        beside other processes, at a quota, or taken by the hypervisor; None if not measured.
     imported : bool
         Whether it comes from an ordinary MLflow run: the time of all it did, no memory.
     schema_version : int
