@@ -1,6 +1,6 @@
 """Sets the constants of the laws so that they forecast the campaign's fits best.
 
-    python -m benchmarks.fit_prior [--data FILE] [--out sizing/laws/prior.json]
+    python -m benchmarks.fit_prior [--data FILE...] [--out sizing/laws/prior.json]
 
 A robust regression of the logarithms, law by law, started at the constants as they are and held
 near them where the fits tell nothing. Datasets that ``bench_sizing`` judges the prior on are left
@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.optimize import least_squares
 
-from benchmarks.bench_sizing import DATA
+from benchmarks.bench_sizing import DATA, ZOO
 from benchmarks.parallel import processes
 from benchmarks.splits import FOLDS, fold_of, group_of, is_held_out, usable
 from fitcast.history.codec import read_parquet
@@ -45,13 +45,14 @@ Named = tuple[str, str]  # law, constant
 def main() -> None:
     """Fit and write."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("--data", type=Path, default=DATA)
+    parser.add_argument("--data", type=Path, nargs="+", default=[DATA, ZOO])
     parser.add_argument("--out", type=Path, default=_PRIOR)
     parser.add_argument("--all", action="store_true", help="also on datasets held out")
     given = parser.parse_args()
     records = [
         r
-        for r in usable(read_parquet(given.data))
+        for path in given.data
+        for r in usable(read_parquet(path))
         if r.outcome is Outcome.SUCCEEDED and (given.all or not is_held_out(r))
     ]
     apart = [[r for r in records if fold_of(group_of(r)) != fold] for fold in range(FOLDS)]
@@ -133,7 +134,9 @@ def fit_constants(records: Sequence[Record], start: Mapping[str, Any]) -> dict[s
     factor = found["work_factor"]
     found["work_factor"] = 1.0  # a campaign's fit has the machine to itself
     described = [(describe(r.request), r) for r in records]
-    bases = [r.base_memory_bytes for r in records]
+    # What a process costs by itself is told by fits on a quiet machine, whose speed is 1.
+    quiet = [(fit, r) for fit, r in described if not r.machine_speed]
+    bases = [r.base_memory_bytes for _, r in quiet]
     if bases:
         found["base_memory_bytes"] = int(np.median(bases))
     laws = sorted({law_name(fit) for fit, _ in described})
@@ -143,7 +146,7 @@ def fit_constants(records: Sequence[Record], start: Mapping[str, Any]) -> dict[s
         for law in laws:
             own = [(fit, r) for fit, r in described if law_name(fit) == law]
             _fit_law(law, own, found)
-        _fit_law("process", described, found)
+        _fit_law("process", quiet, found)
     _fit_law("steps", [(fit, r) for fit, r in described if len(fit.steps) > 1], found)
     found["work_factor"] = factor
     return dict(found)
@@ -209,7 +212,7 @@ def _filled(
 
 def _told(record: Record) -> tuple[float, float]:
     above = max(record.peak_memory_bytes - record.base_memory_bytes, 1e5)
-    return math.log(record.runtime_s), math.log(above)
+    return math.log(record.runtime_s * (record.machine_speed or 1.0)), math.log(above)
 
 
 def as_json(found: Mapping[str, Any]) -> str:
