@@ -195,7 +195,9 @@ def texts(fit: Described, c: Constants) -> Passed:
     rows = all_rows(fit)
     text_bytes = max(fit.data_bytes, 50.0 * rows)
     words = text_bytes / rows / 6.0
-    columns = fit.params.number("max_features", "n_features", default=30.0 * math.sqrt(rows * words))
+    columns = fit.params.number(
+        "max_features", "n_features", default=30.0 * math.sqrt(rows * words)
+    )
     after = sparse(fit, columns, 0.7 * words)
     return Passed(c["text_byte_s"] * text_bytes, c["text_bytes"] * text_bytes, after)
 
