@@ -25,6 +25,7 @@ _TOGETHER = (
     ("dataset",),
     ("rows", "columns", "classes"),
     ("content",),
+    ("stopping",),
 )
 """Scales that are fitted by a common factor each."""
 _OF_LAW = ("algorithm", "dataset", *(name for names in _TOGETHER for name in names))
@@ -36,6 +37,11 @@ _FEW = 4  # points, below which scales stay as they are
 _OWN_POINTS = 12.0  # as if that many points had been exactly as uncertain as expected
 _OWN_DATASETS = 6.0
 _ENOUGH = 250
+# Of the variance of a number of rounds that fits themselves decide: what all of an algorithm have
+# in common, what a dataset changes, what settings change on a dataset; a slope per e-fold of rows
+# and per decade of a hyper-parameter.
+_ROUNDS_COMMON, _ROUNDS_DATASET, _ROUNDS_SETTING = 0.1, 0.7, 0.2
+_ROUNDS_SLOPE = 0.15
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +62,7 @@ class Scales:
     run: float
     candidate: float
     fit: float
+    stopping: float = 1.0  # factor on what points say of rounds that fits themselves decide
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,7 +105,25 @@ def kernel(a: Points, b: Points, scales: Scales) -> Array:
         + scales.run**2 * (a.run[:, None] == b.run[None, :])
         + scales.candidate**2 * same_candidate
     )
+    if a.stopping.any() and b.stopping.any():
+        total += _of_rounds(a, b, scales, same_dataset, nearness)
     return total
+
+
+def _of_rounds(
+    a: Points,
+    b: Points,
+    scales: Scales,
+    same_dataset: npt.NDArray[np.bool_],
+    nearness: Array,
+) -> Array:
+    """Return the covariance of how far off numbers of rounds are that fits themselves decide."""
+    left, right = (np.concatenate([p.shape[:, :1], p.numbers], axis=1) for p in (a, b))
+    slopes = _ROUNDS_SLOPE**2 * (left @ right.T)
+    level = _ROUNDS_COMMON + same_dataset * (_ROUNDS_DATASET + _ROUNDS_SETTING * nearness)
+    sds: Array = np.outer(a.share * a.stopping, b.share * b.stopping) * scales.stopping**2
+    together: Array = sds * (level + slopes)
+    return together
 
 
 def variances(a: Points, scales: Scales) -> Array:
@@ -112,6 +137,11 @@ def variances(a: Points, scales: Scales) -> Array:
         + scales.run**2
         + scales.candidate**2
     )
+    if a.stopping.any():
+        columns = np.concatenate([a.shape[:, :1], a.numbers], axis=1)
+        level = _ROUNDS_COMMON + _ROUNDS_DATASET + _ROUNDS_SETTING
+        slopes = _ROUNDS_SLOPE**2 * np.einsum("ij,ij->i", columns, columns)
+        total += (a.share * a.stopping * scales.stopping) ** 2 * (level + slopes)
     return total
 
 
@@ -179,6 +209,8 @@ def fitted_scales(seen: Points, values: Array, noise: Array, scales: Scales) -> 
         seen, values, noise = seen.take(rows), values[rows], noise[rows]
     best, best_score = scales, _likelihood(seen, values, noise, scales)
     for names in _TOGETHER:
+        if names == ("stopping",) and not seen.stopping.any():
+            continue
         start = best
         for factor in _FACTORS:
             if factor == 1.0:
@@ -328,6 +360,7 @@ def joined(a: Points, b: Points) -> Points:
         np.concatenate([a.dataset, b.dataset]),
         np.concatenate([a.candidate, b.candidate]),
         np.concatenate([a.run, b.run]),
+        np.concatenate([a.stopping, b.stopping]),
     )
 
 

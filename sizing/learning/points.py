@@ -81,6 +81,7 @@ class Points:
     dataset: Codes
     candidate: Codes
     run: Codes
+    stopping: Array  # standard deviation of the logarithm by rounds that the fit itself decides
 
     def __len__(self) -> int:
         return len(self.log_mean)
@@ -103,6 +104,7 @@ class Points:
             self.dataset[rows],
             self.candidate[rows],
             self.run[rows],
+            self.stopping[rows],
         )
 
     def replaced(
@@ -123,6 +125,7 @@ class Points:
             self.dataset,
             self.candidate,
             self.run,
+            self.stopping,
         )
 
 
@@ -137,7 +140,7 @@ class Places:
     candidate: Codes
     run: Codes
 
-    def points(self, log_mean: Array, share: Array) -> Points:
+    def points(self, log_mean: Array, share: Array, stopping: Array) -> Points:
         """Return points of a quantity at these places."""
         return Points(
             log_mean,
@@ -148,6 +151,7 @@ class Places:
             self.dataset,
             self.candidate,
             self.run,
+            stopping,
         )
 
 

@@ -1,0 +1,184 @@
+"""Measures after how many rounds boosting stops early, and fits the constants of that forecast.
+
+    python -m benchmarks.early_stopped measure --minutes M --out FILE
+    python -m benchmarks.early_stopped fit [--data FILE]
+
+Rounds are counted, not timed, so a busy machine doesn't matter. Datasets are drawn as the campaign
+draws them, from another seed, of at most two million cells. In: measuring, and the regression that
+gives ``rounds`` in ``prior.json``. Not in: the forecast itself (:mod:`fitcast.sizing.laws.rounds`).
+"""
+
+import argparse
+import csv
+import json
+import math
+import time
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.model_selection import train_test_split
+
+from benchmarks.campaign_data import DataPlan, draw, make
+
+DATA = Path(__file__).parent / "data" / "early_stopped.csv"
+
+_SEED = 20_261
+_MOST_CELLS = 2_000_000
+_MOST_ROUNDS = 10_000
+_SETTINGS = 4  # of one dataset
+_LIMIT_S = 12.0
+
+Array = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Stopped:
+    """When a boosting stopped."""
+
+    package: str
+    dataset: str
+    rows: int
+    columns: int
+    classes: int
+    learning_rate: float
+    leaves: int
+    patience: int
+    best: int  # round of the least loss
+    rounds: int
+    complete: bool  # not ended by the limit of time or of rounds
+
+
+def main() -> None:
+    """Measure, or fit."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("what", choices=("measure", "fit"))
+    parser.add_argument("--minutes", type=float, default=5.0)
+    parser.add_argument("--out", type=Path)
+    parser.add_argument("--data", type=Path, default=DATA)
+    given = parser.parse_args()
+    if given.what == "fit":
+        print(json.dumps(fitted(read(given.data)), indent=1))
+        return
+    write(given.out or given.data, list(_measured(60.0 * given.minutes)))
+
+
+def _measured(seconds: float) -> Iterator[Stopped]:
+    ends_s = time.monotonic() + seconds
+    for index in count():
+        if time.monotonic() > ends_s:
+            return
+        plan = draw(_SEED, index)
+        if plan.kind == "sparse":
+            continue
+        rows = min(plan.rows, max(100, _MOST_CELLS // plan.columns))
+        plan = replace(plan, rows=rows, columns=min(plan.columns, _MOST_CELLS // rows))
+        X, y = make(plan, _SEED)
+        rng = np.random.default_rng((_SEED, index, 2))
+        for _ in range(_SETTINGS):
+            yield from _fit(plan, X, y, rng)
+
+
+def _fit(plan: DataPlan, X: Any, y: Any, rng: np.random.Generator) -> Iterator[Stopped]:
+    rate = float(10 ** rng.uniform(-2.0, -0.5))
+    leaves = round(10 ** rng.uniform(0.6, 2.4))
+    patience = round(10 ** rng.uniform(0.7, 2.5))
+    package = str(rng.choice(["lightgbm", "xgboost"]))
+    parts = train_test_split(X, y, test_size=float(rng.choice([0.1, 0.2])), random_state=0)
+    boost: Callable[..., tuple[int, int, bool]] = {"lightgbm": _lightgbm, "xgboost": _xgboost}[
+        package
+    ]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            best, rounds, complete = boost(parts, plan, rate, leaves, patience)
+        except ValueError:  # a class that only the held-out rows have
+            return
+    yield Stopped(
+        package, plan.name, len(parts[0]), X.shape[1], plan.classes, rate, leaves, patience,
+        best, rounds, complete,
+    )  # fmt: skip
+
+
+def _lightgbm(
+    parts: Sequence[Any], plan: DataPlan, rate: float, leaves: int, patience: int
+) -> tuple[int, int, bool]:
+    import lightgbm
+
+    began_s = time.monotonic()
+    late = False
+
+    def limit(env: Any) -> None:
+        nonlocal late
+        if time.monotonic() - began_s > _LIMIT_S:
+            late = True
+            raise lightgbm.callback.EarlyStopException(env.iteration, [])
+
+    kind = lightgbm.LGBMClassifier if plan.classes else lightgbm.LGBMRegressor
+    model = kind(
+        n_estimators=_MOST_ROUNDS, learning_rate=rate, num_leaves=leaves, n_jobs=1, verbose=-1
+    )
+    train, held, y_train, y_held = parts
+    history: dict[str, Any] = {}
+    model.fit(
+        train, y_train, eval_set=[(held, y_held)],
+        callbacks=[
+            lightgbm.early_stopping(patience, verbose=False),
+            lightgbm.record_evaluation(history), limit,
+        ],
+    )  # fmt: skip
+    losses = next(iter(next(iter(history.values())).values()))
+    return int(np.argmin(losses)) + 1, len(losses), not late and len(losses) < _MOST_ROUNDS
+
+
+def _xgboost(
+    parts: Sequence[Any], plan: DataPlan, rate: float, leaves: int, patience: int
+) -> tuple[int, int, bool]:
+    import xgboost
+
+    began_s = time.monotonic()
+    late = False
+
+    class Limit(xgboost.callback.TrainingCallback):  # type: ignore[misc]
+        def after_iteration(self, model: Any, epoch: int, evals_log: Any) -> bool:
+            nonlocal late
+            late = time.monotonic() - began_s > _LIMIT_S
+            return late
+
+    kind = xgboost.XGBClassifier if plan.classes else xgboost.XGBRegressor
+    model = kind(
+        n_estimators=_MOST_ROUNDS, learning_rate=rate, early_stopping_rounds=patience, n_jobs=1,
+        max_depth=max(2, round(math.log2(leaves))), callbacks=[Limit()],
+    )  # fmt: skip
+    train, held, y_train, y_held = parts
+    model.fit(train, y_train, eval_set=[(held, y_held)], verbose=False)
+    losses = next(iter(next(iter(model.evals_result().values())).values()))
+    return int(np.argmin(losses)) + 1, len(losses), not late and len(losses) < _MOST_ROUNDS
+
+
+def write(path: Path, stopped: Sequence[Stopped]) -> None:
+    """Write what was measured."""
+    with path.open("w", newline="") as file:
+        table = csv.DictWriter(file, [f.name for f in fields(Stopped)])
+        table.writeheader()
+        for each in stopped:
+            row = asdict(each) | {"learning_rate": f"{each.learning_rate:.4f}"}
+            table.writerow(row | {"complete": int(each.complete)})
+
+
+def read(path: Path) -> list[Stopped]:
+    """Read what was measured."""
+    with path.open(newline="") as file:
+        return [
+            Stopped(
+                row["package"], row["dataset"], int(row["rows"]), int(row["columns"]),
+                int(row["classes"]), float(row["learning_rate"]), int(row["leaves"]),
+                int(row["patience"]), int(row["best"]), int(row["rounds"]), row["complete"] == "1",
+            )
+            for row in csv.DictReader(file)
+        ]  # fmt: skip
