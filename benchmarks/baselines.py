@@ -96,9 +96,9 @@ BASELINES: dict[str, Baseline] = {
 def like_autogluon(records: Sequence[Record]) -> Array:
     """Return logarithms of memory above base [bytes] as AutoGluon would forecast it; NaN if not.
 
-    After what its release 1.6.3 counts in the memory estimates of its models (github.com/autogluon/
-    autogluon, tabular/src/autogluon/tabular/models/{rf,xt,lgb,xgboost,knn,lr}/), for models with the
-    settings that they have here, linear ones without categories.
+    After what its release 1.6.3 counts in the memory estimates of its models (github.com/autogluon
+    /autogluon, tabular/src/autogluon/tabular/models/{rf,xt,lgb,xgboost,knn,lr}/), for models with
+    the settings that they have here, linear ones without categories.
     """
     return np.array([_autogluon_log_bytes(describe(r.request)) for r in records])
 

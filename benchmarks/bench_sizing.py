@@ -210,14 +210,14 @@ def _beside_autogluon(ours: Forecasts) -> Table:
 def _equally_safe(ours: Forecasts) -> Table:
     """Scale both so that a twentieth of fits needs more than it is given; compare what is given.
 
-    Ours is the P95, above what the process holds before, which alone AutoGluon's formulas are of.
-    Each formula is scaled by itself, and all of them by one factor.
+    Ours is the P95, above what the process holds before; the formulas are of that alone. All fits
+    are scaled by one factor, then those of each kind by their own.
     """
     formula = like_autogluon(ours.records)
     kept = np.flatnonzero(np.isfinite(formula))
     used = log_costs(ours.records)[1][kept]
     said = np.array([float(e.peak_memory_bytes_p95) for e in ours.estimates]) - np.array(ours.bases)
-    ways = {"fitcast": np.log(np.maximum(said[kept], 1e5)), "AutoGluon 1.6.3's formulas": formula[kept]}
+    ways = {"fitcast": np.log(np.maximum(said[kept], 1e5)), "AutoGluon 1.6.3": formula[kept]}
     packages = np.array([_package(ours.records[row]) for row in kept])
     table = [_given("all", name, way - used) for name, way in ways.items()]
     for package in sorted(set(packages)):

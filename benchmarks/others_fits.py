@@ -2,17 +2,17 @@
 
     python -m benchmarks.others_fits FOLDER [--all] [--markdown]
 
-FOLDER holds three files of TabRepo (github.com/autogluon/tabrepo at commit c027dbd, Apache-2.0, from
-``data/``): ``results/lightgbm/results_ranked_by_dataset_valid.csv``, ``metadata/task_metadata.csv``,
-``configs/configs_lightgbm.json``, without their folders. None of it is part of this project, and no
-constant was fitted on it.
+FOLDER holds three files of TabRepo (github.com/autogluon/tabrepo, Apache-2.0, ``data/`` at commit
+c027dbd): ``results/lightgbm/results_ranked_by_dataset_valid.csv``, ``metadata/task_metadata.csv``,
+``configs/configs_lightgbm.json``, without their folders. None of it is part of this project, and
+no constant was fitted on it.
 
-In: reading the table, whole datasets left out, one setting of a dataset seen. Not in: the fits of our
-own campaign (:mod:`benchmarks.bench_sizing`).
+In: reading the table, whole datasets left out, one setting of a dataset seen. Not in: the fits of
+our own campaign (:mod:`benchmarks.bench_sizing`).
 
-The fits are LightGBM's, stopped early, of 104 settings on 93 datasets: every fifth setting is judged
-on, or with ``--all`` each. What a user would know is asked with: rows, columns, classes, settings,
-at most 10,000 rounds, patience.
+The fits are LightGBM's, stopped early, of 104 settings on 93 datasets: every fifth setting is
+judged on, or with ``--all`` each. What a user would know is asked with: rows, columns, classes,
+settings, at most 10,000 rounds, patience.
 """
 
 import argparse
@@ -193,9 +193,7 @@ def _judged_split(split: Split) -> tuple[list[Judged], list[Judged]]:
     ridge_s = dict(zip((r.record_id for r in split.test), straight.tolist(), strict=True))
     for own in _by_dataset(split.test):
         estimates = model.estimate([r.request for r in own], dataset=own[0].dataset)
-        whole += [
-            Judged(r, e, ridge_s[r.record_id]) for r, e in zip(own, estimates, strict=True)
-        ]
+        whole += [Judged(r, e, ridge_s[r.record_id]) for r, e in zip(own, estimates, strict=True)]
         for first in np.linspace(0, len(own) - 1, _SEEN_FIRST).astype(int).tolist():
             one += _after_one(model, own, first, ridge_s)
     return whole, one

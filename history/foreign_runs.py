@@ -20,6 +20,7 @@ from fitcast.history.records import Outcome, ParamValue, Record, Request
 
 POOL = "imported"
 _NATIVE = {"xgboost": "xgboost.XGBClassifier", "lightgbm": "lightgbm.LGBMClassifier"}
+_THREADS = ("n_jobs", "nthread", "num_threads", "thread_count")
 _PARENT = "mlflow.parentRunId"
 _MOST_CANDIDATES = 10_000  # of one search
 _PROCESS_MEMORY = "system/process_memory_usage_megabytes"
@@ -170,7 +171,6 @@ def _record(
     params = {key[:_MOST_CHARS]: _value(text) for key, text in list(run.params.items())}
     if "num_boost_round" in params:
         params.setdefault("n_estimators", params.pop("num_boost_round"))
-    threads = params.get("n_jobs", params.get("nthread"))
     classes = 2 if algorithm.endswith(("Classifier", "NB")) else 0
     started_ms, ended_ms = run.started_ms or 0, run.ended_ms or 0
     return Record(
@@ -193,7 +193,7 @@ def _record(
             dtype="float64",
             target="binary" if classes else "regression",
             classes=classes,
-            threads=threads if isinstance(threads, int) and threads > 0 else 1,
+            threads=_threads(algorithm, params),
         ),
         estimate=None,
         outcome=Outcome.SUCCEEDED,
@@ -210,6 +210,16 @@ def _record(
         ended_at=datetime.fromtimestamp(ended_ms / 1000.0, UTC),
         imported=True,
     )
+
+
+def _threads(algorithm: str, params: Mapping[str, ParamValue]) -> int:
+    """Return the threads of a fit; 0 if nobody knows: all cores of a machine, or a default."""
+    for name in _THREADS:
+        value = params.get(name)
+        if isinstance(value, int) and not isinstance(value, bool) and value > 0:
+            return value
+    # scikit-learn's None is one, the boosting packages' all cores
+    return 1 if algorithm.startswith("sklearn.") and params.get("n_jobs", 0) is None else 0
 
 
 def _process_memory_bytes(metrics: Mapping[str, float]) -> int | None:
@@ -271,7 +281,6 @@ def _seconds(text: str | None) -> float:
 def _candidate_record(record: Record, number: int, of: _Candidate) -> Record:
     rows, columns, data_bytes = of.shape
     params = {key[:_MOST_CHARS]: value for key, value in list(of.params.items())[:_MOST_PARAMS]}
-    threads = params.get("n_jobs", params.get("nthread"))
     request = replace(
         record.request,
         params=params,
@@ -280,7 +289,7 @@ def _candidate_record(record: Record, number: int, of: _Candidate) -> Record:
         columns=columns,
         nonzeros=rows * columns,
         data_bytes=data_bytes,
-        threads=threads if isinstance(threads, int) and threads > 0 else 1,
+        threads=_threads(record.request.algorithm, params),
     )
     return replace(
         record,

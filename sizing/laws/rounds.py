@@ -1,7 +1,8 @@
 """How many rounds there will be where a fit stops by itself: a forecast of its own.
 
-In: whether a fit stops early, after how many rounds, and how unsure that is. Not in: what a round
-costs (:mod:`fitcast.sizing.laws.tree` and its neighbours), what seen fits of a dataset tell of it
+In: whether a fit stops early, after how many rounds, how unsure that is, the constants of it
+(``rounds.json``, set by ``benchmarks/early_stopped.py``). Not in: what a round costs
+(:mod:`fitcast.sizing.laws.tree` and its neighbours), what seen fits of a dataset tell of it
 (:mod:`fitcast.sizing.learning.gaussian_process`).
 
 A boosting goes on for its patience after the round that was best on rows held out. The best round
@@ -9,11 +10,15 @@ is in inverse proportion to the learning rate, comes later with more rows and ea
 trees, and depends more on how noisy the target is than on all of these: hence the width.
 """
 
+import json
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
 
 from fitcast.sizing.laws.features import Described
-from fitcast.sizing.laws.law import Constants, between, is_regression
+from fitcast.sizing.laws.law import between, is_regression
 
 _PATIENCE = (
     *("early_stopping_rounds", "early_stopping_round", "early_stopping", "n_iter_no_change"),
@@ -23,6 +28,7 @@ _PATIENCE = (
 
 _AUTOMATIC_ROWS = 10_000.0  # beyond which scikit-learn's histogram boosting stops by itself
 _LEARNING_RATES = ("learning_rate", "eta", "shrinkage_rate")
+_USUAL_RATE = 0.1
 _LEAST_RATE, _MOST_RATE = 1e-4, 1.0
 _SOFT_SD = 0.5  # of "how many a fit's own stopping rule takes", in networks
 
@@ -35,7 +41,15 @@ class Rounds:
     log_sd: float = 0.0  # 0 if they are told beforehand
 
 
-def boosting_rounds(fit: Described, most: float, leaves: float, c: Constants) -> Rounds:
+@cache
+def constants() -> Mapping[str, float]:
+    """Return the measured constants."""
+    text = (files("fitcast.sizing.laws") / "rounds.json").read_text(encoding="utf-8")
+    loaded: dict[str, float] = json.loads(text)
+    return loaded
+
+
+def boosting_rounds(fit: Described, most: float, leaves: float) -> Rounds:
     """Return how many rounds a boosting makes.
 
     Parameters
@@ -46,27 +60,26 @@ def boosting_rounds(fit: Described, most: float, leaves: float, c: Constants) ->
         At most so many, by its hyper-parameters.
     leaves
         Of a tree.
-    c
-        Constants of the best round.
     """
     patience = patience_of(fit)
     if patience <= 0.0:
         return Rounds(most)
-    best = best_round(fit, leaves, c)
+    best = best_round(fit, leaves)
     if most <= patience + 1.0:
         return Rounds(most)
     ended = best + patience
     # How much of a change of the best round changes the rounds; none if the maximum ends them.
     share = best / ended
-    sd = c["log_sd"] * share
+    sd = constants()["log_sd"] * share
     beyond = between((math.log(most) - math.log(ended)) / max(sd, 1e-3), -4.0, 4.0)
     inside = 0.5 * (1.0 + math.erf(beyond / math.sqrt(2.0)))
     return Rounds(min(ended, most), sd * inside)
 
 
-def best_round(fit: Described, leaves: float, c: Constants) -> float:
+def best_round(fit: Described, leaves: float) -> float:
     """Return the round that is likely the best on rows held out."""
-    rate = fit.params.number(*_LEARNING_RATES, default=c["usual_rate"])
+    c = constants()
+    rate = fit.params.number(*_LEARNING_RATES, default=_USUAL_RATE)
     leaves = between(leaves, 2.0, 1024.0)
     best = (
         c["classes_best"] * max(1.0, fit.classes / 2.0) ** c["classes_power"]

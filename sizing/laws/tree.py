@@ -50,7 +50,7 @@ def histogram_boosting(fit: Described, c: Constants) -> Work:
         free = log2(fit.rows_train) if unlimited else 6.0
         depth = 1.3 * math.log2(leaves) if math.isfinite(leaves) else free
     depth = between(depth, 1.0, 64.0)
-    rounds = boosting_rounds(fit, most, min(leaves, 2.0**depth), c)
+    rounds = boosting_rounds(fit, most, min(leaves, 2.0**depth))
     trees = rounds.expected * max(outputs(fit), _quantiles(fit))
     trees *= between(p.number("num_parallel_tree", default=1.0), 1.0, 1e5)
     smallest = p.number(*_LEAST_ROWS, default=20.0 if name.startswith(("LGBM", "Hist")) else 1.0)
@@ -196,7 +196,7 @@ def exact_boosting(fit: Described, c: Constants) -> Work:
     p = fit.params
     limit = p.number("max_depth", default=3.0)
     most = between(p.number("n_estimators", default=100.0), 1.0, 1e6)
-    rounds = boosting_rounds(fit, most, 2.0 ** between(limit, 1.0, 10.0), c)
+    rounds = boosting_rounds(fit, most, 2.0 ** between(limit, 1.0, 10.0))
     trees = rounds.expected * outputs(fit)
     sampled = between(p.number("subsample", default=1.0), 0.01, 1.0)
     features = max_features(fit, fit.columns)

@@ -90,6 +90,7 @@ def kernel(a: Points, b: Points, scales: Scales) -> Array:
     left, right = _linear(a, scales), _linear(b, scales)
     same_dataset = a.dataset[:, None] == b.dataset[None, :]
     same_candidate = (a.candidate[:, None] == b.candidate[None, :]) & same_dataset
+    same_run = a.run[:, None] == b.run[None, :]
     nearness = np.exp(-0.5 * _distances(_smooth(a), _smooth(b)))
     straight: Array = left @ right.T
     total: Array = (
@@ -102,9 +103,11 @@ def kernel(a: Points, b: Points, scales: Scales) -> Array:
             + scales.smooth**2 * nearness * (0.5 + 0.5 * same_dataset)
             + scales.dataset**2 * same_dataset
         )
-        + scales.run**2 * (a.run[:, None] == b.run[None, :])
+        + scales.run**2 * same_run
         + scales.candidate**2 * same_candidate
     )
+    if a.foreign.any() and b.foreign.any():
+        total += np.outer(a.foreign, b.foreign) * same_run
     if a.stopping.any() and b.stopping.any():
         total += _of_rounds(a, b, scales, same_dataset, nearness)
     return total
@@ -137,6 +140,7 @@ def variances(a: Points, scales: Scales) -> Array:
         + scales.run**2
         + scales.candidate**2
     )
+    total += a.foreign**2
     if a.stopping.any():
         columns = np.concatenate([a.shape[:, :1], a.numbers], axis=1)
         level = _ROUNDS_COMMON + _ROUNDS_DATASET + _ROUNDS_SETTING
@@ -361,6 +365,7 @@ def joined(a: Points, b: Points) -> Points:
         np.concatenate([a.candidate, b.candidate]),
         np.concatenate([a.run, b.run]),
         np.concatenate([a.stopping, b.stopping]),
+        np.concatenate([a.foreign, b.foreign]),
     )
 
 
