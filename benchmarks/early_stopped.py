@@ -223,7 +223,7 @@ def fitted(stopped: Sequence[Stopped]) -> dict[str, float]:
     means = {d: float(np.mean([o for o, e in zip(off, own, strict=True) if e == d])) for d in own}
     within = np.array([o - means[d] for o, d in zip(off, own, strict=True)])
     answer = {
-        name: round(float(np.exp(value)) if name.endswith("_best") else float(value), 3)
+        name: round(float(value if name.endswith("_power") else np.exp(value)), 3)
         for name, value in zip(names, found, strict=True)
     }
     answer["log_sd"] = round(float(1.4826 * np.median(np.abs(off - np.median(off)))), 2)
@@ -239,7 +239,7 @@ _POWERS = {
     "leaves_power": 0.3,
     "columns_power": 0.1,
     "classes_power": 0.0,
-    "random_log": 0.4,
+    "random_factor": 0.4,
 }
 
 

@@ -41,6 +41,7 @@ _TRAIN_SHARE = 0.9  # OpenML's first of ten folds
 _MOST_ROUNDS = 10_000  # AutoGluon's num_boost_round
 _MOST_PATIENCE, _LEAST_PATIENCE, _PATIENT_ROWS = 300, 20, 10_000  # its rounds without a gain
 _LEARNING_RATE = 0.05  # its default
+_MOST_VALUES = 256  # of a column, as requests count them; the table has those of words alone
 _EPOCH = datetime(2022, 9, 30, tzinfo=UTC)
 
 
@@ -110,6 +111,9 @@ def _record(
     classes = int(float(task["NumberOfClasses"]))
     patience = max(_LEAST_PATIENCE, round(_MOST_PATIENCE * min(1.0, _PATIENT_ROWS / rows)))
     own = {name: value for name, value in params.items() if name != "ag_args"}
+    symbolic = min(columns, int(float(task["NumberOfSymbolicFeatures"])) - (classes > 0))
+    values = float(task["MaxNominalAttDistinctValues"] or _MOST_VALUES)
+    counted = symbolic * min(_MOST_VALUES, values) + (columns - symbolic) * _MOST_VALUES
     target = "regression" if classes == 0 else "binary" if classes == 2 else "multiclass"
     at = _EPOCH + timedelta(seconds=number)
     return Record(
@@ -137,7 +141,9 @@ def _record(
             dtype="mixed",
             target=target,
             classes=classes,
-            categorical_columns=int(float(task["NumberOfSymbolicFeatures"])),
+            distinct_values=int(counted),
+            categorical_columns=symbolic,
+            missing_share=min(1.0, float(task["NumberOfMissingValues"]) / (rows * columns)),
         ),
         estimate=None,
         outcome=Outcome.SUCCEEDED,

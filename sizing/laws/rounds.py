@@ -67,13 +67,11 @@ def boosting_rounds(fit: Described, most: float, leaves: float) -> Rounds:
     best = best_round(fit, leaves)
     if most <= patience + 1.0:
         return Rounds(most)
-    ended = best + patience
-    # How much of a change of the best round changes the rounds; none if the maximum ends them.
-    share = best / ended
-    sd = constants()["log_sd"] * share
-    beyond = between((math.log(most) - math.log(ended)) / max(sd, 1e-3), -4.0, 4.0)
-    inside = 0.5 * (1.0 + math.erf(beyond / math.sqrt(2.0)))
-    return Rounds(min(ended, most), sd * inside)
+    # Half of what one standard deviation of the best round more, or less, makes of the rounds:
+    # where patience is most of them, or the maximum ends them, little.
+    by = math.exp(constants()["log_sd"])
+    more, less = min(best * by + patience, most), min(best / by + patience, most)
+    return Rounds(min(best + patience, most), 0.5 * math.log(more / less))
 
 
 def best_round(fit: Described, leaves: float) -> float:
@@ -90,6 +88,8 @@ def best_round(fit: Described, leaves: float) -> float:
     best *= (fit.rows_train / 1e4) ** c["rows_power"]
     best *= (leaves / 31.0) ** -c["leaves_power"]
     best *= (fit.columns / 20.0) ** c["columns_power"]
+    if fit.params.word("extra_trees") == "True":
+        best *= c["random_factor"]
     return between(best, 1.0, 1e6)
 
 

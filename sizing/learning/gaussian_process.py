@@ -25,7 +25,6 @@ _TOGETHER = (
     ("dataset",),
     ("rows", "columns", "classes"),
     ("content",),
-    ("stopping",),
 )
 """Scales that are fitted by a common factor each."""
 _OF_LAW = ("algorithm", "dataset", *(name for names in _TOGETHER for name in names))
@@ -38,9 +37,9 @@ _OWN_POINTS = 12.0  # as if that many points had been exactly as uncertain as ex
 _OWN_DATASETS = 6.0
 _ENOUGH = 250
 # Of the variance of a number of rounds that fits themselves decide: what all of an algorithm have
-# in common, what a dataset changes, what settings change on a dataset; a slope per e-fold of rows
-# and per decade of a hyper-parameter.
-_ROUNDS_COMMON, _ROUNDS_DATASET, _ROUNDS_SETTING = 0.1, 0.7, 0.2
+# in common, what a dataset changes, what settings change on a dataset (both as measured by
+# benchmarks/early_stopped.py); a slope per e-fold of rows and per decade of a hyper-parameter.
+_ROUNDS_COMMON, _ROUNDS_DATASET, _ROUNDS_SETTING = 0.05, 0.81, 0.14
 _ROUNDS_SLOPE = 0.15
 
 
@@ -62,7 +61,6 @@ class Scales:
     run: float
     candidate: float
     fit: float
-    stopping: float = 1.0  # factor on what points say of rounds that fits themselves decide
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,14 +107,13 @@ def kernel(a: Points, b: Points, scales: Scales) -> Array:
     if a.foreign.any() and b.foreign.any():
         total += np.outer(a.foreign, b.foreign) * same_run
     if a.stopping.any() and b.stopping.any():
-        total += _of_rounds(a, b, scales, same_dataset, nearness)
+        total += _of_rounds(a, b, same_dataset, nearness)
     return total
 
 
 def _of_rounds(
     a: Points,
     b: Points,
-    scales: Scales,
     same_dataset: npt.NDArray[np.bool_],
     nearness: Array,
 ) -> Array:
@@ -124,7 +121,7 @@ def _of_rounds(
     left, right = (np.concatenate([p.shape[:, :1], p.numbers], axis=1) for p in (a, b))
     slopes = _ROUNDS_SLOPE**2 * (left @ right.T)
     level = _ROUNDS_COMMON + same_dataset * (_ROUNDS_DATASET + _ROUNDS_SETTING * nearness)
-    sds: Array = np.outer(a.share * a.stopping, b.share * b.stopping) * scales.stopping**2
+    sds: Array = np.outer(a.share * a.stopping, b.share * b.stopping)
     together: Array = sds * (level + slopes)
     return together
 
@@ -145,7 +142,7 @@ def variances(a: Points, scales: Scales) -> Array:
         columns = np.concatenate([a.shape[:, :1], a.numbers], axis=1)
         level = _ROUNDS_COMMON + _ROUNDS_DATASET + _ROUNDS_SETTING
         slopes = _ROUNDS_SLOPE**2 * np.einsum("ij,ij->i", columns, columns)
-        total += (a.share * a.stopping * scales.stopping) ** 2 * (level + slopes)
+        total += (a.share * a.stopping) ** 2 * (level + slopes)
     return total
 
 
@@ -213,8 +210,6 @@ def fitted_scales(seen: Points, values: Array, noise: Array, scales: Scales) -> 
         seen, values, noise = seen.take(rows), values[rows], noise[rows]
     best, best_score = scales, _likelihood(seen, values, noise, scales)
     for names in _TOGETHER:
-        if names == ("stopping",) and not seen.stopping.any():
-            continue
         start = best
         for factor in _FACTORS:
             if factor == 1.0:
