@@ -30,7 +30,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.campaign_data import COLLECTION_SIZE, DataPlan, draw, draw_small, make
+from benchmarks.campaign_data import COLLECTION_SIZE, DataPlan, draw, draw_large, draw_small, make
 from benchmarks.campaign_models import Rng, draw_model
 from benchmarks.measuring import running
 from benchmarks.records import attempt_record
@@ -47,10 +47,7 @@ from fitcast.trainer.sealing import new_key, seal
 from fitcast.trainer.sweep.prepared import Fit, PreparedSweep, Sweep
 from fitcast.trainer.sweep.requests import Shape, request_for, shape_of
 
-DEADLINE_S = 40.0
-LIMIT_BYTES = 2 * 2**30
 _MODELS_PER_DATASET = 20  # drawn; about half are measured
-_LONGEST_S = 10.0  # by the prior's median, beyond which a fit is left out
 _SECOND_FOLD = 0.25  # share of candidates of which two folds are measured
 _WAITED = 0.07  # share of its runtime that a fit with one thread may have waited for a core
 _OTHERS = 0.2  # CPUs that others may take from a fit with several threads
@@ -75,11 +72,25 @@ class Collection:
     plan: Callable[[int, int], DataPlan]
     model: Callable[[DataPlan, Rng], tuple[str, Any]]
     one_thread: bool  # what disturbs such a fit shows in its CPU time: it needn't wait for quiet
+    shortest_s: float = 0.0  # by the prior's median; shorter ones are left out
+    longest_s: float = 10.0
+    deadline_s: float = 40.0
+    limit_bytes: int = 2 * 2**30
 
 
 COLLECTIONS = {
     "usual": Collection(0, draw, draw_model, one_thread=False),
     "zoo": Collection(1, draw_small, draw_zoo_model, one_thread=True),
+    "large": Collection(
+        2,
+        draw_large,
+        draw_model,
+        one_thread=True,
+        shortest_s=40.0,
+        longest_s=300.0,
+        deadline_s=900.0,
+        limit_bytes=8 * 2**30,
+    ),
 }
 
 
@@ -227,8 +238,9 @@ def _asked(plan: DataPlan, chosen: Collection) -> tuple[PreparedSweep | None, li
         forecast_s = estimate.runtime_s_p50
         # Tiny fits tell little each, long ones cost much: fewer of both.
         taken = math.sqrt(min(1.0, forecast_s / 0.08)) * min(1.0, 0.4 / forecast_s) ** 0.8
-        small = forecast_s < _LONGEST_S and estimate.peak_memory_bytes_p50 < LIMIT_BYTES / 1.5
-        if small and (chosen.one_thread or one.chance < taken):
+        fitting = chosen.shortest_s <= forecast_s < chosen.longest_s
+        fitting &= estimate.peak_memory_bytes_p50 < chosen.limit_bytes / 1.5
+        if fitting and (chosen.one_thread or one.chance < taken):
             asked.append(one)
     rng = np.random.default_rng((chosen.seed, 8, plan.index))
     return sweep, [asked[i] for i in rng.permutation(len(asked))]
@@ -310,12 +322,12 @@ def _quietest(
                 job=prepared.job(one.fit.candidate.index),
                 fold=one.fit.fold,
                 threads=one.request.threads,
-                memory_limit_bytes=LIMIT_BYTES,
-                deadline_s=DEADLINE_S,
+                memory_limit_bytes=chosen.limit_bytes,
+                deadline_s=chosen.deadline_s,
             )
         )
         others_s = max(0.0, _busy_s() - before_s - measured.cpu_s)
-        record = _record(prepared, one, measured, plan, others_s)
+        record = _record(prepared, one, measured, plan, others_s, chosen)
         quieter = best is None or record.runtime_s < best.runtime_s
         best = record if best is None or quieter else best
         if record.outcome is not Outcome.SUCCEEDED or not is_disturbed(record):
@@ -352,7 +364,12 @@ def _busy_s(*, low_priority: bool = True) -> float:
 
 
 def _record(
-    prepared: PreparedSweep, one: _Asked, measured: Measured, plan: DataPlan, others_s: float
+    prepared: PreparedSweep,
+    one: _Asked,
+    measured: Measured,
+    plan: DataPlan,
+    others_s: float,
+    chosen: Collection,
 ) -> Record:
     return attempt_record(
         one.record_id,
@@ -363,8 +380,8 @@ def _record(
         candidate=one.fit.candidate.label,
         candidate_index=one.fit.candidate.index,
         fold=one.fit.fold,
-        memory_limit_bytes=LIMIT_BYTES,
-        deadline_s=DEADLINE_S,
+        memory_limit_bytes=chosen.limit_bytes,
+        deadline_s=chosen.deadline_s,
         scores={"other_cpu_s": round(others_s, 3)},
         machine_speed=_speed(),
     )

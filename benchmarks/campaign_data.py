@@ -19,6 +19,9 @@ from fitcast.flights import FEATURES, load_flights
 MAX_CELLS = 12_000_000
 """Rows × columns of the largest dataset: 96 MB of float64."""
 
+MAX_LARGE_CELLS = 100_000_000
+"""The same of a collection of large fits: 800 MB."""
+
 COLLECTION_SIZE = 10_000
 """More datasets than any collection has."""
 
@@ -114,6 +117,22 @@ def draw_small(seed: int, index: int) -> DataPlan:
     return replace(
         plan, rows=min(plan.rows, rows), columns=min(plan.columns, columns), collection=1
     )
+
+
+def draw_large(seed: int, index: int) -> DataPlan:
+    """Return a plan as :func:`draw` does, of 100,000 to 2,000,000 rows, up to 800 MB of float64.
+
+    Of the real datasets, the flights alone have as many.
+    """
+    plan = draw(seed, index)
+    rng = np.random.default_rng((seed, index, 2))
+    if plan.kind in _REAL:
+        plan = replace(plan, kind="flights", target="binary", classes=2)
+        rows, columns = int(rng.integers(150_000, _FLIGHTS)), len(FEATURES)
+    else:
+        rows = round(10 ** rng.uniform(5.0, 6.3))
+        columns = min(round(10 ** rng.uniform(0.7, 2.7)), MAX_LARGE_CELLS // rows)
+    return replace(plan, rows=rows, columns=max(3, columns), collection=2)
 
 
 def make(plan: DataPlan, seed: int) -> tuple[Any, npt.NDArray[Any]]:

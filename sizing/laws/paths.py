@@ -1,4 +1,4 @@
-"""What linear models cost that are solved many times: along a path of penalties, robustly, by steps.
+"""What linear models cost that are solved many times: along penalties, robustly, by steps.
 
 In: a law per way of solving. Not in: their constants (``prior.json``); models solved once
 (:mod:`fitcast.sizing.laws.linear`).

@@ -18,7 +18,7 @@ from typing import Any
 from fitcast.sizing.laws import linear, pairs, paths, point, projections, transforms, tree
 from fitcast.sizing.laws.families import amdahl
 from fitcast.sizing.laws.features import Described, Params
-from fitcast.sizing.laws.law import Constants, Work, between, cells_test, is_sparse, item_bytes
+from fitcast.sizing.laws.law import Constants, Work, between, is_sparse, item_bytes
 
 MAX_LOG = 34.0  # of bytes: 580 TB; nothing larger is meant seriously
 MAX_LOG_S = 18.0  # of seconds: two years

@@ -20,8 +20,26 @@ values = st.one_of(
     st.booleans(),
 )
 names = st.sampled_from(
-    "n_estimators max_iter n_neighbors alphas Cs cv kernel solver booster metric algorithm "
-    "quantile_alpha num_parallel_tree max_depth hidden_layer_sizes class_weight C alpha".split()
+    [
+        "n_estimators",
+        "max_iter",
+        "n_neighbors",
+        "alphas",
+        "Cs",
+        "cv",
+        "kernel",
+        "solver",
+        "booster",
+        "metric",
+        "algorithm",
+        "quantile_alpha",
+        "num_parallel_tree",
+        "max_depth",
+        "hidden_layer_sizes",
+        "class_weight",
+        "C",
+        "alpha",
+    ]
 )
 
 

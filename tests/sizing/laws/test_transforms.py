@@ -20,15 +20,47 @@ LAWS = TRANSFORMS | PROJECTIONS
 
 numbers = st.dictionaries(
     st.sampled_from(
-        "n_components degree n_knots n_bins n_clusters n_init max_iter batch_size k percentile "
-        "n_quantiles subsample cv n_neighbors n_estimators max_depth n_features max_features".split()
+        [
+            "n_components",
+            "degree",
+            "n_knots",
+            "n_bins",
+            "n_clusters",
+            "n_init",
+            "max_iter",
+            "batch_size",
+            "k",
+            "percentile",
+            "n_quantiles",
+            "subsample",
+            "cv",
+            "n_neighbors",
+            "n_estimators",
+            "max_depth",
+            "n_features",
+            "max_features",
+        ]
     ),
     st.floats(-1e12, 1e12),
     max_size=6,
 )
 words = st.dictionaries(
-    st.sampled_from("svd_solver eigen_solver strategy encode sparse_output score_func".split()),
-    st.sampled_from("auto full randomized arpack kmeans onehot-dense ordinal False mutual".split()),
+    st.sampled_from(
+        ["svd_solver", "eigen_solver", "strategy", "encode", "sparse_output", "score_func"]
+    ),
+    st.sampled_from(
+        [
+            "auto",
+            "full",
+            "randomized",
+            "arpack",
+            "kmeans",
+            "onehot-dense",
+            "ordinal",
+            "False",
+            "mutual",
+        ]
+    ),
     max_size=4,
 )
 
