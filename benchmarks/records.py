@@ -37,6 +37,7 @@ def attempt_record(
         outcome=measured.outcome,
         runtime_s=measured.runtime_s,
         cpu_s=measured.cpu_s,
+        cpu_wait_s=measured.cpu_wait_s,
         peak_memory_bytes=measured.peak_memory_bytes,
         base_memory_bytes=measured.base_memory_bytes,
         memory_limit_bytes=memory_limit_bytes,

@@ -60,7 +60,7 @@ def judge(pairs: Sequence[tuple[Estimate, Record]]) -> Accuracy:
         for estimate, record in pairs
         if record.outcome is Outcome.SUCCEEDED and record.runtime_s > 0
     ]
-    measured = sum(record.runtime_alone_s for _, record in done)
+    measured = sum(record.undisturbed_s for _, record in done)
     forecast = sum(mean_runtime_s(estimate) for estimate, _ in done)
     with_memory = [(e, r) for e, r in done if r.peak_memory_bytes is not None]
     used = sum(r.peak_memory_bytes for _, r in with_memory)
@@ -69,11 +69,11 @@ def judge(pairs: Sequence[tuple[Estimate, Record]]) -> Accuracy:
         total_runtime_s=measured,
         total_forecast_s=forecast,
         total_ratio=forecast / measured if measured > 0 else math.nan,
-        runtime_median_error=_median_error([(e.runtime_s_p50, r.runtime_s) for e, r in done]),
+        runtime_median_error=_median_error([(e.runtime_s_p50, r.undisturbed_s) for e, r in done]),
         runtime_within_p10_p90=_share(
-            [e.runtime_s_p10 <= r.runtime_alone_s <= e.runtime_s_p90 for e, r in done]
+            [e.runtime_s_p10 <= r.undisturbed_s <= e.runtime_s_p90 for e, r in done]
         ),
-        runtime_above_p90=_share([r.runtime_alone_s > e.runtime_s_p90 for e, r in done]),
+        runtime_above_p90=_share([r.undisturbed_s > e.runtime_s_p90 for e, r in done]),
         memory_median_error=_median_error(
             [(float(e.peak_memory_bytes_p50), float(r.peak_memory_bytes)) for e, r in with_memory]
         ),

@@ -101,6 +101,7 @@ _RECORD_TYPES: Final[dict[str, pa.DataType]] = {
     "versions": pa.string(),
     "machine_speed": pa.float64(),
     "shared_s": pa.float64(),
+    "cpu_wait_s": pa.float64(),
     "imported": pa.bool_(),
 }
 

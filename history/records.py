@@ -10,6 +10,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import TypeAlias
 
+from fitcast.history.undisturbed import availability_of, disturbed_sd, undisturbed_s
+
 SCHEMA_VERSION = 1
 """Version of the record layout; readers skip records that are newer than they know."""
 
@@ -212,6 +214,9 @@ class Record:
         Of one core relative to the reference machine's; 0 if unknown.
     shared_s : float
         Seconds of work that another fit had done for it; alone it would have taken so much more.
+    cpu_wait_s : float or None
+        Seconds for which its threads and processes were ready to run and had no core, summed: beside
+        other processes, at a quota, or taken by the hypervisor; None if that wasn't measured.
     imported : bool
         Whether it comes from an ordinary MLflow run: the time of all it did, no memory.
     schema_version : int
@@ -267,6 +272,7 @@ class Record:
     versions: Mapping[str, str] = field(default_factory=dict)
     machine_speed: float = 0.0
     shared_s: float = 0.0
+    cpu_wait_s: float | None = None
     imported: bool = False
     schema_version: int = SCHEMA_VERSION
 
@@ -277,5 +283,27 @@ class Record:
 
     @property
     def runtime_alone_s(self) -> float:
-        """What it would have taken in a process of its own, in seconds: that is forecast."""
+        """What it would have taken in a process of its own, in seconds."""
         return self.runtime_s + self.shared_s
+
+    @property
+    def undisturbed_s(self) -> float:
+        """What it would have taken so on a machine that nothing disturbs: that is forecast.
+
+        Where waiting wasn't measured it is what it took.
+        """
+        took_s = undisturbed_s(self.runtime_s, self.cpu_s, self.cpu_wait_s, self.request.threads)
+        if took_s >= self.runtime_s:
+            return self.runtime_alone_s
+        # what was shared was measured beside the same load
+        return took_s * (1.0 + self.shared_s / self.runtime_s)
+
+    @property
+    def disturbed_sd(self) -> float:
+        """How unsure that is by the disturbance, as a standard deviation of its logarithm."""
+        return disturbed_sd(self.runtime_alone_s, self.undisturbed_s)
+
+    @property
+    def availability(self) -> float | None:
+        """The share of a core that it got of what it wanted; None if that isn't known."""
+        return availability_of(self.cpu_s, self.cpu_wait_s)

@@ -111,7 +111,7 @@ def is_poisoned(model: SizingModel, records: Sequence[Record]) -> bool:
 
 
 def _runtime_loss(estimate: Estimate, record: Record) -> float:
-    measured = math.log(record.runtime_alone_s)
+    measured = math.log(record.undisturbed_s)
     quantiles = (
         (0.1, estimate.runtime_s_p10),
         (0.5, estimate.runtime_s_p50),

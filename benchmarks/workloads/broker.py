@@ -10,7 +10,6 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 from uuid import uuid4
@@ -66,24 +65,21 @@ def run(quick: bool, repeats: int = ROUNDS) -> Report:
 def _side_by_side(home: Path, rounds: int, each: int) -> tuple[list[Row], list[Goal]]:
     rows: list[Row] = []
     goals: list[Goal] = []
-    for database, opened in (("SQLite", _sqlite), ("PostgreSQL", _postgresql)):
-        with opened(home) as url:
-            if url is None:
-                continue
-            kinds: list[Callable[[str, int], Queue]] = [OurQueue]
-            if database == "PostgreSQL" and importlib.util.find_spec("procrastinate"):
-                kinds.append(Procrastinate)
-            if importlib.util.find_spec("dbos"):
-                kinds.append(Dbos)
-            queues = [kind(url(), USERS) for kind in kinds]
-            taken: dict[str, list[tuple[float, float, float]]] = {one.name: [] for one in queues}
-            for one in queues:  # connections are made, statements are known
-                _round(one, 2)
-            for _ in range(rounds):
-                for one in queues:
-                    taken[one.name].append(_round(one, each))
+    for database, url in _databases(home):
+        kinds: list[Callable[[str, int], Queue]] = [OurQueue]
+        if database == "PostgreSQL" and importlib.util.find_spec("procrastinate"):
+            kinds.append(Procrastinate)
+        if importlib.util.find_spec("dbos"):
+            kinds.append(Dbos)
+        queues = [kind(url(), USERS) for kind in kinds]
+        taken: dict[str, list[tuple[float, float, float]]] = {one.name: [] for one in queues}
+        for one in queues:  # connections are made, statements are known
+            _round(one, 2)
+        for _ in range(rounds):
             for one in queues:
-                one.close()
+                taken[one.name].append(_round(one, each))
+        for one in queues:
+            one.close()
         for name, of in taken.items():
             rate, p50_s, p99_s = (statistics.median(values) for values in zip(*of, strict=True))
             rows.append(
@@ -126,20 +122,15 @@ def _round(queue: Queue, each: int) -> tuple[float, float, float]:
     return len(all_s) / took_s, float(p50_s), float(p99_s)
 
 
-@contextmanager
-def _sqlite(home: Path) -> Iterator[Callable[[], str] | None]:
-    yield lambda: f"sqlite:///{home}/queue-{uuid4().hex}.db"
-
-
-@contextmanager
-def _postgresql(home: Path) -> Iterator[Callable[[], str] | None]:
+def _databases(home: Path) -> Iterator[tuple[str, Callable[[], str]]]:
+    """Yield the name of each kind of database, and what makes the address of a new one."""
+    yield "SQLite", lambda: f"sqlite:///{home}/queue-{uuid4().hex}.db"
     if why_not():
-        yield None
         return
     server = PostgresServer(is_durable=True)
     try:
         server.start()
-        yield lambda: server.url(server.new_database())
+        yield "PostgreSQL", lambda: server.url(server.new_database())
     finally:
         server.remove()
 
@@ -150,18 +141,15 @@ def _postgresql(home: Path) -> Iterator[Callable[[], str] | None]:
 def _depth(home: Path, depths: tuple[int, int]) -> tuple[list[Row], list[Goal]]:
     rows: list[Row] = []
     goals: list[Goal] = []
-    for database, opened in (("SQLite", _sqlite), ("PostgreSQL", _postgresql)):
-        with opened(home) as url:
-            if url is None:
-                continue
-            queue = OurQueue(url(), USERS)
-            medians: dict[str, list[float]] = {}
-            for depth in depths:
-                with ThreadPoolExecutor(8) as pool:
-                    list(pool.map(queue.submit, (n % USERS for n in range(depth - queue.count()))))
-                for what, took_s in _latencies(queue).items():
-                    medians.setdefault(what, []).append(took_s)
-            queue.close()
+    for database, url in _databases(home):
+        queue = OurQueue(url(), USERS)
+        medians: dict[str, list[float]] = {}
+        for depth in depths:
+            with ThreadPoolExecutor(8) as pool:
+                list(pool.map(queue.submit, (n % USERS for n in range(depth - queue.count()))))
+            for what, took_s in _latencies(queue).items():
+                medians.setdefault(what, []).append(took_s)
+        queue.close()
         for what, (few_s, many_s) in medians.items():
             rows.append(
                 {

@@ -88,9 +88,9 @@ def forecast_charts(records: Sequence[Record]) -> list[Chart]:
     done = [r for r in records if r.outcome is Outcome.SUCCEEDED and r.estimate is not None]
     done = shown_of(done)
     runtime = [
-        (r, e.runtime_s_p50, e.runtime_s_p10, e.runtime_s_p90, r.runtime_alone_s)
+        (r, e.runtime_s_p50, e.runtime_s_p10, e.runtime_s_p90, r.undisturbed_s)
         for r in done
-        if (e := r.estimate) is not None and r.runtime_alone_s > 0
+        if (e := r.estimate) is not None and r.undisturbed_s > 0
     ]
     memory = [
         (r, e.peak_memory_bytes_p50 / _MIB, e.peak_memory_bytes_p50 / _MIB,

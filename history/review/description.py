@@ -60,7 +60,7 @@ def candidate_note(records: Sequence[Record]) -> str:
             said.append(f"{marked(name)}: {number(mean(values))} ({low} to {high}).")
     if done:
         forecast = [r.estimate.runtime_s_p50 for r in done if r.estimate is not None]
-        measured = span(median([r.runtime_alone_s for r in done]))
+        measured = span(median([r.undisturbed_s for r in done]))
         beside = f", forecast {span(median(forecast))}" if forecast else ""
         peaks = [r.peak_memory_bytes for r in done if r.peak_memory_bytes is not None]
         said.append(f"A fit took {measured}{beside}; peak memory {size(max(peaks, default=None))}.")

@@ -117,7 +117,7 @@ def runtime_errors(records: Sequence[Record]) -> list[float]:
     """Return log(forecast / measured) of the runtime of each fit that has both."""
     return [
         # a difference, as a ratio of numbers that differ by so much may be 0 or infinite
-        math.log(r.estimate.runtime_s_p50) - math.log(r.runtime_alone_s)
+        math.log(r.estimate.runtime_s_p50) - math.log(r.undisturbed_s)
         for r in _judged(records)
         if r.estimate is not None and r.estimate.runtime_s_p50 > 0
     ]
@@ -126,7 +126,7 @@ def runtime_errors(records: Sequence[Record]) -> list[float]:
 def inside_share(records: Sequence[Record]) -> float:
     """Return the share of fits whose runtime lay within its P10 to P90, which should be 80 %."""
     inside = [
-        r.estimate.runtime_s_p10 <= r.runtime_alone_s <= r.estimate.runtime_s_p90
+        r.estimate.runtime_s_p10 <= r.undisturbed_s <= r.estimate.runtime_s_p90
         for r in _judged(records)
         if r.estimate is not None
     ]
@@ -168,5 +168,5 @@ def _judged(records: Sequence[Record]) -> list[Record]:
         if r.outcome is Outcome.SUCCEEDED
         and r.estimate is not None
         and not r.imported
-        and r.runtime_alone_s > 0
+        and r.undisturbed_s > 0
     ]

@@ -20,6 +20,9 @@ KEY_BYTES: Final = 32
 MOST_INLINE_BYTES: Final = 4 * 2**20
 """A sealed file of up to so many bytes may come with the announcement."""
 
+LEAST_PRIORITY: Final = -100
+MOST_PRIORITY: Final = 100
+
 Count = Annotated[int, Field(ge=0, le=2**63 - 1)]
 
 
@@ -69,7 +72,7 @@ class Announcement(BaseModel):
     version: Annotated[str, Field(min_length=1, max_length=50)]
     submission: Any
     key: Annotated[bytes, Field(repr=False)]
-    priority: Annotated[int, Field(ge=-100, le=100)] = 0
+    priority: Annotated[int, Field(ge=LEAST_PRIORITY, le=MOST_PRIORITY)] = 0
     dataset: AnnouncedFile
     sweep: AnnouncedFile
 

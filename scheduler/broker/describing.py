@@ -15,7 +15,12 @@ from pathlib import Path
 from typing import Any, Final
 
 from fitcast.errors import ForbiddenError, InvalidInputError
-from fitcast.scheduler.broker.announcement import AnnouncedFile, Announcement
+from fitcast.scheduler.broker.announcement import (
+    LEAST_PRIORITY,
+    MOST_PRIORITY,
+    AnnouncedFile,
+    Announcement,
+)
 from fitcast.scheduler.broker.keys import key_context
 from fitcast.scheduler.broker.lifecycle import State
 from fitcast.scheduler.broker.preparation import Preparation
@@ -32,8 +37,6 @@ from fitcast.version import __version__
 
 _TOKEN_FOR: Final = timedelta(days=30)
 """So long may a preparation wait in the queue."""
-
-_LEAST_PRIORITY, _MOST_PRIORITY = -100, 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,8 +96,10 @@ class Descriptions:
             It isn't one, or asks for what may not be used.
         ForbiddenError
             This platform takes none.
+        TooLargeError
+            It has too many fits.
         LimitError
-            It has too many fits, or the user has too much queued.
+            The user has too much queued.
         IdempotencyError
             Another one came with this key.
         """
@@ -204,10 +209,10 @@ def _priority(told: object) -> int:
     if (
         isinstance(told, bool)
         or not isinstance(told, int)
-        or not _LEAST_PRIORITY <= told <= _MOST_PRIORITY
+        or not LEAST_PRIORITY <= told <= MOST_PRIORITY
     ):
         raise InvalidInputError(
-            f"priority must be a whole number from {_LEAST_PRIORITY} to {_MOST_PRIORITY}"
+            f"priority must be a whole number from {LEAST_PRIORITY} to {MOST_PRIORITY}"
         )
     return told
 

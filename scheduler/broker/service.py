@@ -147,6 +147,11 @@ class Service:
         IdempotencyError
             Another one came with this key.
         """
+        request_sha256 = _digest(announced)
+        if not is_described:  # of that there is the workflow, under its description's key
+            before = self.store.made_before(user.user_id, idempotency_key, request_sha256)
+            if before is not None and not self._is_unstaged(before):
+                return before
         cast = self._forecast(announced.submission)
         workflow_id = announced.workflow_id
         demand = demand_of(cast, self.engine.workers())
@@ -181,7 +186,7 @@ class Service:
             wrapped_key=wrapped,
             key_version=version,
             idempotency_key=idempotency_key,
-            request_sha256=_digest(announced),
+            request_sha256=request_sha256,
             prepares=prepares,
         )
         take_in = self.store.announce if is_described else self.store.add
@@ -199,6 +204,10 @@ class Service:
         if row.state is State.UPLOADING:
             self.files.stage(self._accepted(workflow_id, row.created_at, announced, cast))
         return row
+
+    def _is_unstaged(self, row: StoredWorkflow) -> bool:
+        """Tell whether the broker died between a workflow's row and its folder."""
+        return row.state is State.UPLOADING and self.files.folder(row.workflow_id).staged() is None
 
     def _is_awaited(self, user: User, workflow_id: str, *, is_described: bool) -> bool:
         """Tell whether nothing is here yet of a workflow that may come."""

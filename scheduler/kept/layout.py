@@ -24,7 +24,7 @@ from fitcast.history.records import Outcome, Record
 from fitcast.trainer.attempt.plain_arrays import Words, from_plain, to_plain
 from fitcast.trainer.attempt.spec import Measured
 
-LAYOUT_VERSION: Final = 1
+LAYOUT_VERSION: Final = 2
 
 PREAMBLE: Final = struct.Struct("<IQ")
 """Version of the layout, and bytes of the heads."""
@@ -201,9 +201,10 @@ def _kept(
     record = row_to_record(dict(zip(columns, row, strict=True)))
     if record is None:
         raise NewerLayoutError("a newer fitcast wrote a record in it")
-    measured = {
-        name: read(value) for (name, read), value in zip(_READERS.items(), told, strict=True)
-    }
+    if len(told) < _FIELDS_OF_VERSION_1:
+        raise ValueError("what was measured isn't all there")
+    fields = list(_READERS.items())[: len(told)]
+    measured = {name: read(value) for (name, read), value in zip(fields, told, strict=True)}
     parts: list[Part | None] = []
     for place in (predictions, model):
         if place is None:
@@ -227,6 +228,10 @@ def _number(value: Any) -> float:
     if type(value) is not float:
         raise ValueError("a number was expected")
     return value
+
+
+def _number_if_any(value: Any) -> float | None:
+    return None if value is None else _number(value)
 
 
 def _whole(value: Any) -> int:
@@ -264,13 +269,17 @@ _READERS: Final[dict[str, Callable[[Any], Any]]] = {
     "error_message": _text,
     "traceback": _text,
     "places": _text,
+    "cpu_wait_s": _number_if_any,
 }
 """The fields of Measured in the order of a head's list, and how each is read; a new one goes to
-the end, with a new version of the layout."""
+the end, with a new version of the layout; those that an older version lacks get their defaults."""
+
+_FIELDS_OF_VERSION_1: Final = 20
 
 _TO_JSON: Final[dict[Callable[[Any], Any], Callable[[Any], Any]]] = {
     Outcome: lambda outcome: Outcome(outcome).value,
     _number: float,
+    _number_if_any: lambda value: None if value is None else float(value),
     _whole: int,
     datetime.fromisoformat: datetime.isoformat,
     _scores: lambda scores: {name: float(score) for name, score in scores.items()},

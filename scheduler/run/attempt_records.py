@@ -73,4 +73,5 @@ def record_of(
         versions=versions,
         machine_speed=machine_speed,
         shared_s=measured.shared_s,
+        cpu_wait_s=measured.cpu_wait_s,
     )

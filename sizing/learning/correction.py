@@ -37,10 +37,15 @@ class _Joint:
     covariance: Array
     fit_sd: list[float]
 
-    def see(self, row: int, value: float, *, at_least_only: bool = False) -> None:
-        """Update on the measured logarithm of one fit, or on a lower bound of it."""
+    def see(
+        self, row: int, value: float, *, at_least_only: bool = False, own_sd: float = 0.0
+    ) -> None:
+        """Update on the measured logarithm of one fit, or on a lower bound of it.
+
+        `own_sd` is how unsure the value itself is.
+        """
         mean, variance = float(self.mean[row]), float(self.covariance[row, row])
-        noise = chance_variance(self.quantity, self.fit_sd[row], mean)
+        noise = chance_variance(self.quantity, self.fit_sd[row], mean) + own_sd**2
         if at_least_only:
             after, after_variance = at_least(mean, variance + noise, value)
             gained = 1.0 / after_variance - 1.0 / (variance + noise)
@@ -140,7 +145,7 @@ class SweepCorrection:
         if not observed.failed:
             self._records[place[0]] += 1
         if observed.log_runtime is not None:
-            block.runtime.see(row, observed.log_runtime)
+            block.runtime.see(row, observed.log_runtime, own_sd=observed.runtime_sd)
         if observed.log_memory is not None:
             block.memory.see(row, observed.log_memory)
         if observed.log_runtime_least is not None:

@@ -31,6 +31,7 @@ class FitObservation:
     """What is observed of one attempt; logarithms of bytes and of reference-machine seconds."""
 
     log_runtime: float | None = None
+    runtime_sd: float = 0.0  # how unsure that is by what disturbed the attempt
     log_memory: float | None = None
     log_runtime_least: float | None = None
     log_memory_least: float | None = None
@@ -78,13 +79,18 @@ class Group:
     log_memories: tuple[float, ...] = ()
     log_runtime_least: float | None = None
     log_memory_least: float | None = None
+    disturbed_sds: tuple[float, ...] = ()  # of the log runtimes, by what disturbed them
     imported: bool = False
     foreign: Foreign = OWN
 
     @property
     def run_variance(self) -> float:
-        """Variance of the log runtime common to all values of the group."""
-        return IMPORTED_SD**2 if self.imported else 0.0
+        """Variance of the log runtime common to all values of the group.
+
+        What disturbs one fold of a run disturbs the others: it doesn't even out among them.
+        """
+        disturbed = sum(sd**2 for sd in self.disturbed_sds) / max(1, len(self.disturbed_sds))
+        return disturbed + (IMPORTED_SD**2 if self.imported else 0.0)
 
     def having(self, observed: FitObservation) -> "Group":
         """Return the group with one more attempt."""
@@ -93,6 +99,9 @@ class Group:
             log_runtimes=_appended(
                 self.log_runtimes, _plus(observed.log_runtime, self.foreign.log_gain)
             ),
+            disturbed_sds=self.disturbed_sds
+            if observed.log_runtime is None
+            else _appended(self.disturbed_sds, observed.runtime_sd),
             log_memories=_appended(self.log_memories, observed.log_memory),
             log_runtime_least=_larger(self.log_runtime_least, observed.log_runtime_least),
             log_memory_least=_larger(self.log_memory_least, observed.log_memory_least),
@@ -104,7 +113,8 @@ def observation_of(record: Record) -> FitObservation:
 
     A lost worker and a cancelled attempt give nothing. One ended at its memory limit or its
     deadline gives a lower bound. One that failed counts as a failure only: its cost until then
-    is not that of a fit.
+    is not that of a fit. Of runtimes only that counts which would have passed on an undisturbed
+    machine, where waiting for a core was measured.
     """
     base = record.base_memory_bytes or 0
     peak = record.peak_memory_bytes
@@ -112,7 +122,8 @@ def observation_of(record: Record) -> FitObservation:
     base_known = float(base) if base > 0 else None
     if record.outcome is Outcome.SUCCEEDED:
         return FitObservation(
-            log_runtime=_log(record.runtime_alone_s, log_speed),
+            log_runtime=_log(record.undisturbed_s, log_speed),
+            runtime_sd=record.disturbed_sd,
             log_memory=None if peak is None else _log(max(peak - base, 1e5)),
             base_memory_bytes=base_known,
             failed=False,
@@ -121,7 +132,9 @@ def observation_of(record: Record) -> FitObservation:
         reached = (peak or record.memory_limit_bytes) - base
         return FitObservation(log_memory_least=_log(reached), base_memory_bytes=base_known)
     if record.outcome is Outcome.OUT_OF_TIME:
-        reached_s = max(record.runtime_s, record.deadline_s or 0.0)
+        reached_s = record.undisturbed_s
+        if record.cpu_wait_s is None:
+            reached_s = max(record.runtime_s, record.deadline_s or 0.0)
         return FitObservation(
             log_runtime_least=_log(reached_s, log_speed), base_memory_bytes=base_known
         )

@@ -369,7 +369,7 @@ def _learned(
     values = np.array([typical(v) for _, v in exact])
     noise = np.array(
         [
-            chance_variance(quantity, fit_sd, value) / len(v) + g.run_variance
+            chance_variance(quantity, fit_sd, value) / len(v) + (g.run_variance if runtime else 0.0)
             for value, (g, v) in zip(values.tolist(), exact, strict=True)
         ]
     )

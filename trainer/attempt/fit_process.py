@@ -6,6 +6,7 @@ from outside (:mod:`fitcast.trainer.attempt.supervisor`), the fit's own steps
 (:mod:`fitcast.trainer.attempt.process_state`).
 """
 
+import math
 import os
 import resource
 import sys
@@ -19,6 +20,7 @@ from typing import Any, NoReturn
 
 from fitcast.errors import InvalidSweepError
 from fitcast.history.records import REFIT_FOLD
+from fitcast.history.undisturbed import undisturbed_s, whole_wait_s
 from fitcast.trainer.attempt import users_modules
 from fitcast.trainer.attempt.fitting import Fitted, Split, configured, cut, fit_split
 from fitcast.trainer.attempt.kept_answers import is_seen_by_scorers
@@ -40,6 +42,7 @@ from fitcast.trainer.attempt.spec import (
     Job,
     JobBytes,
 )
+from fitcast.trainer.attempt.task_waits import Tasks, own_tasks, times_between
 from fitcast.trainer.clocks import CLOCKS
 from fitcast.trainer.imports import imported_since
 from fitcast.trainer.naming import error_name
@@ -116,7 +119,8 @@ class _Turns:
                 # unless a good part of their work is done already.
                 now_s = CLOCKS.monotonic_s()
                 # Imports come once per process, so that giving others back makes it worse.
-                late = now_s - began_s - self._loading_s > self._specs[turn].begin_within_s
+                gone_s = now_s - began_s - self._loading_s
+                late = self._undisturbed_s(gone_s) > self._specs[turn].begin_within_s
                 kept_s = 0.0 if self._shared is None else self._shared.kept_s
                 if left_behind() or (late and kept_s < _WORTH_KEEPING * (now_s - turn_s)):
                     return
@@ -133,13 +137,16 @@ class _Turns:
                 )
                 reset_peak()
             used_s = _cpu_s()
+            tasks = own_tasks() if turn else {}  # those of a new process begin with it
             caught: list[str] = []
             report = _reported(lambda turn=turn: self._fit(turn), caught)  # type: ignore[misc]
             _flush()
             if not reporting.are_unchanged():
                 os._exit(71)  # it closed or replaced them: there is nowhere to report to
+            cpu_s = _cpu_s() - used_s
             cost: dict[str, Any] = {
-                "cpu_s": _cpu_s() - used_s,
+                "cpu_s": cpu_s,
+                "cpu_wait_s": _waited_s(tasks, cpu_s),
                 "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
                 "imported": self._newly_imported(),
                 "stdout_end": size(self._fds.stdout),
@@ -151,6 +158,12 @@ class _Turns:
             except BaseException as error:  # a result that can't leave the fit
                 failed = replace(_failure(error, caught), ended_s=CLOCKS.monotonic_s(), **cost)
                 at = append_report(self._fds.result, at, failed)
+
+    def _undisturbed_s(self, gone_s: float) -> float:
+        """Return what of the time that has gone would have gone with a core for each thread."""
+        cpu_s = _cpu_s()
+        threads = self._specs[0].threads
+        return undisturbed_s(gone_s, cpu_s, _waited_s({}, cpu_s), threads)
 
     def _newly_imported(self) -> tuple[str, ...]:
         if len(sys.modules) == len(self._modules):
@@ -268,6 +281,15 @@ def _cpu_s() -> float:
     own = resource.getrusage(resource.RUSAGE_SELF)
     ended = resource.getrusage(resource.RUSAGE_CHILDREN)
     return own.ru_utime + own.ru_stime + ended.ru_utime + ended.ru_stime
+
+
+def _waited_s(before: Tasks | None, cpu_s: float) -> float:
+    """Return how long its threads waited for a core since then; NaN if it can't be told."""
+    now = None if before is None else own_tasks()
+    if before is None or now is None:
+        return math.nan
+    seen_cpu_s, seen_wait_s = times_between(before, now)
+    return whole_wait_s(seen_cpu_s, seen_wait_s, cpu_s) if seen_cpu_s > 0.0 else math.nan
 
 
 def _flush() -> None:

@@ -3,10 +3,11 @@
 In: the messages and their framing. Not in: what anyone does with them.
 """
 
+import math
 import pickle
 import socket
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -101,6 +102,7 @@ class Report:
     imported: tuple[str, ...] = ()  # installed libraries that the fork server didn't have
     stdout_end: int = 0  # where its text ends in the process's output
     stderr_end: int = 0
+    cpu_wait_s: float = math.nan  # ready to run and without a core; NaN: not measured
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,6 +121,8 @@ class Ending:
     started_at: datetime
     last_turn: int = 0
     tree_peaks: dict[int, int]  # highest memory seen by turn, where a fit had processes of its own
+    cpu_waits: dict[int, float] = field(default_factory=dict)  # seconds seen by turn, if measured
+    stolen_share: float = 0.0  # what the hypervisor took, over what the machine's cores worked
 
 
 class ConnectionLostError(Exception):

@@ -4,11 +4,13 @@ In: the rules that distinguish failed, out of memory, out of time, cancelled and
 with proof. Not in: gathering the facts (:mod:`fitcast.trainer.attempt.supervisor`).
 """
 
+import math
 import signal
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 from fitcast.history.records import Outcome
+from fitcast.history.undisturbed import stolen_s
 from fitcast.trainer.attempt.messages import Ending, Report
 from fitcast.trainer.attempt.result_block import UnreadableReport
 from fitcast.trainer.attempt.spec import Measured
@@ -99,10 +101,12 @@ def _judged(
     outcome, kind, message = _outcome(ending, report, killed_for, peak, runtime_s)
     fitted = whole.fitted if whole is not None and outcome is Outcome.SUCCEEDED else None
     started_at = ending.started_at + timedelta(seconds=began_s - ending.began_s)
+    cpu_s = ending.cpu_s if alone or whole is None else whole.cpu_s
     return Measured(
         outcome=outcome,
         runtime_s=runtime_s,
-        cpu_s=ending.cpu_s if alone or whole is None else whole.cpu_s,
+        cpu_s=cpu_s,
+        cpu_wait_s=_waited_s(ending, whole, turn, cpu_s, runtime_s),
         peak_memory_bytes=peak,
         base_memory_bytes=ending.base_memory_bytes,
         started_at=started_at,
@@ -123,6 +127,24 @@ def _judged(
         traceback=whole.traceback if whole else "",
         places=whole.places if whole else "",
     )
+
+
+def _waited_s(
+    ending: Ending, whole: Report | None, turn: int, cpu_s: float, runtime_s: float
+) -> float | None:
+    """Return how long the threads of a fit waited for a core; None if nobody could see it.
+
+    The fit itself sees its threads at its end, the supervisor those that had ended and processes
+    of its own. Neither sees more than there was.
+    """
+    seen = [ending.cpu_waits.get(turn, math.nan), math.nan if whole is None else whole.cpu_wait_s]
+    known = [max(0.0, one) for one in seen if math.isfinite(one)]
+    if not known:
+        return None
+    waited_s = max(known)
+    # time that the hypervisor took is neither work nor waiting: it is part of what is left
+    left_s = max(0.0, runtime_s - cpu_s - waited_s)
+    return waited_s + min(stolen_s(cpu_s, ending.stolen_share, 1.0), left_s)
 
 
 def _outcome(

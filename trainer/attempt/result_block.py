@@ -42,6 +42,7 @@ _REPORT: dict[str, type] = {
     "imported": list,
     "stdout_end": int,
     "stderr_end": int,
+    "cpu_wait_s": float,
 }
 _FITTED: dict[str, type] = {
     "fit_time_s": float,

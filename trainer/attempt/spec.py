@@ -122,6 +122,7 @@ class Measured:
     started_at: datetime  # UTC
     ended_at: datetime  # UTC
     shared_s: float = 0.0  # work that an earlier fit of the same process had done for it
+    cpu_wait_s: float | None = None  # ready to run and without a core; None: not measured
     fit_time_s: float = 0.0  # as cv_results_' mean_fit_time counts it
     score_time_s: float = 0.0
     scores: dict[str, float] = field(default_factory=dict)  # "score" when there is one scorer

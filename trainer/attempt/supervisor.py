@@ -9,6 +9,7 @@ alone if something goes wrong. It watches its connection: when the runner goes, 
 fits. It gives signs of life, by which the runner ends it with its fits if it hangs or was stopped.
 """
 
+import math
 import os
 import select
 import signal
@@ -19,6 +20,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from typing import NoReturn
 
+from fitcast.history.undisturbed import undisturbed_s
 from fitcast.trainer.attempt.fit_process import Descriptors, run_fits
 from fitcast.trainer.attempt.heartbeats import Pulse
 from fitcast.trainer.attempt.held_files import HeldFiles
@@ -43,11 +45,15 @@ from fitcast.trainer.attempt.process_tree import (
     resident_bytes,
 )
 from fitcast.trainer.attempt.result_block import Turn, current_turn
+from fitcast.trainer.attempt.task_waits import TaskWaits, Times, counts, machine_ticks
 
 _LONGEST_TICK_S = 0.100
 _SHORTEST_TICK_S = 0.004
 _FASTEST_BYTES_PER_S = 4e9  # at which one process was seen to touch new memory
 _TREE_EVERY_S = 0.200  # looking for the fit's own children costs more
+_WAITS_EVERY_S = 0.500  # threads that end take with them what they waited since the last look
+_MOST_STOLEN = 20.0  # beyond, the account of so short a time tells nothing
+_SHARE_FOR_WAITS = 0.01  # of a core, however many threads there are
 
 
 def supervise(connection: socket.socket, fds: Sequence[int], pulse: Pulse) -> NoReturn:
@@ -109,6 +115,11 @@ class _Watch:
         self._next_files_look = 0.0
         self._told_bytes = 0
         self._next_tree_look = 0.0
+        self._waits = TaskWaits() if counts() else None
+        self._turn_times: dict[int, Times] = {}  # what had been seen when a turn began
+        self._cpu_waits: dict[int, float] = {}
+        self._next_waits_look = 0.0
+        self._ticks = machine_ticks()
         self._kernel_kills = kernel_kills()
         self._started_at = datetime.now(UTC)
         self._start_s = time.monotonic()
@@ -171,6 +182,8 @@ class _Watch:
             self._files_bytes = self._files.look([self._fit, *self._others]).bytes
             # at most a fiftieth of the time, however many there are
             self._next_files_look = now + 50 * (time.monotonic() - began_s)
+        if now >= self._next_waits_look or turn.number not in self._turn_times:
+            self._look_at_waits(turn)
         beside = self._children_bytes + self._files_bytes
         if beside != self._told_bytes:
             self._told_bytes = beside
@@ -186,10 +199,36 @@ class _Watch:
             self._kill("memory", turn.number)
         elif must_go:
             self._kill("room", turn.number)
-        elif deadline_s is not None and now - turn.began_s > deadline_s:
+        elif deadline_s is not None and self._is_past(deadline_s, turn, now):
             self._kill("deadline", turn.number)
         self._shorten(turn)
         return pause_s(min(self._limit - used, room))
+
+    def _look_at_waits(self, turn: Turn) -> Times:
+        """Look how long the fit has waited for a core; return its seconds on one and without."""
+        if self._waits is None:
+            self._next_waits_look = math.inf
+            return self._turn_times.setdefault(turn.number, (0.0, 0.0))
+        began_s = time.monotonic()
+        cpu_s, wait_s = self._waits.look([self._fit, *self._others])
+        # the first look at the first turn comes with the fork, any other with the end of the last
+        first = (cpu_s, wait_s) if turn.number else (0.0, 0.0)
+        cpu_before_s, wait_before_s = self._turn_times.setdefault(turn.number, first)
+        self._cpu_waits[turn.number] = wait_s - wait_before_s
+        ended_s = time.monotonic()
+        self._next_waits_look = ended_s + max(
+            _WAITS_EVERY_S, (ended_s - began_s) / _SHARE_FOR_WAITS
+        )
+        return cpu_s - cpu_before_s, wait_s - wait_before_s
+
+    def _is_past(self, deadline_s: float, turn: Turn, now: float) -> bool:
+        """Tell whether a fit has had its time: what it waited for a core isn't counted."""
+        gone_s = now - turn.began_s
+        if gone_s <= deadline_s:
+            return False
+        cpu_s, wait_s = self._look_at_waits(turn)
+        threads = self._specs[turn.number].threads
+        return undisturbed_s(gone_s, cpu_s, wait_s, threads) > deadline_s
 
     def _turn(self) -> Turn:
         turn = current_turn(self._result_fd)
@@ -211,6 +250,7 @@ class _Watch:
 
     def _ended(self) -> Ending:
         ended_s = time.monotonic()
+        self._look_at_waits(self._turn())  # not reaped yet, its first thread still has its numbers
         _, status, usage = os.wait4(self._fit, 0)
         code = os.waitstatus_to_exitcode(status)
         kills = kernel_kills()
@@ -231,4 +271,14 @@ class _Watch:
             started_at=self._started_at,
             last_turn=self._turn().number,
             tree_peaks=self._tree_peaks,
+            cpu_waits=self._cpu_waits if self._waits is not None else {},
+            stolen_share=_stolen_share(self._ticks, machine_ticks()),
         )
+
+
+def _stolen_share(before: tuple[int, int] | None, after: tuple[int, int] | None) -> float:
+    """Return what the hypervisor took of the machine, over what its cores worked."""
+    if before is None or after is None:
+        return 0.0
+    busy, stolen = after[0] - before[0], after[1] - before[1]
+    return min(stolen / busy, _MOST_STOLEN) if busy > 0 and stolen > 0 else 0.0

@@ -17,7 +17,7 @@ from urllib.parse import unquote, urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from fitcast.errors import InvalidDataError, InvalidSweepError, LimitError
+from fitcast.errors import InvalidDataError, InvalidSweepError, TooLargeError
 from fitcast.trainer.sweep.prepared import Sweep
 from fitcast.trainer.sweep.spelling import nearest
 
@@ -146,7 +146,7 @@ def check_description(
         A class isn't of those packages, or a value is no JSON that describes one.
     InvalidDataError
         The data lies elsewhere.
-    LimitError
+    TooLargeError
         It has too many fits.
     """
     for model in description.models.values():
@@ -165,11 +165,11 @@ def check_fit_count(fits: int, most: int) -> None:
 
     Raises
     ------
-    LimitError
+    TooLargeError
         It has more than `most`.
     """
     if fits > most:
-        raise LimitError(
+        raise TooLargeError(
             f"the sweep has {fits:,} fits, and this platform takes up to {most:,} at once: "
             "submit it in parts"
         )

@@ -17,7 +17,13 @@ from fitcast.errors import (
     TooLargeError,
     UploadStalledError,
 )
-from fitcast.scheduler.broker.announcement import Caps, announcement_of, body_of
+from fitcast.scheduler.broker.announcement import (
+    LEAST_PRIORITY,
+    MOST_PRIORITY,
+    Caps,
+    announcement_of,
+    body_of,
+)
 from fitcast.scheduler.broker.api.answers import PlainJson
 from fitcast.scheduler.broker.api.authentication import Bringer, Caller, Reader, Submitter
 from fitcast.scheduler.broker.api.described import (
@@ -43,7 +49,11 @@ UPLOAD_TYPE = "application/offset+octet-stream"
 def _sweep_schema() -> dict[str, Any]:
     """Return what a described sweep looks like, with its definitions inside."""
     schema = SweepDescription.model_json_schema()
-    schema["properties"]["priority"] = {"type": "integer", "minimum": -100, "maximum": 100}
+    schema["properties"]["priority"] = {
+        "type": "integer",
+        "minimum": LEAST_PRIORITY,
+        "maximum": MOST_PRIORITY,
+    }
     defined = schema.pop("$defs")
 
     def inlined(value: Any) -> Any:

@@ -22,6 +22,7 @@ from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
+from operator import is_
 from typing import Final
 
 from fitcast.errors import (
@@ -53,6 +54,7 @@ from fitcast.scheduler.broker.store import Progress, StoredWorkflow
 from fitcast.scheduler.kept.workflow_folder import End
 from fitcast.scheduler.run.executor import Executor
 from fitcast.scheduler.run.runs import Run
+from fitcast.scheduler.run.views import FitRow
 from fitcast.scheduler.session.documents import fit_document
 
 log = logging.getLogger(__name__)
@@ -61,6 +63,8 @@ ROUND_S: Final = 0.5
 OPENED_AT_ONCE: Final = 2
 SHOWN_FITS: Final = 200
 """So many running fits of a workflow are told to those who look at another replica."""
+TOLD_EVERY_S: Final = 2.0
+"""They are told no more often than that, and only if others run than were told last."""
 
 _ENDS: Final = {
     "succeeded": State.SUCCEEDED,
@@ -78,6 +82,8 @@ class _Held:
     charged_s: float  # until when its use was charged
     gives_way: bool = False
     ended: End | None = None  # it had, and who ran it had no time to tell the queue
+    told_fits: Sequence[FitRow] = ()  # those that run, as the queue was told last
+    told_s: float = -math.inf  # when they were looked at last
 
     @property
     def run(self) -> Run | None:
@@ -194,13 +200,17 @@ class Claims:
             if self._away:
                 self._store.check()
             return
+        changed = {one: self._changed_fits(held) for one, held in self._held.items()}
+        told = {one: fits for one, fits in changed.items() if fits is not None}
         progress = {
-            workflow_id: (held.row.fence, self._progress(held))
+            workflow_id: (held.row.fence, self._progress(held, told.get(workflow_id)))
             for workflow_id, held in self._held.items()
         }
         asked_s = self._clock()
         kept = self._store.renew(self._replica, self._lease_s, progress)
         self._renewed_s = asked_s
+        for workflow_id, fits in told.items():
+            self._held[workflow_id].told_fits = fits
         self._lose([one for one in self._held if one not in kept], "its lease had lapsed")
         self._charge()
 
@@ -212,7 +222,17 @@ class Claims:
         wanted = [one for one, held in self._held.items() if folder(one).wanted() > held.row.fence]
         self._lose(wanted, "its lease has lapsed, and another replica waits for it")
 
-    def _progress(self, held: _Held) -> Progress:
+    def _changed_fits(self, held: _Held) -> Sequence[FitRow] | None:
+        """Return the fits that run, for others to see; None if they were told, or just now."""
+        run, now_s = held.run, self._clock()
+        if run is None or now_s - held.told_s < TOLD_EVERY_S:
+            return None
+        held.told_s = now_s
+        fits = run.view().running()[:SHOWN_FITS]
+        same = len(fits) == len(held.told_fits) and all(map(is_, fits, held.told_fits))
+        return None if same else fits
+
+    def _progress(self, held: _Held, fits: Sequence[FitRow] | None) -> Progress:
         run = held.run
         if run is None:
             return Progress(
@@ -229,7 +249,7 @@ class Claims:
             demand_left=_left(held.row.demand, done / max(1, total)),
             eta_s=None if eta is None else (eta.p10_s, eta.p50_s, eta.p90_s),
             used=used_by(run),
-            running_fits=[fit_document(row) for row in view.running()[:SHOWN_FITS]],
+            running_fits=None if fits is None else [fit_document(row) for row in fits],
         )
 
     def _charge(self) -> None:

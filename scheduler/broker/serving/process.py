@@ -5,7 +5,6 @@ answered (:mod:`fitcast.scheduler.broker.api`), which workflows run
 (:mod:`fitcast.scheduler.broker.serving.claims`).
 """
 
-import asyncio
 import logging
 import os
 import resource
@@ -37,6 +36,7 @@ from fitcast.scheduler.broker.serving.upkeep import BrokerUpkeep
 from fitcast.scheduler.broker.settings import PREFIX, BrokerSettings
 from fitcast.scheduler.broker.sharers import Limits
 from fitcast.scheduler.broker.store import BrokerStore
+from fitcast.scheduler.session.api_thread import ApiThread
 from fitcast.scheduler.session.engine import Engine
 from fitcast.scheduler.session.opening import engine_of
 from fitcast.settings import Settings
@@ -176,7 +176,7 @@ def running(
     with ExitStack() as stack:
         if provider is not None:
             stack.callback(provider.close)
-        server = _Served(app, listening, broker)
+        server = ApiThread(_server(app, broker), listening, "fitcast-broker-api")
         stack.callback(server.close)
         claims = Claims(service, replica, limits, lease_s=broker.lease_s, on_end=metrics.note_end)
         claims.start()
@@ -188,35 +188,22 @@ def running(
         upkeep.start()
         stack.callback(upkeep.close)
         stack.callback(closing.set)  # before all else: nobody is kept waiting
-        yield server.url
+        yield _url(broker, listening)
 
 
-class _Served:
-    """The API's server, on a thread of its own: signals are the process's."""
-
-    def __init__(self, app: FastAPI, listening: socket.socket, broker: BrokerSettings) -> None:
-        config = uvicorn.Config(
-            app,
-            loop="auto",
-            lifespan="off",
-            ws="none",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            timeout_graceful_shutdown=_GRACE_S,
-            ssl_certfile=None if broker.certificate is None else str(broker.certificate),
-            ssl_keyfile=None if broker.private_key is None else str(broker.private_key),
-        )
-        self.url = _url(broker, listening)
-        self._server = uvicorn.Server(config)
-        self._thread = threading.Thread(
-            target=lambda: asyncio.run(self._server.serve([listening])), name="fitcast-broker-api"
-        )
-        self._thread.start()
-
-    def close(self) -> None:
-        self._server.should_exit = True
-        self._thread.join()
+def _server(app: FastAPI, broker: BrokerSettings) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        loop="auto",
+        lifespan="off",
+        ws="none",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=_GRACE_S,
+        ssl_certfile=None if broker.certificate is None else str(broker.certificate),
+        ssl_keyfile=None if broker.private_key is None else str(broker.private_key),
+    )
 
 
 def _url(broker: BrokerSettings, listening: socket.socket) -> str:

@@ -340,8 +340,10 @@ def _is_renewed(
         **values_of_demand(progress.demand_left),
         **values_of_used(progress.used),
         **values_of_quantiles("eta", progress.eta_s),
-        "running_fits": json.dumps(list(progress.running_fits)) if progress.running_fits else None,
     }
+    if progress.running_fits is not None:
+        running = list(progress.running_fits)
+        values["running_fits"] = json.dumps(running) if running else None
     if progress.stored_bytes is not None:
         values["stored_bytes"] = progress.stored_bytes
     user_id = writing.connection.execute(

@@ -128,7 +128,7 @@ class Progress:
     eta_s: tuple[float, float, float] | None  # P10, P50, P90, from now on
     used: Resources  # now
     stored_bytes: int | None = None  # as last told if None
-    running_fits: Sequence[Mapping[str, Any]] = ()  # plain JSON values, for those who look
+    running_fits: Sequence[Mapping[str, Any]] | None = None  # plain JSON; as last told if None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,6 +10,7 @@ import hmac
 import re
 import secrets
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import datetime
 from typing import Final
 
@@ -219,16 +220,7 @@ def _noted(writing: Writing, token_id: int) -> Token:
 def _within(token: Token, user: User) -> Token:
     if user.is_admin or "admin" not in token.scopes:
         return token
-    return Token(
-        token_id=token.token_id,
-        user_id=token.user_id,
-        label=token.label,
-        scopes=token.scopes - {"admin"},
-        created_at=token.created_at,
-        expires_at=token.expires_at,
-        revoked_at=token.revoked_at,
-        last_used_at=token.last_used_at,
-    )
+    return replace(token, scopes=token.scopes - {"admin"})
 
 
 def _unknown() -> AuthenticationError:

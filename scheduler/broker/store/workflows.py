@@ -161,6 +161,18 @@ class WorkflowPart(StorePart):
 
         return self._database.write(work)
 
+    def made_before(self, user_id: int, key: str, request_sha256: str) -> StoredWorkflow | None:
+        """Return what a request of a user's made when it came before; None if it didn't.
+
+        Raises
+        ------
+        IdempotencyError
+            The user gave that idempotency key to another request.
+        """
+        return self._database.read(
+            lambda connection: _made_before(connection, user_id, key, request_sha256)
+        )
+
     def get(self, workflow_id: str, user_id: int | None = None) -> StoredWorkflow:
         """Return a workflow, if need be of that user alone.
 
@@ -352,15 +364,19 @@ def _same_request(connection: Connection, user_id: int, new: NewWorkflow) -> Sto
     """Return what the same request made before."""
     if new.idempotency_key is None:
         return None
-    query = stored_workflows().where(
-        _W.user_id == user_id, _W.idempotency_key == new.idempotency_key
-    )
+    return _made_before(connection, user_id, new.idempotency_key, new.request_sha256)
+
+
+def _made_before(
+    connection: Connection, user_id: int, key: str, request_sha256: str
+) -> StoredWorkflow | None:
+    query = stored_workflows().where(_W.user_id == user_id, _W.idempotency_key == plain(key))
     row = connection.execute(query).mappings().one_or_none()
     if row is None:
         return None
-    if row["request_sha256"] != new.request_sha256:
+    if row["request_sha256"] != request_sha256:
         raise IdempotencyError(
-            f"the idempotency key {new.idempotency_key!r} was used for another request before: "
+            f"the idempotency key {key!r:.220} was used for another request before: "
             "give each submission a key of its own"
         )
     return workflow_of(row)

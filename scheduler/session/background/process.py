@@ -8,11 +8,9 @@ Standard output is a pipe at first, to whoever starts it and waits for a word: `
 ``another`` if there is one already. Both outputs go to the log from then on.
 """
 
-import asyncio
 import logging
 import os
 import signal
-import socket
 import threading
 import time
 from contextlib import suppress
@@ -26,6 +24,7 @@ from fastapi import FastAPI
 
 from fitcast.errors import FitcastError
 from fitcast.scheduler.backends.chosen import backend_of_settings
+from fitcast.scheduler.session.api_thread import ApiThread
 from fitcast.scheduler.session.background.api import OwnersProtocol, control_api
 from fitcast.scheduler.session.background.idleness import Idleness
 from fitcast.scheduler.session.background.place import LOG_BYTES, OLD_LOGS, BackgroundPlace
@@ -78,7 +77,7 @@ def _run(settings: Settings, place: BackgroundPlace) -> int:
             time.monotonic(),
         )
         app = control_api(engine, idleness, settings_marks(settings))
-        server = _Served(app, listening)
+        server = ApiThread(_server(app), listening, "fitcast-api")
         try:
             _say(READY, said)
             _wait(idleness, ending)
@@ -110,31 +109,18 @@ def _close(engine: Engine) -> None:
         log.exception("the engine can't be closed in order")
 
 
-class _Served:
-    """The API's server, on a thread of its own: signals are the process's."""
-
-    def __init__(self, app: FastAPI, listening: socket.socket) -> None:
-        self._server = uvicorn.Server(
-            uvicorn.Config(
-                app,
-                http=OwnersProtocol,
-                loop="asyncio",
-                lifespan="off",
-                ws="none",
-                log_config=None,
-                access_log=False,
-                server_header=False,
-                timeout_graceful_shutdown=_ANSWERING_S,
-            )
-        )
-        self._thread = threading.Thread(
-            target=lambda: asyncio.run(self._server.serve([listening])), name="fitcast-api"
-        )
-        self._thread.start()
-
-    def close(self) -> None:
-        self._server.should_exit = True
-        self._thread.join()
+def _server(app: FastAPI) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        http=OwnersProtocol,
+        loop="asyncio",
+        lifespan="off",
+        ws="none",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=_ANSWERING_S,
+    )
 
 
 def _say(word: str, descriptor: int = _STDOUT) -> None:

@@ -12,6 +12,7 @@ from fitcast.errors import LimitError, StoreError
 from fitcast.scheduler.broker.announcement import MOST_INLINE_BYTES
 from fitcast.scheduler.broker.lifecycle import State
 from fitcast.scheduler.broker.quotas import Quota
+from fitcast.scheduler.broker.service import Service
 from fitcast.scheduler.session.remote.submitting import new_workflow_id, seal_into
 from fitcast.trainer.sealing import new_key
 from fitcast.trainer.surroundings import surroundings
@@ -86,6 +87,17 @@ def test_the_same_again_changes_nothing(there, body):
     assert again.json()["state"] == "succeeded"
     other = sent(there, token, body, "another")
     assert other.status_code == 409
+
+
+def test_the_same_again_is_not_forecast_again(there, body, monkeypatch):
+    token = there.token("ann")
+    first = sent(there, token, body)
+
+    def forecast_again(*_):
+        raise AssertionError
+
+    monkeypatch.setattr(Service, "_forecast", forecast_again)
+    assert sent(there, token, body).json()["workflow_id"] == first.json()["workflow_id"]
 
 
 def test_altered_content_is_refused_and_nothing_stays(there, body):

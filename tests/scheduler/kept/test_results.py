@@ -175,7 +175,7 @@ def test_many_heads_and_long_texts_are_read(uri):
 def test_files_of_newer_versions_are_set_aside_and_named(uri, monkeypatch):
     store = store_at(uri)
     store.commit([ended(0)])
-    monkeypatch.setattr(layout, "LAYOUT_VERSION", 2)
+    monkeypatch.setattr(layout, "LAYOUT_VERSION", layout.LAYOUT_VERSION + 1)
     store.commit([ended(1)])
     monkeypatch.undo()
     of_later = ended(2)

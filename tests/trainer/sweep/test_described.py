@@ -17,7 +17,7 @@ from sklearn.model_selection import StratifiedKFold
 from sklearn.pipeline import make_pipeline
 
 from fitcast import Sweep
-from fitcast.errors import FitcastError, InvalidDataError, InvalidSweepError, LimitError
+from fitcast.errors import FitcastError, InvalidDataError, InvalidSweepError, TooLargeError
 from fitcast.trainer.sweep.described import check_description, description_of, sweep_of
 
 PACKAGES = ("sklearn", "lightgbm", "xgboost")
@@ -212,7 +212,7 @@ def test_a_link_leads_nowhere_else(tmp_path):
 
 def test_too_many_fits_are_counted_not_made():
     many = {name: list(range(1000)) for name in "abcdefgh"}
-    with pytest.raises(LimitError, match="5,000,000,000,000,000,000,000,000 fits"):
+    with pytest.raises(TooLargeError, match="5,000,000,000,000,000,000,000,000 fits"):
         checked(told(models={"lr": {"class": LOGISTIC, "grid": many}}))
 
 

@@ -1,0 +1,33 @@
+"""An API's server, on a thread of its own: signals stay the process's."""
+
+import asyncio
+import socket
+import threading
+
+import uvicorn
+
+
+class ApiThread:
+    """Answers from now on, until it is closed.
+
+    Parameters
+    ----------
+    config : uvicorn.Config
+        Of the server.
+    listening : socket
+        Where requests come; the caller's to close.
+    name : str
+        Of the thread.
+    """
+
+    def __init__(self, config: uvicorn.Config, listening: socket.socket, name: str) -> None:
+        self._server = uvicorn.Server(config)
+        self._thread = threading.Thread(
+            target=lambda: asyncio.run(self._server.serve([listening])), name=name
+        )
+        self._thread.start()
+
+    def close(self) -> None:
+        """Answer what was asked already, and end."""
+        self._server.should_exit = True
+        self._thread.join()
