@@ -20,6 +20,13 @@ from fitcast.history.records import Outcome, ParamValue, Record, Request
 
 POOL = "imported"
 _NATIVE = {"xgboost": "xgboost.XGBClassifier", "lightgbm": "lightgbm.LGBMClassifier"}
+STOPPED = "stopped_iteration"
+"""Metric by which MLflow tells after how many rounds a boosting stopped."""
+
+UNKNOWN = "unknown"
+_BOOSTED = ("xgboost.", "lightgbm.", "catboost.")
+_PATIENCE = ("early_stopping_rounds", "early_stopping_round")
+_ROUNDS = ("n_estimators", "num_iterations", "iterations", "num_boost_round")
 _THREADS = ("n_jobs", "nthread", "num_threads", "thread_count")
 _PARENT = "mlflow.parentRunId"
 _MOST_CANDIDATES = 10_000  # of one search
@@ -173,6 +180,7 @@ def _record(
         params.setdefault("n_estimators", params.pop("num_boost_round"))
     classes = 2 if algorithm.endswith(("Classifier", "NB")) else 0
     started_ms, ended_ms = run.started_ms or 0, run.ended_ms or 0
+    _tell_rounds(algorithm, params, run.metrics)
     return Record(
         record_id=f"import-{run.run_id}",
         workflow_id=workflow_id,
@@ -210,6 +218,24 @@ def _record(
         ended_at=datetime.fromtimestamp(ended_ms / 1000.0, UTC),
         imported=True,
     )
+
+
+def _tell_rounds(
+    algorithm: str, params: dict[str, ParamValue], metrics: Mapping[str, float]
+) -> None:
+    """Make params tell how many rounds a boosting made, or that nobody knows.
+
+    MLflow logs where one stopped early if it was told to; callbacks that stop it it doesn't log.
+    """
+    if not algorithm.startswith(_BOOSTED):
+        return
+    stopped = metrics.get(STOPPED, math.nan)
+    if math.isfinite(stopped) and stopped >= 1.0:
+        for name in (*_PATIENCE, *_ROUNDS):
+            params.pop(name, None)
+        params["n_estimators"] = int(stopped)
+    elif not any(isinstance(params.get(name), int) for name in _PATIENCE):
+        params[_PATIENCE[0]] = UNKNOWN
 
 
 def _threads(algorithm: str, params: Mapping[str, ParamValue]) -> int:

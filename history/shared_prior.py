@@ -230,6 +230,7 @@ def _anonymous(record: Record, number: int, salt: bytes) -> Record:
         ended_at=at,
         machine_speed=record.machine_speed,
         shared_s=_rounded(record.shared_s),
+        cpu_wait_s=None if record.cpu_wait_s is None else _rounded(record.cpu_wait_s),
     )
 
 

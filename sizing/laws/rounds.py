@@ -26,6 +26,8 @@ _PATIENCE = (
 )
 """Names of the rounds without a gain after which a boosting ends."""
 
+UNKNOWN = "unknown"  # what imported history says where nobody knows whether a fit stopped early
+_USUAL_PATIENCE = 50.0
 _AUTOMATIC_ROWS = 10_000.0  # beyond which scikit-learn's histogram boosting stops by itself
 _LEARNING_RATES = ("learning_rate", "eta", "shrinkage_rate")
 _USUAL_RATE = 0.1
@@ -61,17 +63,20 @@ def boosting_rounds(fit: Described, most: float, leaves: float) -> Rounds:
     leaves
         Of a tree.
     """
-    patience = patience_of(fit)
-    if patience <= 0.0:
+    unknown = any(fit.params.word(name) == UNKNOWN for name in _PATIENCE)
+    patience = _USUAL_PATIENCE if unknown else patience_of(fit)
+    if patience <= 0.0 or most <= patience + 1.0:
         return Rounds(most)
     best = best_round(fit, leaves)
-    if most <= patience + 1.0:
-        return Rounds(most)
     # Half of what one standard deviation of the best round more, or less, makes of the rounds:
     # where patience is most of them, or the maximum ends them, little.
     by = math.exp(constants()["log_sd"])
     more, less = min(best * by + patience, most), min(best / by + patience, most)
-    return Rounds(min(best + patience, most), 0.5 * math.log(more / less))
+    ended, log_sd = min(best + patience, most), 0.5 * math.log(more / less)
+    if unknown:  # all of its rounds or fewer, each as likely
+        apart = 0.5 * math.log(most / ended)
+        return Rounds(math.sqrt(most * ended), math.hypot(apart, log_sd * math.sqrt(0.5)))
+    return Rounds(ended, log_sd)
 
 
 def best_round(fit: Described, leaves: float) -> float:
