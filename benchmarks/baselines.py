@@ -19,6 +19,7 @@ from sklearn.preprocessing import StandardScaler
 
 from fitcast.history.records import Outcome, Record
 from fitcast.sizing.laws.features import Described, describe, scaled
+from fitcast.sizing.laws.law import item_bytes
 from fitcast.sizing.learning.points import Vocabulary, places_of
 
 Array = npt.NDArray[np.float64]
@@ -51,16 +52,22 @@ def nearest(train: Sequence[Record], test: Sequence[Record]) -> tuple[Array, Arr
 
 def ridge(train: Sequence[Record], test: Sequence[Record]) -> tuple[Array, Array]:
     """Forecast by a ridge regression on logarithms of sizes and on decades of hyper-parameters."""
+    return _by_algorithm(train, test, _ridge_forecast)
 
-    def forecast(X: Array, y: Array, Z: Array) -> Array:
-        if len(y) < 3:
-            return np.full(len(Z), y.mean())
-        model = make_pipeline(StandardScaler(), Ridge(alpha=0.3)).fit(X, y)
-        # Held to what a machine can take: a straight line from few fits goes anywhere.
-        answer: Array = np.clip(model.predict(Z), y.min() - 5.0, y.max() + 5.0)
-        return answer
 
-    return _by_algorithm(train, test, forecast)
+def ridge_runtime(train: Sequence[Record], test: Sequence[Record]) -> Array:
+    """Return what ridge regression says of runtimes alone, where memory wasn't measured."""
+    costs = (np.array([math.log(max(r.runtime_s, 1e-4)) for r in train]),)
+    return _answers(train, test, costs, _ridge_forecast)[0]
+
+
+def _ridge_forecast(X: Array, y: Array, Z: Array) -> Array:
+    if len(y) < 3:
+        return np.full(len(Z), y.mean())
+    model = make_pipeline(StandardScaler(), Ridge(alpha=0.3)).fit(X, y)
+    # Held to what a machine can take: a straight line from few fits goes anywhere.
+    answer: Array = np.clip(model.predict(Z), y.min() - 5.0, y.max() + 5.0)
+    return answer
 
 
 def like_scitime(train: Sequence[Record], test: Sequence[Record]) -> tuple[Array, Array]:
@@ -89,37 +96,45 @@ BASELINES: dict[str, Baseline] = {
 def like_autogluon(records: Sequence[Record]) -> Array:
     """Return logarithms of memory above base [bytes] as AutoGluon would forecast it; NaN if not.
 
-    After ``_estimate_memory_usage_static`` of its models (github.com/autogluon/autogluon,
-    tabular/src/autogluon/tabular/models/{rf,lgb,xgboost,knn}/), for models as they are here:
-    forests with all of their trees rather than the least that AutoGluon would fit.
+    After what its release 1.6.3 counts in the memory estimates of its models (github.com/autogluon
+    /autogluon, tabular/src/autogluon/tabular/models/{rf,xt,lgb,xgboost,knn,lr}/), for models with
+    the settings that they have here, linear ones without categories.
     """
     return np.array([_autogluon_log_bytes(describe(r.request)) for r in records])
+
+
+_AG_LINEAR = ("LogisticRegression", "Ridge", "Lasso", "LinearRegression", "ElasticNet")
 
 
 def _autogluon_log_bytes(fit: Described) -> float:
     name = fit.algorithm.rpartition(".")[2]
     classes = max(1.0, fit.classes)
     per_round = fit.classes if fit.classes > 2 else 1.0
-    data = 8.0 * fit.nonzeros
+    data = item_bytes(fit) * fit.nonzeros
     number = fit.params.number
     if name.startswith(("RandomForest", "ExtraTrees")):
-        total = per_round * fit.rows_train / 60_000 * 1e6 * number("n_estimators", default=100.0)
+        trees = per_round * number("n_estimators", default=300.0)
+        total = fit.rows_train / 60_000 * 1e6 * trees + 4.0 * data
     elif name.startswith("LGBM"):
         leaves = number("num_leaves", default=31.0)
         histogram = 1.2 * 20.0 * number("max_bin", default=255.0) * fit.columns * leaves
-        trees = min(1000.0, number("n_estimators", default=100.0)) * per_round * leaves * 100.0
-        total = 5.0 * data + data / 4.0 * classes + histogram + trees
+        trees = min(5000.0, number("n_estimators", default=100.0)) * per_round * leaves * 100.0
+        total = 50e6 + (5.0 + classes / 4.0) * data + histogram + trees
     elif name.startswith("XGB"):
         depth = number("max_depth", default=6.0)
+        depth = 12.0 if depth > 12.0 or depth < 1.0 else depth
+        most = number("max_leaves", default=0.0)
+        if most >= 1.0:
+            depth = min(depth, math.ceil(math.log2(most)))
         effective = 6.0 if depth < 7 else depth if depth < 9 else depth - 1.0
         bins = number("max_bin", default=256.0)
         histogram = 1.2 * 20.0 * 2.0**effective * fit.columns * bins
         trees = min(1000.0, number("n_estimators", default=100.0)) * classes * depth * 500.0
-        total = 7.0 * data + data / 4.0 * classes + histogram + trees
+        total = (7.0 + classes / 4.0) * data + histogram + trees
     elif fit.family.name == "neighbours":
-        total = 2.1 * data
-    elif "linear" in fit.family.name or fit.family.name in ("coordinate_descent", "stochastic"):
-        total = 4.0 * data  # its default for models without a formula of their own
+        total = 3.6 * 4.0 * fit.rows_train * fit.columns
+    elif name.startswith(_AG_LINEAR):
+        total = 15.0 * data
     else:
         return math.nan
     return math.log(max(total, 1e5))
@@ -131,13 +146,19 @@ def _by_algorithm(
     forecast: Callable[[Array, Array, Array], Array],
 ) -> tuple[Array, Array]:
     train = [r for r in train if r.outcome is Outcome.SUCCEEDED]
-    costs = log_costs(train)
+    runtime, memory = _answers(train, test, log_costs(train), forecast)
+    return runtime, memory
+
+
+def _answers(
+    train: Sequence[Record],
+    test: Sequence[Record],
+    costs: Sequence[Array],
+    forecast: Callable[[Array, Array, Array], Array],
+) -> list[Array]:
     described = [describe(r.request) for r in train]
     asked = [describe(r.request) for r in test]
-    answers = (
-        np.full(len(test), costs[0].mean()),
-        np.full(len(test), costs[1].mean()),
-    )
+    answers = [np.full(len(test), cost.mean()) for cost in costs]
     for kind in {fit.kind for fit in asked}:
         known = [i for i, fit in enumerate(described) if fit.kind == kind]
         wanted = [i for i, fit in enumerate(asked) if fit.kind == kind]

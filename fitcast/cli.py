@@ -2,13 +2,14 @@
 
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from fitcast.commands import following, platform, running, serving
 from fitcast.commands.options import AsJson, File
-from fitcast.errors import FitcastError, InvalidPoolError
+from fitcast.errors import FitcastError, InvalidInputError, InvalidPoolError
 from fitcast.version import __version__
 
 if TYPE_CHECKING:
@@ -199,23 +200,58 @@ def _newest_workflows(records: "Sequence[Record]", limit: int) -> list[dict[str,
 
 @history.command("import")
 def import_history(
-    tracking_uri: Annotated[str, typer.Option(help="The MLflow store to read from.")],
-    experiment: Annotated[str, typer.Option(help="Its experiment.")],
+    file: Annotated[
+        Path | None, typer.Argument(help="What another team's `fitcast history export` wrote.")
+    ] = None,
+    tracking_uri: Annotated[
+        str | None, typer.Option(help="Instead: the MLflow store to read from.")
+    ] = None,
+    experiment: Annotated[str | None, typer.Option(help="Its experiment.")] = None,
 ) -> None:
-    """Learn from ordinary MLflow runs (autologged fits): their runtimes, as weaker evidence."""
+    """Learn from another team's fits, or from ordinary MLflow runs as weaker evidence."""
     from fitcast.history.mlflow_import import ForeignExperiment, import_runs
     from fitcast.history.mlflow_store import MlflowHistory
+    from fitcast.history.shared_prior import import_shared
     from fitcast.settings import Settings
+
+    by_store = tracking_uri is not None and experiment is not None
+    if (file is None) is not by_store or (file is not None and (tracking_uri or experiment)):
+        raise InvalidInputError("give either FILE, or --tracking-uri with --experiment")
 
     settings = Settings()
     settings.ensure_home()
     store = MlflowHistory(settings.tracking_uri, settings.experiment, wait_s=settings.store_wait_s)
+    if file is not None:
+        typer.echo(
+            f"{import_shared(file, store):,} fits imported; `fitcast train` learns from them"
+        )
+        return
+    assert tracking_uri is not None
+    assert experiment is not None
     imported = import_runs(
         ForeignExperiment(tracking_uri, experiment, wait_s=settings.store_wait_s), store
     )
     typer.echo(f"{len(imported.records):,} runs imported")
     for reason, count in sorted(imported.skipped.items()):
         typer.echo(f"{count:,} left out: {reason}")
+
+
+@history.command("export")
+def export_history(
+    file: Annotated[Path, typer.Argument(help="Parquet file to write.")],
+) -> None:
+    """Write what fits cost, for other teams: no names, no values of data, no scores or errors."""
+    from fitcast.history.mlflow_store import MlflowHistory
+    from fitcast.history.shared_prior import export
+    from fitcast.history.store import unique_records
+    from fitcast.settings import Settings
+
+    settings = Settings()
+    settings.ensure_home()
+    store = MlflowHistory(settings.tracking_uri, settings.experiment, wait_s=settings.store_wait_s)
+    records, _ = store.read(None)
+    count = export(unique_records(records), file)
+    typer.echo(f"{count:,} fits written to {file}; look at it before you give it away")
 
 
 @history.command("report")

@@ -20,6 +20,14 @@ from fitcast.history.records import Outcome, ParamValue, Record, Request
 
 POOL = "imported"
 _NATIVE = {"xgboost": "xgboost.XGBClassifier", "lightgbm": "lightgbm.LGBMClassifier"}
+STOPPED = "stopped_iteration"
+"""Metric by which MLflow tells after how many rounds a boosting stopped."""
+
+UNKNOWN = "unknown"
+_BOOSTED = ("xgboost.", "lightgbm.", "catboost.")
+_PATIENCE = ("early_stopping_rounds", "early_stopping_round")
+_ROUNDS = ("n_estimators", "num_iterations", "iterations", "num_boost_round")
+_THREADS = ("n_jobs", "nthread", "num_threads", "thread_count")
 _PARENT = "mlflow.parentRunId"
 _MOST_CANDIDATES = 10_000  # of one search
 _PROCESS_MEMORY = "system/process_memory_usage_megabytes"
@@ -170,9 +178,9 @@ def _record(
     params = {key[:_MOST_CHARS]: _value(text) for key, text in list(run.params.items())}
     if "num_boost_round" in params:
         params.setdefault("n_estimators", params.pop("num_boost_round"))
-    threads = params.get("n_jobs", params.get("nthread"))
     classes = 2 if algorithm.endswith(("Classifier", "NB")) else 0
     started_ms, ended_ms = run.started_ms or 0, run.ended_ms or 0
+    _tell_rounds(algorithm, params, run.metrics)
     return Record(
         record_id=f"import-{run.run_id}",
         workflow_id=workflow_id,
@@ -193,7 +201,7 @@ def _record(
             dtype="float64",
             target="binary" if classes else "regression",
             classes=classes,
-            threads=threads if isinstance(threads, int) and threads > 0 else 1,
+            threads=_threads(algorithm, params),
         ),
         estimate=None,
         outcome=Outcome.SUCCEEDED,
@@ -210,6 +218,34 @@ def _record(
         ended_at=datetime.fromtimestamp(ended_ms / 1000.0, UTC),
         imported=True,
     )
+
+
+def _tell_rounds(
+    algorithm: str, params: dict[str, ParamValue], metrics: Mapping[str, float]
+) -> None:
+    """Make params tell how many rounds a boosting made, or that nobody knows.
+
+    MLflow logs where one stopped early if it was told to; callbacks that stop it it doesn't log.
+    """
+    if not algorithm.startswith(_BOOSTED):
+        return
+    stopped = metrics.get(STOPPED, math.nan)
+    if math.isfinite(stopped) and stopped >= 1.0:
+        for name in (*_PATIENCE, *_ROUNDS):
+            params.pop(name, None)
+        params["n_estimators"] = int(stopped)
+    elif not any(isinstance(params.get(name), int) for name in _PATIENCE):
+        params[_PATIENCE[0]] = UNKNOWN
+
+
+def _threads(algorithm: str, params: Mapping[str, ParamValue]) -> int:
+    """Return the threads of a fit; 0 if nobody knows: all cores of a machine, or a default."""
+    for name in _THREADS:
+        value = params.get(name)
+        if isinstance(value, int) and not isinstance(value, bool) and value > 0:
+            return value
+    # scikit-learn's None is one, the boosting packages' all cores
+    return 1 if algorithm.startswith("sklearn.") and params.get("n_jobs", 0) is None else 0
 
 
 def _process_memory_bytes(metrics: Mapping[str, float]) -> int | None:
@@ -271,7 +307,6 @@ def _seconds(text: str | None) -> float:
 def _candidate_record(record: Record, number: int, of: _Candidate) -> Record:
     rows, columns, data_bytes = of.shape
     params = {key[:_MOST_CHARS]: value for key, value in list(of.params.items())[:_MOST_PARAMS]}
-    threads = params.get("n_jobs", params.get("nthread"))
     request = replace(
         record.request,
         params=params,
@@ -280,7 +315,7 @@ def _candidate_record(record: Record, number: int, of: _Candidate) -> Record:
         columns=columns,
         nonzeros=rows * columns,
         data_bytes=data_bytes,
-        threads=threads if isinstance(threads, int) and threads > 0 else 1,
+        threads=_threads(record.request.algorithm, params),
     )
     return replace(
         record,

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from fitcast.errors import HistoryError
-from fitcast.history.foreign_runs import ForeignRun, Imported, is_search, read_runs
+from fitcast.history.foreign_runs import STOPPED, ForeignRun, Imported, is_search, read_runs
 from fitcast.history.mlflow_edges import our_errors
 from fitcast.history.mlflow_store import opened_client
 from fitcast.history.store import HistoryStore, WorkflowEnd, WorkflowHistory, WorkflowRun
@@ -115,8 +115,9 @@ def _foreign(client: Any, run: Any) -> ForeignRun:
 
 
 def _highest(client: Any, run: Any) -> dict[str, float]:
-    """Return the highest values of what was measured of the run's own process."""
-    names = [name for name in run.data.metrics if name.startswith("system/process_")]
+    """Return the highest values of what was measured of the run's own process, and its rounds."""
+    wanted = ("system/process_", STOPPED)
+    names = [name for name in run.data.metrics if name.startswith(wanted)]
     return {
         name: max(one.value for one in client.get_metric_history(run.info.run_id, name))
         for name in names

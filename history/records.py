@@ -19,6 +19,9 @@ SCHEMA_VERSION = 1
 REFIT_FOLD = -1
 """The fold number of the fit on all rows that follows the choice of the best candidate."""
 
+SHARED_POOL = "shared"
+"""Pool of records that another team shared: their machines are none of this history's."""
+
 _NEVER_ZERO = ("cpu_s", "peak_memory_bytes", "base_memory_bytes")  # 0: not measured
 
 
@@ -75,7 +78,7 @@ class Request:
     classes : int
         Number of classes; 0 unless the target is classes.
     threads : int
-        Threads that the fit is given.
+        Threads that the fit is given; 0 if unknown, in imported history alone.
     distinct_values : int
         Sum over columns of distinct values, each up to 256; 0 if unknown.
     categorical_columns : int

@@ -24,6 +24,8 @@ class Work:
     memory_bytes: float  # above the process's own and the data's
     text: str  # "forest of 200 trees, depth 12"
     threading_s: float = 0.0  # what several threads cost, however few: waking, waiting
+    rounds_log_sd: float = 0.0  # of the number of rounds, where a fit stops by itself
+    rounds_bytes: float = 0.0  # of the memory, what grows with the rounds
 
 
 def between(value: float, least: float, most: float) -> float:

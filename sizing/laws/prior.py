@@ -38,6 +38,8 @@ class FitCost:
     text: str  # "forest of 200 trees, depth 12"
     parallel_fraction: float  # Amdahl's share of work_s that threads divide
     threading_s: float  # what several threads cost, however few
+    rounds_log_sd: float = 0.0  # of work_s, by rounds that nobody knows before
+    rounds_memory_log_sd: float = 0.0  # of memory_bytes, likewise
 
     def runtime_s(self, threads: int) -> float:
         """Return wall clock at a number of threads."""
@@ -141,6 +143,8 @@ def cost_of(fit: Described, given: Mapping[str, Any] | None = None) -> FitCost:
         text=work.text,
         parallel_fraction=between(efficiency * parallel_s / total_s, 0.0, 1.0),
         threading_s=own["threads_start_s"] + factor * work.threading_s,
+        rounds_log_sd=work.rounds_log_sd * factor * (work.serial_s + work.parallel_s) / total_s,
+        rounds_memory_log_sd=work.rounds_log_sd * work.rounds_bytes / memory,
     )
 
 

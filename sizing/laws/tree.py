@@ -16,12 +16,15 @@ from fitcast.sizing.laws.law import (
     log2,
     outputs,
 )
+from fitcast.sizing.laws.rounds import Rounds, boosting_rounds
 
 _ROUNDS = (
     *("num_iterations", "num_iteration", "n_iter", "num_tree", "num_trees", "num_round"),
     *("num_rounds", "nrounds", "num_boost_round", "iterations", "max_iter", "n_estimators"),
 )
 """Names of the number of rounds. LightGBM's aliases stand beside n_estimators and overrule it."""
+
+_LEAST_ROWS = ("min_data_in_leaf", "min_child_samples", "min_samples_leaf")
 
 _WEIGHTED_ROWS = 200_000
 
@@ -35,11 +38,7 @@ def histogram_boosting(fit: Described, c: Constants) -> Work:
     p = fit.params
     name = fit.algorithm.rpartition(".")[2]
     rounds = p.number(*_ROUNDS, default=1000.0 if name.startswith("CatBoost") else 100.0)
-    rounds = between(rounds, 1.0, 1e6)
-    if name.startswith("Hist") and _stops_early(fit):
-        rounds = between(rounds * c["early_share"], 1.0, rounds)
-    trees = rounds * max(outputs(fit), _quantiles(fit))
-    trees *= between(p.number("num_parallel_tree", default=1.0), 1.0, 1e5)
+    most = between(rounds, 1.0, 1e6)
     leaves = p.number("num_leaves", "max_leaf_nodes", "max_leaves", default=0.0)
     if leaves <= 1.0:
         leaves = 31.0 if name.startswith(("LGBM", "Hist")) else math.inf
@@ -51,7 +50,10 @@ def histogram_boosting(fit: Described, c: Constants) -> Work:
         free = log2(fit.rows_train) if unlimited else 6.0
         depth = 1.3 * math.log2(leaves) if math.isfinite(leaves) else free
     depth = between(depth, 1.0, 64.0)
-    smallest = p.number("min_child_samples", "min_samples_leaf", default=1.0)
+    rounds = boosting_rounds(fit, most, min(leaves, 2.0**depth))
+    trees = rounds.expected * max(outputs(fit), _quantiles(fit))
+    trees *= between(p.number("num_parallel_tree", default=1.0), 1.0, 1e5)
+    smallest = p.number(*_LEAST_ROWS, default=20.0 if name.startswith(("LGBM", "Hist")) else 1.0)
     # A leaf needs second derivatives that add up to one: a row of numbers has one, a row whose
     # class is almost certain hardly any.
     needed = c["rows_per_value"] if is_regression(fit) else c["rows_per_leaf"]
@@ -94,9 +96,15 @@ def histogram_boosting(fit: Described, c: Constants) -> Work:
         serial_s=c["fixed_s"] + trees * (c["tree_s"] + c["node_s"] * nodes),
         parallel_s=trees * tree_s + binning_s + predict_s,
         memory_bytes=memory,
-        text=f"boosting of {trees:,.0f} trees, depth {depth:.0f}",
+        text=f"boosting of {_about(rounds)}{trees:,.0f} trees, depth {depth:.0f}",
         threading_s=trees * levels * c["thread_level_s"],
+        rounds_log_sd=rounds.log_sd,
+        rounds_bytes=c["node_bytes"] * nodes * trees,
     )
+
+
+def _about(rounds: Rounds) -> str:
+    return "about " if rounds.log_sd > 0.0 else ""
 
 
 def _drops_trees(fit: Described) -> bool:
@@ -186,10 +194,12 @@ def bagging(fit: Described, c: Constants) -> Work:
 def exact_boosting(fit: Described, c: Constants) -> Work:
     """Return the cost of boosting whose trees sort every column in each node."""
     p = fit.params
-    trees = between(p.number("n_estimators", default=100.0), 1.0, 1e6) * outputs(fit)
+    limit = p.number("max_depth", default=3.0)
+    most = between(p.number("n_estimators", default=100.0), 1.0, 1e6)
+    rounds = boosting_rounds(fit, most, 2.0 ** between(limit, 1.0, 10.0))
+    trees = rounds.expected * outputs(fit)
     sampled = between(p.number("subsample", default=1.0), 0.01, 1.0)
     features = max_features(fit, fit.columns)
-    limit = p.number("max_depth", default=3.0)
     tree_s, nodes, depth = _grown(
         fit, c, fit.rows_train * sampled, features, random=False, regression=True, limit=limit
     )
@@ -200,8 +210,14 @@ def exact_boosting(fit: Described, c: Constants) -> Work:
         + c["node_bytes"] * nodes * trees
         + _as_float32(fit, c)
     )
-    text = f"boosting of {trees:,.0f} trees, depth {depth:.0f}"
-    return Work(trees * per_tree_s, 0.0, memory, text)
+    return Work(
+        serial_s=trees * per_tree_s,
+        parallel_s=0.0,
+        memory_bytes=memory,
+        text=f"boosting of {_about(rounds)}{trees:,.0f} trees, depth {depth:.0f}",
+        rounds_log_sd=rounds.log_sd,
+        rounds_bytes=c["node_bytes"] * nodes * trees,
+    )
 
 
 def adaboost(fit: Described, c: Constants) -> Work:
@@ -234,11 +250,6 @@ def max_features(fit: Described, default: float) -> float:
         return fit.columns if word == "None" else max(1.0, default)
     # 1.0 is all of them, 1 is one of them; a float up to 1 is a share.
     return between(value * fit.columns if value <= 1.0 else value, 1.0, fit.columns)
-
-
-def _stops_early(fit: Described) -> bool:
-    word = fit.params.word("early_stopping", "auto")
-    return word == "True" or (word == "auto" and fit.rows_train > 10_000)
 
 
 def _as_float32(fit: Described, c: Constants) -> float:

@@ -36,6 +36,11 @@ _FEW = 4  # points, below which scales stay as they are
 _OWN_POINTS = 12.0  # as if that many points had been exactly as uncertain as expected
 _OWN_DATASETS = 6.0
 _ENOUGH = 250
+# Of the variance of a number of rounds that fits themselves decide: what all of an algorithm have
+# in common, what a dataset changes, what settings change on a dataset (both as measured by
+# benchmarks/early_stopped.py); a slope per e-fold of rows and per decade of a hyper-parameter.
+_ROUNDS_COMMON, _ROUNDS_DATASET, _ROUNDS_SETTING = 0.05, 0.81, 0.14
+_ROUNDS_SLOPE = 0.15
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,6 +88,7 @@ def kernel(a: Points, b: Points, scales: Scales) -> Array:
     left, right = _linear(a, scales), _linear(b, scales)
     same_dataset = a.dataset[:, None] == b.dataset[None, :]
     same_candidate = (a.candidate[:, None] == b.candidate[None, :]) & same_dataset
+    same_run = a.run[:, None] == b.run[None, :]
     nearness = np.exp(-0.5 * _distances(_smooth(a), _smooth(b)))
     straight: Array = left @ right.T
     total: Array = (
@@ -95,10 +101,29 @@ def kernel(a: Points, b: Points, scales: Scales) -> Array:
             + scales.smooth**2 * nearness * (0.5 + 0.5 * same_dataset)
             + scales.dataset**2 * same_dataset
         )
-        + scales.run**2 * (a.run[:, None] == b.run[None, :])
+        + scales.run**2 * same_run
         + scales.candidate**2 * same_candidate
     )
+    if a.foreign.any() and b.foreign.any():
+        total += np.outer(a.foreign, b.foreign) * same_run
+    if a.stopping.any() and b.stopping.any():
+        total += _of_rounds(a, b, same_dataset, nearness)
     return total
+
+
+def _of_rounds(
+    a: Points,
+    b: Points,
+    same_dataset: npt.NDArray[np.bool_],
+    nearness: Array,
+) -> Array:
+    """Return the covariance of how far off numbers of rounds are that fits themselves decide."""
+    left, right = (np.concatenate([p.shape[:, :1], p.numbers], axis=1) for p in (a, b))
+    slopes = _ROUNDS_SLOPE**2 * (left @ right.T)
+    level = _ROUNDS_COMMON + same_dataset * (_ROUNDS_DATASET + _ROUNDS_SETTING * nearness)
+    sds: Array = np.outer(a.share * a.stopping, b.share * b.stopping)
+    together: Array = sds * (level + slopes)
+    return together
 
 
 def variances(a: Points, scales: Scales) -> Array:
@@ -112,6 +137,12 @@ def variances(a: Points, scales: Scales) -> Array:
         + scales.run**2
         + scales.candidate**2
     )
+    total += a.foreign**2
+    if a.stopping.any():
+        columns = np.concatenate([a.shape[:, :1], a.numbers], axis=1)
+        level = _ROUNDS_COMMON + _ROUNDS_DATASET + _ROUNDS_SETTING
+        slopes = _ROUNDS_SLOPE**2 * np.einsum("ij,ij->i", columns, columns)
+        total += (a.share * a.stopping) ** 2 * (level + slopes)
     return total
 
 
@@ -328,6 +359,8 @@ def joined(a: Points, b: Points) -> Points:
         np.concatenate([a.dataset, b.dataset]),
         np.concatenate([a.candidate, b.candidate]),
         np.concatenate([a.run, b.run]),
+        np.concatenate([a.stopping, b.stopping]),
+        np.concatenate([a.foreign, b.foreign]),
     )
 
 

@@ -9,13 +9,19 @@ import math
 from dataclasses import dataclass, replace
 from statistics import median
 
-from fitcast.history.records import Outcome, Record
+from fitcast.history.records import SHARED_POOL, Outcome, Record
 from fitcast.sizing.laws.features import Described
+from fitcast.sizing.laws.prior import cost_of
 
 IMPORTED_SD = 0.4
 """Standard deviation, in natural logarithms, of an ordinary MLflow run's time around its fit's: it
 includes logging, loading and whatever else the run did."""
 
+UNKNOWN_SD, KNOWN_SD = 0.4, 0.15
+"""Of a machine's shift, in natural logarithms: where nothing is known of its speed, and where its
+four kernels were measured."""
+
+_MOST_THREADS = 16
 _MAX_VALUES = 32  # of one group; more add nothing
 _OUTLIER = 0.7  # of a logarithm, beyond which a fold was disturbed
 
@@ -33,6 +39,35 @@ class FitObservation:
     failed: bool | None = None  # None if it is no evidence of failing or not
 
 
+@dataclass(frozen=True, slots=True)
+class Foreign:
+    """What isn't known of fits on another's machine, alike for all fits of a workflow there."""
+
+    log_gain: float = 0.0  # taken to have been won by threads that nobody counted
+    log_sd: float = 0.0  # of that, and of the machine's speed
+
+
+OWN = Foreign()
+
+
+def foreign_of(record: Record, fit: Described) -> Foreign:
+    """Return what isn't known of a record's machine and threads; nothing of our own.
+
+    Unknown threads are between one and :data:`_MOST_THREADS`, and what they won is between nothing
+    and what the law says of so many, each as likely.
+    """
+    if not record.imported and record.pool != SHARED_POOL:
+        return OWN
+    variance = (KNOWN_SD if log_speed_of(record.machine_speed) else UNKNOWN_SD) ** 2
+    gain = 0.0
+    if record.request.threads < 1:
+        cost = cost_of(fit)
+        most = max(0.0, math.log(cost.runtime_s(1) / cost.runtime_s(_MOST_THREADS)))
+        gain = 0.5 * most
+        variance += most**2 / 12.0
+    return Foreign(gain, math.sqrt(variance))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Group:
     """Fits of one candidate in one workflow, on as many rows."""
@@ -46,6 +81,7 @@ class Group:
     log_memory_least: float | None = None
     disturbed_sds: tuple[float, ...] = ()  # of the log runtimes, by what disturbed them
     imported: bool = False
+    foreign: Foreign = OWN
 
     @property
     def run_variance(self) -> float:
@@ -60,7 +96,9 @@ class Group:
         """Return the group with one more attempt."""
         return replace(
             self,
-            log_runtimes=_appended(self.log_runtimes, observed.log_runtime),
+            log_runtimes=_appended(
+                self.log_runtimes, _plus(observed.log_runtime, self.foreign.log_gain)
+            ),
             disturbed_sds=self.disturbed_sds
             if observed.log_runtime is None
             else _appended(self.disturbed_sds, observed.runtime_sd),
@@ -119,6 +157,10 @@ def typical(values: tuple[float, ...]) -> float:
 
 def _appended(values: tuple[float, ...], value: float | None) -> tuple[float, ...]:
     return values if value is None else (*values, value)[-_MAX_VALUES:]
+
+
+def _plus(value: float | None, more: float) -> float | None:
+    return None if value is None else value + more
 
 
 def _larger(a: float | None, b: float | None) -> float | None:

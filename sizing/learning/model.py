@@ -26,6 +26,7 @@ from fitcast.sizing.learning.gaussian_process import (
 from fitcast.sizing.learning.groups import (
     FitObservation,
     Group,
+    foreign_of,
     log_speed_of,
     observation_of,
     typical,
@@ -316,7 +317,11 @@ def _trained(
         dataset, run = dataset_code(record.dataset), code_of(record.workflow_id) or 1
         key = (dataset, run, fit.key)
         group = groups.pop(key, None) or Group(
-            fit=fit, dataset=dataset, run=run, imported=record.imported
+            fit=fit,
+            dataset=dataset,
+            run=run,
+            imported=record.imported,
+            foreign=foreign_of(record, fit),
         )
         groups[key] = group.having(observed)  # popped first: the newest stand last
     groups = dict(list(groups.items())[-_MAX_KEPT:])
@@ -386,7 +391,10 @@ def _points(quantity: Quantity, groups: Sequence[Group], vocabulary: Vocabulary)
         np.array([g.dataset for g in groups], dtype=np.int64),
         np.array([g.run for g in groups], dtype=np.int64),
     ]
-    places = places_of(fits, vocabulary, dataset=codes[0], run=codes[1])
+    foreign = np.zeros(len(groups))
+    if quantity is Quantity.RUNTIME:
+        foreign = np.array([g.foreign.log_sd for g in groups])
+    places = places_of(fits, vocabulary, dataset=codes[0], run=codes[1], foreign=foreign)
     return points_at(quantity, fits, [cost_of(fit) for fit in fits], places)
 
 
@@ -409,7 +417,9 @@ def _machine_shift(algorithms: Mapping[str, AlgorithmModel]) -> float:
     for model in algorithms.values():
         if model.runtime.learned is None:
             continue
-        exact = [g for g in model.groups.values() if g.log_runtimes][-100:]
+        told_of = [g for g in model.groups.values() if g.log_runtimes]
+        # Others' machines say something of the law, little of this one.
+        exact = ([g for g in told_of if not g.foreign.log_sd] or told_of)[-100:]
         if exact:
             law = _points(Quantity.RUNTIME, exact, model.vocabulary).log_mean
             told: Array = np.array([typical(g.log_runtimes) for g in exact])

@@ -81,6 +81,8 @@ class Points:
     dataset: Codes
     candidate: Codes
     run: Codes
+    stopping: Array  # standard deviation of the logarithm by rounds that the fit itself decides
+    foreign: Array  # that of a shift which the fits of another's machine share
 
     def __len__(self) -> int:
         return len(self.log_mean)
@@ -103,6 +105,8 @@ class Points:
             self.dataset[rows],
             self.candidate[rows],
             self.run[rows],
+            self.stopping[rows],
+            self.foreign[rows],
         )
 
     def replaced(
@@ -123,6 +127,8 @@ class Points:
             self.dataset,
             self.candidate,
             self.run,
+            self.stopping,
+            self.foreign,
         )
 
 
@@ -136,8 +142,9 @@ class Places:
     dataset: Codes
     candidate: Codes
     run: Codes
+    foreign: Array
 
-    def points(self, log_mean: Array, share: Array) -> Points:
+    def points(self, log_mean: Array, share: Array, stopping: Array) -> Points:
         """Return points of a quantity at these places."""
         return Points(
             log_mean,
@@ -148,11 +155,18 @@ class Places:
             self.dataset,
             self.candidate,
             self.run,
+            stopping,
+            self.foreign,
         )
 
 
 def places_of(
-    fits: Sequence[Described], vocabulary: Vocabulary, *, dataset: Codes, run: Codes
+    fits: Sequence[Described],
+    vocabulary: Vocabulary,
+    *,
+    dataset: Codes,
+    run: Codes,
+    foreign: Array | None = None,
 ) -> Places:
     """Return the features of fits.
 
@@ -164,6 +178,8 @@ def places_of(
         Of that algorithm, extended by these fits.
     dataset, run
         Codes of the dataset and of the workflow that each belongs to.
+    foreign
+        Standard deviation of the shift that fits of the run share, if its machine is another's.
     """
     n = len(fits)
     shape = np.zeros((n, SHAPE_COLUMNS))
@@ -177,7 +193,8 @@ def places_of(
         numbers[i], words[i] = encoded
         shape[i] = _shape_of(fit)
     candidate = np.array([fit.key for fit in fits], dtype=np.int64)
-    return Places(shape, numbers, words, dataset, candidate, run)
+    foreign = np.zeros(n) if foreign is None else foreign
+    return Places(shape, numbers, words, dataset, candidate, run, foreign)
 
 
 def is_costly(name: str) -> bool:

@@ -36,16 +36,18 @@ class Law:
 
     log_mean: float
     share: float
+    stopping: float  # standard deviation by rounds that the fit itself decides
 
 
 def law_of(quantity: Quantity, fit: Described, cost: FitCost) -> Law:
     """Return the logarithm of the law, in seconds or bytes, and the share of the fit's own work."""
     if quantity is Quantity.RUNTIME:
         total = cost.runtime_s(fit.threads)
-        return Law(math.log(total), max(1e-3, 1.0 - cost.process_s / total))
+        share = max(1e-3, 1.0 - cost.process_s / total)
+        return Law(math.log(total), share, cost.rounds_log_sd)
     own = own_memory_bytes()
     total = max(cost.memory_bytes, own)
-    return Law(math.log(total), max(0.0, 1.0 - own / total))
+    return Law(math.log(total), max(0.0, 1.0 - own / total), cost.rounds_memory_log_sd)
 
 
 def scales_of(quantity: Quantity, fit: Described) -> Scales:
@@ -114,4 +116,5 @@ def points_at(
     """
     laws = [law_of(quantity, fit, cost) for fit, cost in zip(fits, costs, strict=True)]
     log_mean: Array = np.array([law.log_mean for law in laws]) + shift
-    return places.points(log_mean, np.array([law.share for law in laws]))
+    shares, stopping = (np.array([getattr(law, n) for law in laws]) for n in ("share", "stopping"))
+    return places.points(log_mean, shares, stopping)

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from fitcast.errors import HistoryError
-from fitcast.history.foreign_runs import ForeignRun, read_runs
+from fitcast.history.foreign_runs import STOPPED, ForeignRun, read_runs
 from fitcast.history.mlflow_import import ForeignExperiment, import_runs
 from fitcast.history.store import MemoryHistory
 from fitcast.sizing.learning.model import SizingModel
@@ -149,6 +149,27 @@ def test_wrappers_and_native_training_are_known_by_one_name():
     assert other.request.algorithm == "lightgbm.LGBMClassifier"
     assert other.request.params["n_estimators"] == 50
     assert other.runtime_s == 5.0
+
+
+def test_what_nobody_logged_of_threads_and_rounds_is_unknown():
+    boosted, told, forest, other = read_runs(
+        [
+            run(params={"n_jobs": "None", "n_estimators": "1000"}),
+            run(params={"n_jobs": "2"}, metrics={STOPPED: 31.0}),
+            run(params={"n_jobs": "None"}, tags={"estimator_class": "sklearn.ensemble.Forest"}),
+            run(params={}, tags={"estimator_class": "sklearn.ensemble.Forest"}),
+        ],
+        "w",
+        "w",
+    ).records
+    assert boosted.request.threads == 0
+    assert boosted.request.params["early_stopping_rounds"] == "unknown"
+    assert told.request.threads == 2
+    assert told.request.params["n_estimators"] == 31
+    assert "early_stopping_rounds" not in told.request.params
+    assert forest.request.threads == 1
+    assert other.request.threads == 0
+    assert "early_stopping_rounds" not in forest.request.params
 
 
 SEARCH = {"estimator_class": "sklearn.model_selection._search.GridSearchCV"}

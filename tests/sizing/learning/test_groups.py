@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from fitcast.history.records import Outcome
+from fitcast.history.records import SHARED_POOL, Outcome
 from fitcast.sizing.learning.groups import FitObservation, observation_of
 from fitcast.sizing.learning.model import SizingModel
 from tests.sizing.sizing_making import BASE_BYTES, cost_s, record, request
@@ -52,3 +52,32 @@ def test_a_model_learns_no_memory_from_records_without_it():
     assert of_holed.peak_memory_bytes_p95 == pytest.approx(law.peak_memory_bytes_p95, rel=1e-3)
     assert of_known.peak_memory_bytes_p95 != pytest.approx(law.peak_memory_bytes_p95, rel=1e-2)
     assert of_holed.runtime_s_p50 == pytest.approx(of_known.runtime_s_p50)
+
+
+def test_of_an_unknown_machine_and_threads_fits_tell_less_together():
+    asked = request(params={"n_estimators": 100, "max_depth": 6})
+    settings = [request(params={"n_estimators": 100, "max_depth": d}) for d in range(2, 12)]
+    law = SizingModel.prior().estimate(settings)
+
+    def learned(**changed):
+        records = [
+            record(
+                replace(one, threads=changed.get("threads", 1)),
+                3.0 * e.runtime_s_p50,
+                dataset=f"d{n}",
+                imported=changed.get("imported", False),
+                pool=changed.get("pool", "p"),
+                machine_speed=changed.get("machine_speed", 0.0),
+            )
+            for n, (one, e) in enumerate(zip(settings, law, strict=True))
+        ]
+        return SizingModel.prior().train(records).estimate([asked])[0]
+
+    def width(estimate):
+        return math.log(estimate.runtime_s_p90 / estimate.runtime_s_p10)
+
+    own, shared = learned(), learned(pool=SHARED_POOL, machine_speed=1.0)
+    foreign, uncounted = learned(imported=True), learned(imported=True, threads=0)
+    assert width(own) < width(shared) < width(foreign) < width(uncounted)
+    # What threads may have won is work that one thread has to do.
+    assert uncounted.runtime_s_p50 > foreign.runtime_s_p50
