@@ -37,8 +37,8 @@ def histogram_boosting(fit: Described, c: Constants) -> Work:
     """
     p = fit.params
     name = fit.algorithm.rpartition(".")[2]
-    rounds = p.number(*_ROUNDS, default=1000.0 if name.startswith("CatBoost") else 100.0)
-    most = between(rounds, 1.0, 1e6)
+    asked = p.number(*_ROUNDS, default=1000.0 if name.startswith("CatBoost") else 100.0)
+    most = between(asked, 1.0, 1e6)
     leaves = p.number("num_leaves", "max_leaf_nodes", "max_leaves", default=0.0)
     if leaves <= 1.0:
         leaves = 31.0 if name.startswith(("LGBM", "Hist")) else math.inf
@@ -79,7 +79,8 @@ def histogram_boosting(fit: Described, c: Constants) -> Work:
         binning_s += _weighted_binning_s(fit, c)
     if _drops_trees(fit):
         # The answers of trees made before are taken back and given anew in every round.
-        tree_s += (c["dropped_s"] * fit.rows_train * levels + c["dropped_tree_s"]) * rounds / 2.0
+        dropped_s = c["dropped_s"] * fit.rows_train * levels + c["dropped_tree_s"]
+        tree_s += dropped_s * rounds.expected / 2.0
     predict_s = c["predict_s"] * fit.rows_test * trees * levels
     # LightGBM keeps room for the histograms of all leaves allowed, whether they grow or not.
     held = leaves if name.startswith("LGBM") and math.isfinite(leaves) else nodes
