@@ -204,7 +204,7 @@ def _sequential(inner: _Inner) -> Composed:
 def _stacked(inner: _Inner) -> Composed:
     """Return each on all rows and in folds; the last one on their answers."""
     folds, rows = inner.folds(), inner.fit.rows_train
-    members = [one for one in inner.parts if one.role != "final_estimator"]
+    members = [one for one in inner.parts if one.role != "final_estimator"] or list(inner.parts)
     costs, works = [], []
     for one in members:
         whole = inner.cost(one)
