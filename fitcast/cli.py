@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fitcast.commands import following, platform, running, serving
-from fitcast.commands.options import AsJson, File
+from fitcast.commands.options import AsJson, File, Quiet
 from fitcast.errors import FitcastError, InvalidInputError, InvalidPoolError
 from fitcast.version import __version__
 
@@ -70,11 +70,12 @@ def demo(
         bool, typer.Option(help="Run the fits with GridSearchCV(n_jobs=-1) too.")
     ] = False,
     rows: Annotated[int, typer.Option(min=500, help="Flights to sample.")] = 90_000,
+    quiet: Quiet = False,
 ) -> None:
     """Run the seed workload, 75 fits on real flights, and learn from it."""
     from fitcast.demo import run_demo
 
-    run_demo(rows=rows, compare=compare)
+    run_demo(rows=rows, compare=compare, quiet=quiet)
 
 
 @app.command()
@@ -257,6 +258,7 @@ def export_history(
 @history.command("report")
 def report_history(
     as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say it in one line.")] = False,
 ) -> None:
     """Say how good forecasts were: by algorithm, over time, with memory wasted and run out of."""
     import json
@@ -266,7 +268,7 @@ def report_history(
     from fitcast.history.mlflow_store import MlflowHistory
     from fitcast.history.review.accuracy import report_of
     from fitcast.history.store import unique_records
-    from fitcast.reports import print_report
+    from fitcast.reports import print_report, report_line
     from fitcast.settings import Settings
 
     settings = Settings()
@@ -276,6 +278,8 @@ def report_history(
     report = report_of(unique_records(records))
     if as_json:
         typer.echo(json.dumps(report.as_json(), indent=2))
+    elif report.all_fits.fits and quiet:
+        typer.echo(report_line(report))
     elif report.all_fits.fits:
         print_report(Console(), report)
     else:

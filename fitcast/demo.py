@@ -68,7 +68,9 @@ def _models(
     }
 
 
-def run_demo(*, rows: int = ROWS, compare: bool = False, home: str | None = None) -> None:
+def run_demo(
+    *, rows: int = ROWS, compare: bool = False, quiet: bool = False, home: str | None = None
+) -> None:
     """Run the demo and print what happens.
 
     Parameters
@@ -77,6 +79,8 @@ def run_demo(*, rows: int = ROWS, compare: bool = False, home: str | None = None
         Flights to sample.
     compare : bool
         Run the first 75 fits with ``GridSearchCV(n_jobs=-1)`` too.
+    quiet : bool
+        Show results alone: no forecasts, no progress.
     home : str, optional
         Where state lives; by default ``FITCAST_HOME``.
     """
@@ -91,14 +95,14 @@ def run_demo(*, rows: int = ROWS, compare: bool = False, home: str | None = None
 
     with Client(home=home) as client:
         first = sweep("demo", first_models(), refit=not compare)
-        cold, _ = _one(console, client, first)
+        cold, _ = _one(console, client, first, quiet=quiet)
         if compare:
             _compare(console, X, y, first, client)
         client.learn()
         print_heading(
             console, "A second, different sweep over the same data: the forecast has learned"
         )
-        warm, _ = _one(console, client, sweep("demo-again", second_models()))
+        warm, _ = _one(console, client, sweep("demo-again", second_models()), quiet=quiet)
         console.print(
             f"\nForecast of the whole workflow: off by {abs(cold):.0%} in the first sweep, "
             f"by {abs(warm):.0%} in the second."
@@ -110,10 +114,12 @@ def run_demo(*, rows: int = ROWS, compare: bool = False, home: str | None = None
         console.print("\nReview both in the MLflow UI:  fitcast ui")
 
 
-def _one(console: Console, client: Client, sweep: Sweep) -> tuple[float, float]:
-    print_estimate(console, client.estimate(sweep))
+def _one(console: Console, client: Client, sweep: Sweep, *, quiet: bool) -> tuple[float, float]:
+    if not quiet:
+        print_estimate(console, client.estimate(sweep))
     workflow = client.submit(sweep)
-    workflow.progress()
+    if not quiet:
+        workflow.progress()
     print_result(console, workflow.result())
     return print_accuracy(console, workflow)
 

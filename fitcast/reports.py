@@ -186,6 +186,17 @@ def print_report(console: Console, report: "AccuracyReport") -> None:
     )
 
 
+def report_line(report: "AccuracyReport") -> str:
+    """Return how good forecasts were of all fits, in a line."""
+    from fitcast.history.review.accuracy import cells
+
+    fits, off_by, bias, inside, above, *_ = cells(report.all_fits)
+    return (
+        f"{fits} fits: runtimes off by {off_by}, bias {bias}, {inside} within their P10 to P90; "
+        f"{above} needed more memory than their P95"
+    )
+
+
 def print_workflows(console: Console, workflows: Sequence[dict[str, Any]]) -> None:
     """Print a row per workflow of the history."""
     table = Table("workflow", "name", "attempts", "succeeded", "runtime", "ended (UTC)")

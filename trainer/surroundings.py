@@ -1,7 +1,8 @@
 """What is in force around a user's code without being handed to it: seen at submit, set in fits.
 
-In: scikit-learn's configuration, filters of warnings, NumPy's handling of floating-point errors, as
-the submitting thread has them; scikit-learn hands the first two to its own workers too. Also what
+In: scikit-learn's configuration, filters of warnings, NumPy's handling of floating-point errors,
+pandas' options, as the submitting thread has them; scikit-learn hands the first two to its own
+workers too. Also what
 was changed since workers began: the folder that relative paths start from, the environment. Not in:
 what a fit changed, put back for the next one (:mod:`fitcast.trainer.attempt.restoring`).
 
@@ -20,6 +21,7 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 from fitcast.errors import InvalidSweepError
+from fitcast.trainer.pandas_options import changed_options, options, set_options
 
 _NUMPY_USUALLY = {"divide": "warn", "over": "warn", "under": "ignore", "invalid": "warn"}
 
@@ -48,6 +50,7 @@ class _Surroundings(NamedTuple):
     numpy_errors: dict[str, str]  # np.geterr(); empty if it is as usual
     folder: str = ""  # the current one; empty if it is that which workers began in
     environ: Mapping[str, str | None] = {}  # variables that are others than they began with
+    pandas: Mapping[str, Any] = {}  # options that aren't as usual
 
 
 class Began(NamedTuple):
@@ -86,7 +89,9 @@ def surroundings(began: Began | None = None) -> bytes:
     handled = {kind: str(how) for kind, how in np.geterr().items()}
     numpy_errors = {} if handled == _NUMPY_USUALLY else handled
     folder, environ = ("", {}) if began is None else _changes(began)
-    around = _Surroundings(sklearn.get_config(), found, numpy_errors, folder, environ)
+    around = _Surroundings(
+        sklearn.get_config(), found, numpy_errors, folder, environ, changed_options()
+    )
     return pickle.dumps(tuple(around), protocol=5)
 
 
@@ -150,12 +155,15 @@ def in_force(data: bytes) -> Iterator[None]:
                 "there what it needs, set in the environment what it asks for before the Client "
                 "is made, or submit with another configuration"
             ) from error
+        before = options() if given.pandas else {}
+        set_options(given.pandas)
         warnings.resetwarnings()  # also forgets which warnings were shown already
         _filters()[:] = [_made(one) for one in given.filters]
         try:
             yield
         finally:
             context.__exit__(None, None, None)
+            set_options({name: before[name] for name in given.pandas if name in before})
 
 
 def _filters() -> list[tuple[Any, ...]]:

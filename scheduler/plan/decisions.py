@@ -42,6 +42,7 @@ from fitcast.scheduler.plan.events import (
     Sealed,
     Settle,
     SharesChanged,
+    StartLearned,
     Submitted,
     WorkerExpected,
     WorkerJoined,
@@ -137,6 +138,8 @@ class Decisions:
                 self.state.weights = dict(event.weights)
             case Reforecast():
                 self._reforecast(event)
+            case StartLearned():
+                self._learn_start(event)
             case NextChosen():
                 self._begin_round(event)
             case AttemptEnded():
@@ -260,6 +263,15 @@ class Decisions:
                 self.state.reforecast(fit, estimate)
                 fit.common_work = event.common_work.get(fit_id, fit.common_work)
         self.state.sort(workflow)
+
+    def _learn_start(self, event: StartLearned) -> None:
+        workflow = self.workflows.get(event.workflow_id)
+        if workflow is None:
+            return
+        workflow.process_start_s = event.process_start_s
+        for fit in workflow.fits.values():
+            if fit.outcome is None:
+                fit.process_start_s = event.process_start_s
 
     def _begin_round(self, event: NextChosen) -> None:
         workflow = self.workflows.get(event.workflow_id)

@@ -127,6 +127,14 @@ class Reforecast:
 
 
 @dataclass(frozen=True, slots=True)
+class StartLearned:
+    """Fits have shown what one is spared that follows in the process of another."""
+
+    workflow_id: str
+    process_start_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class LateFit:
     """A fit of a round that is chosen late: what `Submitted` says of those that are there first."""
 
@@ -376,6 +384,7 @@ Event: TypeAlias = (
     | Submitted
     | SharesChanged
     | Reforecast
+    | StartLearned
     | NextChosen
     | AttemptEnded
     | CancelRequested

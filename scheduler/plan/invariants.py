@@ -155,6 +155,9 @@ def _workflow(workflow: WorkflowState) -> Iterator[str]:
     wait = wait if workflow.phase is Phase.ACTIVE else set()
     if set(workflow.waiting) != wait:
         yield f"{sorted(workflow.waiting)} wait, not {sorted(wait)}"
+    starts_s = {fit.process_start_s for fit in fits if fit.outcome is None}
+    if starts_s - {workflow.process_start_s}:
+        yield f"fits count {sorted(starts_s)} s for a process, not {workflow.process_start_s}"
     if workflow.is_ending and workflow.unsettled:
         yield f"it is {workflow.phase.value} with {workflow.unsettled} fits to settle"
     if workflow.rounds < 0 or (workflow.is_ending and workflow.rounds):

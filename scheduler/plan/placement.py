@@ -19,7 +19,7 @@ The rules, in order:
   if they are forecast to end before it could start, or fit in beside it (EASY backfilling, Lifka
   1995);
 * one thread while there is more to do than cores (:mod:`fitcast.scheduler.plan.threads`);
-* short fits, and fits with work in common, share a process
+* fits that are short beside what starting a process costs, and fits with work in common, share one
   (:mod:`fitcast.scheduler.plan.batching`).
 """
 
@@ -349,7 +349,8 @@ def _start(
     passing_s = _passing_s(turn, fit, worker, demand)
     following = []
     if threads == 1:
-        following = followers_of(state, workflow, fit, math.inf if passing_s is None else passing_s)
+        within_s = math.inf if passing_s is None else passing_s
+        following = followers_of(state, workflow, fit, within_s, turn.now_s)
     took_s = fit.runtime_s(threads) + sum(map(follows_in_s, following))
     if reserved is not None and reserved.key == fit.key:
         state.reservation = None

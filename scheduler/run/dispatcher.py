@@ -20,6 +20,7 @@ from pathlib import Path
 from fitcast.errors import FitcastError, InternalError
 from fitcast.history.records import Outcome, Record
 from fitcast.scheduler.backends.protocol import Workers
+from fitcast.scheduler.forecast.process_start import StartsSeen
 from fitcast.scheduler.kept.results import KeptAttempt
 from fitcast.scheduler.plan import events
 from fitcast.scheduler.plan.admission import waits_for
@@ -255,7 +256,7 @@ class Dispatcher:
             return
         self._runs[run.workflow_id] = run
         run.common_work = dict(handed.submitted.common_work)
-        run.process_start_s = handed.submitted.process_start_s
+        run.starts = StartsSeen(handed.submitted.process_start_s)
         self._act(handed.submitted)
 
     def _next_chosen(self, event: events.NextChosen) -> None:
@@ -362,6 +363,7 @@ class Dispatcher:
         """Have results kept; only then they count."""
         if told is None:
             return
+        self._act_all(told.learned)
         to_keep = [one for one in told.to_keep if not told.run.is_kept(one.fit_id)]
         if not to_keep:
             self._from_workers.note(told)

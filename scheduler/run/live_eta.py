@@ -156,7 +156,7 @@ class LiveEta:
             shared = {}
             if run.common_work:
                 seen = run.view().measured()
-                shared = corrected(run.common_work, seen, run.process_start_s)
+                shared = corrected(run.common_work, seen, run.starts.process_start_s)
             estimates = run.correction.estimates()
             run.expected_now = estimates
             if run.submission.rounds:  # what isn't chosen yet isn't in the plan

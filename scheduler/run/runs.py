@@ -25,6 +25,7 @@ from fitcast.errors import (
 from fitcast.history.records import REFIT_FOLD, Estimate, Outcome, Record
 from fitcast.scheduler.forecast.eta import Eta
 from fitcast.scheduler.forecast.late_rounds import LateRound, late_rounds, typical_of
+from fitcast.scheduler.forecast.process_start import StartsSeen
 from fitcast.scheduler.forecast.rest import eta_of_rest
 from fitcast.scheduler.kept.results import KeptAttempt, KeptPredictions, ResultStore
 from fitcast.scheduler.kept.workflow_folder import End, WorkflowFolder
@@ -114,7 +115,7 @@ class Run:
         self.refits: Mapping[int, Estimate] = {} if final_estimate is None else {0: final_estimate}
         self.common_work: dict[str, CommonWork] = {}  # by fit_id, where there is
         self.result_bytes = RESULT_BYTES  # what each fit may give
-        self.process_start_s = 0.0  # that a fit is spared in the process of another
+        self.starts = StartsSeen(0.0)  # what a fit is spared in the process of another
         self.given_up = threading.Event()  # nobody is to be asked for its best candidate
         self.is_interrupted = False  # what runs it ends before it does
         self.captured = threading.Event()  # nothing of the user's is read any more

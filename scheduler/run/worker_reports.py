@@ -12,10 +12,11 @@ from dataclasses import dataclass, replace
 from fitcast.errors import SealError, WorkerBrokenError
 from fitcast.history.records import Outcome, Record
 from fitcast.scheduler.backends.protocol import WorkerLoss
+from fitcast.scheduler.forecast import process_start
 from fitcast.scheduler.forecast.sweep_forecast import OVERHEAD_S
 from fitcast.scheduler.kept.results import Ended, KeptAttempt
 from fitcast.scheduler.plan import events
-from fitcast.scheduler.plan.events import AttemptEnded, FitKey
+from fitcast.scheduler.plan.events import AttemptEnded, FitKey, StartLearned
 from fitcast.scheduler.run.attempt_records import library_versions, record_of
 from fitcast.scheduler.run.attempts import DaskAttempts, Member, ProcessEnded, ProcessFailed
 from fitcast.scheduler.run.runs import Run
@@ -35,6 +36,7 @@ class Told:
     run: Run
     ended: tuple[Ended, ...]
     events: tuple[AttemptEnded, ...]
+    learned: tuple[StartLearned, ...] = ()  # of the process itself, whatever is kept
 
     @property
     def to_keep(self) -> tuple[Ended, ...]:
@@ -95,6 +97,7 @@ class WorkerReports:
         if first is not None and first.outcome is Outcome.SUCCEEDED:
             idle_s = time.monotonic() - sent.sent_s - busy_s
             self.overhead_s += 0.05 * (min(max(idle_s, 0.0), 1.0) - self.overhead_s)
+        learned = self._learned(run, sent.members, ended.measured)
         noted: list[Ended] = []
         follow: list[events.AttemptEnded] = []
         for member, one in reversed(list(zip(sent.members, ended.measured, strict=True))):
@@ -109,11 +112,24 @@ class WorkerReports:
             else:
                 if follows:
                     # As forecast: first use of everything costs more than the fork timed.
-                    one = replace(one, shared_s=one.shared_s + run.process_start_s)
+                    one = replace(one, shared_s=one.shared_s + run.starts.process_start_s)
                 noted.append(self._ended(run, sent.start, member, one))
                 outcome, peak_bytes = one.outcome, one.peak_memory_bytes
             follow.append(events.AttemptEnded(member.key, member.attempt, outcome, peak_bytes))
-        return Told(run, tuple(noted), tuple(follow))
+        return Told(run, tuple(noted), tuple(follow), learned)
+
+    def _learned(
+        self, run: Run, members: tuple[Member, ...], measured: tuple[Measured | None, ...]
+    ) -> tuple[StartLearned, ...]:
+        """Return what the fits of a process have shown of its start, if that is news."""
+        seen = [
+            process_start.Member(one, run.row(member.key.fit_id).estimate.runtime_s_p50)
+            for member, one in zip(members, measured, strict=True)
+            if one is not None
+        ]
+        if not run.starts.observe(seen):
+            return ()
+        return (StartLearned(run.workflow_id, run.starts.process_start_s),)
 
     def note(self, told: Told) -> None:
         """Note in its run, and hand on, what doesn't have to be kept first."""

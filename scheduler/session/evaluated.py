@@ -11,6 +11,7 @@ from types import ModuleType
 from typing import Any, TypeVar
 
 import cloudpickle
+import numpy as np
 import sklearn.exceptions
 from joblib.logger import short_format_time
 
@@ -97,6 +98,22 @@ def error_of(row: FitRow) -> Exception:
             return ours
     error.__cause__ = ours
     return error
+
+
+def raise_exit(rows: Iterable[FitRow]) -> None:
+    """Raise what ended fits, if it was no mere error: no error score stands for that.
+
+    scikit-learn lets ``SystemExit`` and the like through, so that a script ends with it.
+    """
+    for row in rows:
+        name = row.measured.error_type if row.measured is not None else ""
+        kind = _member(builtins, name, BaseException)
+        if row.measured is None or kind is None or issubclass(kind, Exception):
+            continue
+        said: Any = row.measured.error_message
+        if kind is SystemExit:  # its text would be printed, and the status be 1
+            said = int(said) if said.removeprefix("-").isdecimal() else said or None
+        raise kind(said) from error_of(row)
 
 
 def warn_again(rows: Iterable[FitRow]) -> None:
@@ -210,7 +227,11 @@ def _subclass(path: str) -> type[Exception] | None:
 
 
 def _class(name: str, base: type[_Kind]) -> type[_Kind] | None:
-    return _member(builtins, name, base) or _member(sklearn.exceptions, name, base)
+    for module in (builtins, sklearn.exceptions, np.exceptions):
+        found = _member(module, name, base)
+        if found is not None:
+            return found
+    return None
 
 
 def _member(module: ModuleType | None, name: str, base: type[_Kind]) -> type[_Kind] | None:

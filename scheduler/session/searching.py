@@ -39,6 +39,7 @@ from fitcast.scheduler.session.evaluated import (
     error_of,
     have_callbacks,
     opened_model,
+    raise_exit,
     results_of,
     warn_again,
 )
@@ -374,6 +375,7 @@ class _Rounds:
         search = self._search
         several = callable(search.scoring) and isinstance(search.refit, str)
         rows = asking.rows()
+        raise_exit(rows)
         out = results_of(
             rows,
             names=list(self._scorer._scorers)

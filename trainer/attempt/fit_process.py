@@ -54,7 +54,9 @@ _MAX_WARNINGS = 100
 _MAX_WARNING_CHARS = 2_000
 _MAX_CAUSES = 10
 _MAX_FRAMES = 50
-_WORTH_KEEPING = 0.1  # work in common that is less of a fit doesn't make others wait for each other
+_WORTH_KEEPING = 0.1  # what spares less of a fit doesn't make others wait for each other
+_LONG_LOADING_S = 0.2  # such imports are worth more than a place in the queue
+_MOST_GROWTH = 1.1  # a process that needs this much more than was counted for it takes no more fits
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +88,7 @@ def run_fits(
         os.eventfd_read(fds.go)
         close_other_descriptors(fds.data())
         become_ordinary(start.sys_path, start.specs[0].threads)
-        _Turns(start.specs, fds).run(began_s)
+        _Turns(start.specs, fds, start.imports_s).run(began_s)
         code = 0
     finally:
         _flush()
@@ -96,11 +98,14 @@ def run_fits(
 class _Turns:
     """The fits of a process, one after the other."""
 
-    def __init__(self, specs: Sequence[AttemptSpec], fds: Descriptors) -> None:
+    def __init__(self, specs: Sequence[AttemptSpec], fds: Descriptors, imports_s: float) -> None:
         self._specs = specs
         self._fds = fds
+        self._imports_s = imports_s
+        self._counted_bytes = specs[0].share_bytes  # of memory, by whoever gave them
         self._modules = frozenset(sys.modules)
-        self._loading_s = 0.0  # that the first job took, with all that it imports
+        self._loading_s = imports_s  # that the first job took, with all that it imports
+        self._peak_bytes = 0  # of the last turn
         self._shared: ReusedWork | None = None
         self._next: tuple[Job, Any, list[str]] | None = None  # made already, to see what is shared
 
@@ -114,15 +119,9 @@ class _Turns:
         turn_s = began_s
         for turn in range(len(self._specs)):
             if turn and state is not None:
-                # What a fit left could harm or bother the others: they get a new process. Those
-                # whose turn comes much later than planned are given back, as cores may idle,
-                # unless a good part of their work is done already.
+                # What a fit left could harm or bother the others: they get a new process.
                 now_s = CLOCKS.monotonic_s()
-                # Imports come once per process, so that giving others back makes it worse.
-                gone_s = now_s - began_s - self._loading_s
-                late = self._undisturbed_s(gone_s) > self._specs[turn].begin_within_s
-                kept_s = 0.0 if self._shared is None else self._shared.kept_s
-                if left_behind() or (late and kept_s < _WORTH_KEEPING * (now_s - turn_s)):
+                if left_behind() or self._is_given_up(turn, now_s - began_s, now_s - turn_s):
                     return
                 turn_s = now_s
                 try:
@@ -149,15 +148,35 @@ class _Turns:
                 "cpu_wait_s": _waited_s(tasks, cpu_s),
                 "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
                 "imported": self._newly_imported(),
+                "loading_s": 0.0 if turn else self._loading_s,
                 "stdout_end": size(self._fds.stdout),
                 "stderr_end": size(self._fds.stderr),
             }
             report = replace(report, ended_s=CLOCKS.monotonic_s(), **cost)
+            self._peak_bytes = report.peak_memory_bytes
+            if turn == 0:
+                self._counted_bytes = max(self._counted_bytes, self._peak_bytes)
             try:
                 at = self._append(turn, at, report)
             except BaseException as error:  # a result that can't leave the fit
                 failed = replace(_failure(error, caught), ended_s=CLOCKS.monotonic_s(), **cost)
                 at = append_report(self._fds.result, at, failed)
+
+    def _is_given_up(self, turn: int, since_s: float, last_took_s: float) -> bool:
+        """Tell whether a turn, and all after it, are given back to be planned anew.
+
+        Those that come much later than planned are, as cores may idle, unless a good part of their
+        work is done already. Imports come once per process, so that giving others back makes it
+        worse. But what fits leave there piles up: not beyond what is counted for the process.
+        """
+        spared_s = 0.0 if self._shared is None else self._shared.kept_s
+        if self._loading_s >= _LONG_LOADING_S:
+            spared_s += self._loading_s
+            if self._peak_bytes > _MOST_GROWTH * self._counted_bytes:
+                return True
+        gone_s = self._undisturbed_s(since_s - self._loading_s)
+        late = gone_s > self._specs[turn].begin_within_s
+        return late and spared_s < _WORTH_KEEPING * last_took_s
 
     def _undisturbed_s(self, gone_s: float) -> float:
         """Return what of the time that has gone would have gone with a core for each thread."""
@@ -191,7 +210,7 @@ class _Turns:
         began_s = CLOCKS.monotonic_s()
         job = self._loaded(spec.job) if made is None else made[0]
         if turn == 0:
-            self._loading_s = CLOCKS.monotonic_s() - began_s
+            self._loading_s = max(self._imports_s, CLOCKS.monotonic_s() - began_s)
         with in_force(spec.surroundings):
             if spec.fold == CHOICE_FOLD:
                 return _chosen(job)

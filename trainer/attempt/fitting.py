@@ -31,6 +31,7 @@ _CLASS_COLUMNS = {"predict_proba": 0.0, "predict_log_proba": None, "decision_fun
 SCORING_FAILED = "Scoring failed. The score on this train-test partition is set to"
 """How the warning about a failed scorer begins; scikit-learn's begins with the same two words."""
 
+_REAL_PART = "Casting complex values to real discards the imaginary part"
 _SHOWN_CHARS = 200
 
 
@@ -274,6 +275,10 @@ def _score_value(name: str, value: Any) -> float:
     if hasattr(value, "item"):
         with suppress(ValueError):
             value = value.item()
+    if isinstance(value, complex):
+        # what scikit-learn's table of results makes of it, too
+        warnings.warn(_REAL_PART, np.exceptions.ComplexWarning, stacklevel=2)
+        value = value.real
     if isinstance(value, Number):
         try:
             return float(value)  # type: ignore[arg-type]

@@ -39,6 +39,7 @@ class StartRequest:
     sys_path: tuple[str, ...]
     block_folds: tuple[int, ...]  # whose rows are in the blocks that come with it, in order
     ledger_slot: int
+    imports_s: float = 0.0  # CPU time of imports that each process has to do itself
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +101,7 @@ class Report:
     cpu_s: float = 0.0
     peak_memory_bytes: int = 0
     imported: tuple[str, ...] = ()  # installed libraries that the fork server didn't have
+    loading_s: float = 0.0  # of it, what a later fit of the process is spared: loading, imports
     stdout_end: int = 0  # where its text ends in the process's output
     stderr_end: int = 0
     cpu_wait_s: float = math.nan  # ready to run and without a core; NaN: not measured

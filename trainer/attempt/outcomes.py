@@ -112,6 +112,7 @@ def _judged(
         started_at=started_at,
         ended_at=started_at + timedelta(seconds=runtime_s),
         shared_s=fitted.shared_s if fitted else 0.0,
+        loading_s=whole.loading_s if whole else 0.0,
         fit_time_s=fitted.fit_time_s if fitted else 0.0,
         score_time_s=fitted.score_time_s if fitted else 0.0,
         scores=fitted.scores if fitted else {},

@@ -28,6 +28,7 @@ from importlib import import_module
 from types import ModuleType
 from typing import Any
 
+from fitcast.trainer import pandas_options
 from fitcast.trainer.attempt.process_state import limit_threads, reseed
 from fitcast.trainer.clocks import CLOCKS
 
@@ -193,6 +194,7 @@ def _settings() -> list[tuple[Callable[[], Any], Callable[[Any], object]]]:
         (np.getbufsize, np.setbufsize),
         (np.get_printoptions, lambda options: np.set_printoptions(**options)),
         (sklearn.get_config, lambda config: sklearn.set_config(**config)),
+        (pandas_options.options, pandas_options.set_options),
     ]
 
 

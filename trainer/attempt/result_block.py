@@ -40,6 +40,7 @@ _REPORT: dict[str, type] = {
     "cpu_s": float,
     "peak_memory_bytes": int,
     "imported": list,
+    "loading_s": float,
     "stdout_end": int,
     "stderr_end": int,
     "cpu_wait_s": float,

@@ -286,16 +286,20 @@ class AttemptRunner:
             slot = self._ledger.take(first.share_bytes or first.memory_limit_bytes)
             stack.callback(self._ledger.clear, slot)
             given = (result_fd, self._ledger.fd, *outputs, dataset.fd, *folds.values())
-            branch = stack.enter_context(self._branches.taken(server, first, batch.cancelled))
+            taken = stack.enter_context(self._branches.taken(server, first, batch.cancelled))
             if batch.cancelled.is_set():
                 return batch.without_process(Outcome.CANCELLED)
-            connection = server.request(ATTEMPT, *given, unwanted=batch.cancelled, branch=branch)
+            connection = server.request(
+                ATTEMPT, *given, unwanted=batch.cancelled, branch=taken.branch
+            )
             stack.callback(server.finished, connection)
             batch.connect(connection)
             stack.callback(batch.connect, None)
             began = False
             try:
-                start = StartRequest(batch.specs, tuple(sys.path), tuple(folds), slot)
+                start = StartRequest(
+                    batch.specs, tuple(sys.path), tuple(folds), slot, taken.imports_s
+                )
                 send_message(connection, start)
                 began = receive_exactly(connection, len(STARTED)) == STARTED
                 batch.started()

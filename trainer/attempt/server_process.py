@@ -196,13 +196,15 @@ class ServerProcess:
         connection, _ = self._requested(kind, fds, unwanted, branch)
         return connection
 
-    def branch(self, asked: Branch) -> tuple[ServerBranch | None, Branched]:
+    def branch(
+        self, asked: Branch, parent: ServerBranch | None = None
+    ) -> tuple[ServerBranch | None, Branched]:
         """Fork a branch that has libraries imported; None if it can't fork in turn.
 
-        Give it back to :meth:`end_branch`.
+        Of another one, if that is given, and it ends with it. Give it back to :meth:`end_branch`.
         """
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        connection, entry = self._requested(BRANCH, (theirs.fileno(),), _NEVER, None)
+        connection, entry = self._requested(BRANCH, (theirs.fileno(),), _NEVER, parent)
         theirs.close()
         made = ServerBranch(ours, connection, entry)
         connection.settimeout(_IMPORT_WITHIN_S)

@@ -123,6 +123,7 @@ class Measured:
     ended_at: datetime  # UTC
     shared_s: float = 0.0  # work that an earlier fit of the same process had done for it
     cpu_wait_s: float | None = None  # ready to run and without a core; None: not measured
+    loading_s: float = 0.0  # that a fit which follows in its process is spared, imports mostly
     fit_time_s: float = 0.0  # as cv_results_' mean_fit_time counts it
     score_time_s: float = 0.0
     scores: dict[str, float] = field(default_factory=dict)  # "score" when there is one scorer

@@ -48,7 +48,11 @@ def make_job(
 ) -> Job:
     """Return the job of a candidate; ``configured`` is its estimator with its parameters set."""
     weighted = WEIGHTS in params.columns
-    scored_weighted = weighted and _scored_weighted(configured, scorer)
+    # Those among the parameters of `fit` are handed to scorers just so.
+    column = WEIGHTS if weighted else dict(params.fit).get(WEIGHTS)
+    scored = dict(params.score)
+    if column is not None and WEIGHTS not in scored and _scored_weighted(configured, scorer):
+        scored = {WEIGHTS: column, **scored}
     return Job(
         estimator=candidate.estimator,
         params=candidate.params,
@@ -56,7 +60,7 @@ def make_job(
         return_train_score=return_train_score,
         predict_method=available_method(configured, predict_method),
         fit_params=(*(((weight_keyword(configured), WEIGHTS),) if weighted else ()), *params.fit),
-        score_params=(*(((WEIGHTS, WEIGHTS),) if scored_weighted else ()), *params.score),
+        score_params=tuple(scored.items()),
         thread_params=thread_params(configured, candidate.params),
         extras=extras,
     )

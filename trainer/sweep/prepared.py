@@ -213,6 +213,9 @@ def _prepare(sweep: Sweep) -> PreparedSweep:
         raise
     check_fitness(splits)
     params = method_params(X.given, sweep.fit_params, sweep.score_params)
+    for keyword, column in params.fit:
+        if keyword == WEIGHTS:
+            validation.check_weights(params.columns[column], rows)
     if weights is not None:
         params.columns[WEIGHTS] = weights
     extras = NO_EXTRAS

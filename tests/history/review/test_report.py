@@ -51,6 +51,12 @@ def test_it_is_printed_as_tables_within_80_columns(told):
     assert "2026-03-01" in printed
 
 
+def test_when_quiet_it_is_one_line_of_all_fits(told):
+    (line,) = told("--quiet").splitlines()
+    assert re.match(r"9 fits: runtimes off by \d+\.\d\d ×", line)
+    assert json.loads(told("--quiet", "--json")) == json.loads(told("--json"))
+
+
 def test_as_json_it_has_the_same_numbers(told, store):
     plain = json.loads(told("--json"))
     assert plain == report_of(store.read()[0]).as_json()

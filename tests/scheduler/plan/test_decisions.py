@@ -431,7 +431,7 @@ def test_packing_never_exceeds_a_worker_and_every_fit_settles_once(
 
     rng = random.Random(seed)
     workers = [WorkerSize(f"w{n}", f"p{n}", *size) for n, size in enumerate(sizes)]
-    decisions = Decisions()
+    decisions = Decisions(checked=True)
     settled, agenda, closed = [], [], False
 
     def take(actions):
@@ -439,6 +439,9 @@ def test_packing_never_exceeds_a_worker_and_every_fit_settles_once(
         for action in actions:
             if isinstance(action, events.Start):
                 agenda.append(action)
+                batch = [decisions.state.fit(one.key) for one in (action, *action.followers)]
+                assert all(one.wanted_bytes() <= 1.1 * batch[0].wanted_bytes() for one in batch)
+                assert len({one.running_on for one in batch}) == 1
             elif isinstance(action, events.Settle):
                 settled.append(action.key)
             elif isinstance(action, events.Conclude):
@@ -465,6 +468,9 @@ def test_packing_never_exceeds_a_worker_and_every_fit_settles_once(
     ]
     while agenda:
         now_s += 1.0
+        if rng.random() < 0.3:
+            start_s = rng.choice([0.03, 0.5, 4.0, 100.0])
+            take(decisions.handle(events.StartLearned("w", start_s), now_s))
         start = agenda.pop(rng.randrange(len(agenda)))
         if rng.random() < 0.05:
             size = decisions.workers[start.worker].size

@@ -175,6 +175,45 @@ def test_warnings_are_collected_as_the_filters_say(client):
     assert told == 6  # once of each fit
 
 
+class TellsOfPandas(ClassifierMixin, BaseEstimator):
+    def __init__(self, number=0):
+        self.number = number
+
+    def fit(self, X, y):
+        self.classes_ = np.unique(y)
+        self.precision_ = pd.get_option("display.precision")
+        return self
+
+    def predict(self, X):
+        return np.full(len(X), self.classes_[0])
+
+
+def pandas_options(model, X, y):
+    return {
+        "fit": model.precision_,
+        "rows": pd.get_option("display.max_rows"),
+        "columns": pd.get_option("display.max_columns") or -1,
+        "other": pd.get_option("display.min_rows"),
+    }
+
+
+def test_pandas_options_are_those_of_the_submitting_process(client):
+    model, grid = TellsOfPandas(), {"number": [1, 2]}
+    with pd.option_context(
+        "display.precision", 3, "display.max_rows", 17, "display.max_columns", None
+    ):
+        theirs = GridSearchCV(model, grid, cv=2, scoring=pandas_options, refit=False).fit(X, Y)
+        sweep = Sweep((model, grid), X, Y, cv=2, scoring=pandas_options, refit=False)
+        result = client.submit(sweep).result(LONGEST_S)
+    for name in ("fit", "rows", "columns", "other"):
+        known = theirs.cv_results_[f"mean_test_{name}"]
+        np.testing.assert_array_equal(result.cv_results_[f"mean_test_{name}"], known)
+    assert list(theirs.cv_results_["mean_test_rows"]) == [17.0, 17.0]
+    # and nothing of it stays for those that come later
+    later = client.submit(Sweep((model, grid), X, Y, cv=2, scoring=pandas_options, refit=False))
+    assert list(later.result(LONGEST_S).cv_results_["mean_test_rows"]) == [60.0, 60.0]
+
+
 class HoldsALock(LogisticRegression):
     def fit(self, X, y):
         self.lock_ = threading.Lock()

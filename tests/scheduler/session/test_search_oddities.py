@@ -320,3 +320,104 @@ def test_fits_get_no_variable_that_the_client_set(client):
     around = surroundings.surroundings(client._platform._began)
     ours = {"PYTEST_CURRENT_TEST"}  # set anew for each test
     assert set(surroundings._opened(around).environ) <= ours
+
+
+# -- scores and ends that are no ordinary ones -----------------------------------------------------
+
+
+def complex_score(model, X, y):
+    return complex(model.score(X, y), 0.25)
+
+
+def numpy_complex_score(model, X, y):
+    return np.complex64(model.score(X, y) + 1j)
+
+
+@pytest.mark.parametrize("scoring", [complex_score, numpy_complex_score])
+def test_of_complex_scores_the_real_part_counts(client, scoring):
+    with pytest.warns(np.exceptions.ComplexWarning, match="discards the imaginary part"):
+        theirs = GridSearchCV(tree(), GRID, cv=3, scoring=scoring).fit(X, Y)
+    with pytest.warns(np.exceptions.ComplexWarning, match="discards the imaginary part"):
+        ours = SizedSearchCV(tree(), GRID, cv=3, scoring=scoring, client=client).fit(X, Y)
+    equal(ours, theirs)
+
+
+def exits(model, X, y):
+    raise SystemExit(7)
+
+
+def exits_without_a_word(model, X, y):
+    raise SystemExit
+
+
+def exits_with_a_text(model, X, y):
+    raise SystemExit("no more")
+
+
+def interrupts(model, X, y):
+    raise KeyboardInterrupt
+
+
+class Exits(DecisionTreeClassifier):
+    def fit(self, X, y, sample_weight=None):
+        if self.max_depth == 3:
+            raise SystemExit(4)
+        return super().fit(X, y)
+
+
+@pytest.mark.parametrize(
+    ("model", "scoring"),
+    [
+        (tree(), exits),
+        (tree(), exits_without_a_word),
+        (tree(), exits_with_a_text),
+        (tree(), interrupts),
+        (Exits(random_state=0), None),
+    ],
+    ids=["code", "none", "text", "interrupt", "fit"],
+)
+def test_what_ends_a_script_ends_the_search(client, model, scoring):
+    raised = []
+    for search in (
+        GridSearchCV(model, GRID, cv=2, scoring=scoring),
+        SizedSearchCV(model, GRID, cv=2, scoring=scoring, client=client),
+    ):
+        with pytest.raises((SystemExit, KeyboardInterrupt)) as told:
+            search.fit(X, Y)
+        raised.append((told.type, getattr(told.value, "code", None)))
+    assert raised[0] == raised[1]
+
+
+@pytest.mark.parametrize("kind", [list, tuple])
+def test_scorers_may_be_listed(client, kind):
+    scoring = kind(["accuracy", "roc_auc"])
+    made = {"cv": 3, "scoring": scoring, "refit": "roc_auc"}
+    ours = SizedSearchCV(tree(), GRID, **made, client=client).fit(X, Y)
+    equal(ours, GridSearchCV(tree(), GRID, **made).fit(X, Y))
+
+
+def test_a_list_that_scikit_learn_refuses_is_refused_like_that(client):
+    for scoring in (["accuracy", "accuracy"], [complex_score], []):
+        said = []
+        for search in (
+            GridSearchCV(tree(), GRID, cv=2, scoring=scoring, refit=False),
+            SizedSearchCV(tree(), GRID, cv=2, scoring=scoring, refit=False, client=client),
+        ):
+            with pytest.raises(ValueError, match="scor") as told:
+                search.fit(X, Y)
+            said.append(str(told.value))
+        assert said[0] == said[1]
+
+
+def test_weights_that_are_no_numbers_are_refused_as_by_scikit_learn(client):
+    weights = np.ones(len(X))
+    weights[5] = np.nan
+    model, grid, said = LogisticRegression(), {"C": [0.1, 1.0]}, []
+    for search in (
+        GridSearchCV(model, grid, cv=2, error_score="raise"),
+        SizedSearchCV(model, grid, cv=2, error_score="raise", client=client),
+    ):
+        with pytest.raises(ValueError, match="sample_weight contains NaN") as told:
+            search.fit(X, Y, sample_weight=weights)
+        said.append(str(told.value))
+    assert said[0] == said[1]

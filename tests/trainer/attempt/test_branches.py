@@ -4,6 +4,7 @@ import importlib
 import sys
 import textwrap
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import psutil
 import pytest
@@ -248,3 +249,111 @@ def test_a_refit_comes_back_from_a_branch(watched, library):
     measured = watched.runner.run_one(spec)
     assert measured.outcome is Outcome.SUCCEEDED
     assert measured.model is not None
+
+
+# A thread of the library's own, as TensorFlow's and others' are: Python knows nothing of it.
+NATIVE_THREAD = """
+import ctypes
+_libc, _thread = ctypes.CDLL(None), ctypes.c_ulong()
+assert _libc.pthread_create(ctypes.byref(_thread), None, _libc.pause, None) == 0
+"""
+
+
+def imported_by(model, X, y):
+    """Score by the process that imported the library."""
+    import sys as s
+
+    return float(s.modules[type(model).__module__].IMPORTED_BY)
+
+
+def test_what_cannot_be_forked_is_imported_once_by_a_process_of_several(watched, library):
+    heavy = library("fitcast_test_kept", elsewhere=NATIVE_THREAD)
+    wanted = [watched.spec(heavy.Heavy(), scoring=imported_by) for _ in range(4)]
+    measured = watched.runner.run(wanted)
+    assert [one.outcome for one in measured] == [Outcome.SUCCEEDED] * 4, measured[0].traceback
+    assert len({one.scores["score"] for one in measured}) == 1
+    assert measured[0].loading_s >= 0.3
+    assert [one.loading_s for one in measured[1:]] == [0.0] * 3
+    assert max(one.cpu_s for one in measured[1:]) < 0.3
+    assert watched.runner._server.branch_pids() == []
+
+
+def test_imports_in_a_fit_that_cannot_be_forked_are_told_once_they_were_tried(watched, library):
+    library("fitcast_test_kept_lazy", elsewhere=NATIVE_THREAD)
+
+    def imports():
+        from importlib import import_module
+
+        import_module("_".join(["fitcast", "test", "kept", "lazy"]))
+
+    measured = [watched.runner.run_one(watched.spec(Does(imports))) for _ in range(3)]
+    assert [one.outcome for one in measured] == [Outcome.SUCCEEDED] * 3
+    assert measured[0].loading_s < 0.3
+    assert min(one.loading_s for one in measured[1:]) >= 0.3
+
+
+def test_few_further_imports_are_no_reason_to_import_all_anew(watched, library):
+    heavy = library("fitcast_test_main")
+    light = library("fitcast_test_light")
+    quick = "from sklearn.dummy import DummyClassifier\n"
+    light_file = watched.key_file.parent / "site-packages" / "fitcast_test_light.py"
+    light_file.write_text(quick)
+    assert light.__file__ == str(light_file)
+
+    def both(model, X, y):
+        from importlib import import_module
+
+        import_module("_".join(["fitcast", "test", "light"]))
+        return imported_by(model, X, y)
+
+    wanted = [watched.spec(heavy.Heavy(), scoring=both) for _ in range(3)]
+    measured = [watched.runner.run_one(one) for one in wanted]
+    assert [one.outcome for one in measured] == [Outcome.SUCCEEDED] * 3, measured[0].traceback
+    assert len({one.scores["score"] for one in measured}) == 1
+    assert max(one.cpu_s for one in measured) < 0.3
+    assert len(watched.runner._server.branch_pids()) == 1
+
+
+def test_what_fits_import_on_top_and_cannot_be_forked_is_left_to_them(watched, library):
+    heavy = library("fitcast_test_base")
+    library("fitcast_test_top", elsewhere=NATIVE_THREAD)
+
+    def both(model, X, y):
+        from importlib import import_module
+
+        import_module("_".join(["fitcast", "test", "top"]))
+        return imported_by(model, X, y)
+
+    wanted = [watched.spec(heavy.Heavy(), scoring=both) for _ in range(3)]
+    measured = [watched.runner.run_one(one) for one in wanted]
+    assert [one.outcome for one in measured] == [Outcome.SUCCEEDED] * 3, measured[0].traceback
+    assert len({one.scores["score"] for one in measured}) == 1  # what could be forked still is
+    assert measured[-1].loading_s >= 0.3
+
+
+def test_a_process_that_grows_with_its_fits_takes_no_more_of_them(watched, library):
+    heavy = library("fitcast_test_grows", elsewhere=NATIVE_THREAD + "\nLEFT = []\n")
+
+    def leaves():
+        import sys as s
+
+        s.modules["fitcast_test_grows"].LEFT.append(b"x" * (200 * 2**20))
+
+    def wanted(deed):
+        model = Does(deed)
+        model.of = heavy.Heavy  # its pickle names the library
+        return watched.spec(model, share_bytes=2**20)
+
+    measured = watched.runner.run([wanted(leaves) for _ in range(4)])
+    assert [one and one.outcome for one in measured] == [Outcome.SUCCEEDED] * 2 + [None] * 2
+    measured = watched.runner.run([wanted(None) for _ in range(4)])
+    assert [one and one.outcome for one in measured] == [Outcome.SUCCEEDED] * 4
+
+
+def test_late_fits_stay_where_a_process_of_their_own_would_import_all_anew(watched, library):
+    heavy = library("fitcast_test_late", elsewhere=NATIVE_THREAD)
+    stay, go = specs(watched, heavy, 3), [watched.spec(Does()) for _ in range(3)]
+    for given, turns in ((stay, 3), (go, 1)):
+        late = [given[0], *(replace(one, begin_within_s=-1e9) for one in given[1:])]
+        measured = watched.runner.run(late)
+        assert sum(one is not None for one in measured) == turns

@@ -10,6 +10,7 @@ import sys
 import time
 
 import numpy as np
+import pandas as pd
 import pytest
 import sklearn
 from running import Does
@@ -34,6 +35,7 @@ def spoil():
     np.seterr(all="raise")
     np.set_printoptions(precision=2)
     sklearn.set_config(transform_output="pandas", assume_finite=True)
+    pd.set_option("display.precision", 2, "display.float_format", "{:.1f}".format)
     locale.setlocale(locale.LC_ALL, "C")
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR2})
@@ -51,6 +53,8 @@ def look():
         np.geterr(),
         np.get_printoptions(),
         sklearn.get_config(),
+        pd.get_option("display.precision"),
+        pd.get_option("display.float_format"),
         locale.setlocale(locale.LC_ALL),
         signal.getsignal(signal.SIGUSR1),
         signal.pthread_sigmask(signal.SIG_BLOCK, ()),

@@ -8,11 +8,11 @@ import scipy.sparse as sp
 from scipy.stats import loguniform
 from sklearn.datasets import make_classification
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import ParameterSampler
+from sklearn.model_selection import GridSearchCV, ParameterSampler
 from sklearn.svm import SVC
 
 from fitcast import Sweep
-from fitcast.errors import InvalidSweepError
+from fitcast.errors import InvalidDataError, InvalidSweepError
 from fitcast.trainer.attempt.fitting import fit_and_score
 from fitcast.trainer.sweep.fit_params import method_params
 
@@ -99,3 +99,36 @@ def test_a_parameter_that_cannot_be_sent_is_named(where):
     with pytest.raises(InvalidSweepError, match=rf"'eval_set' of {told} is .* \(lock\)") as caught:
         Sweep(LogisticRegression(), X, Y, **given).prepare()
     assert "'note'" not in str(caught.value)
+
+
+@pytest.mark.parametrize("scoring", [None, "accuracy", ["accuracy", "roc_auc"]])
+def test_weights_among_the_parameters_of_fit_are_handed_to_scorers_like_others(scoring):
+    weights = np.linspace(0.1, 5.0, len(X))
+    refit = "accuracy" if isinstance(scoring, list) else True
+    model, grid = LogisticRegression(), {"C": [0.1, 1.0]}
+    made = {"cv": 3, "scoring": scoring, "refit": refit}
+    theirs = GridSearchCV(model, grid, **made).fit(X, Y, sample_weight=weights)
+    prepared = Sweep((model, grid), X, Y, **made, fit_params={"sample_weight": weights}).prepare()
+    names = [key for key in theirs.cv_results_ if key.startswith("split0_test")]
+    for index in range(2):
+        job = prepared.job(index).load(prepared.attachments.__getitem__)
+        scores = fit_and_score(job, prepared.content, 0).scores
+        known = [theirs.cv_results_[name][index] for name in names]
+        assert list(scores.values()) == known
+
+
+def test_weights_of_scorers_alone_stay_theirs():
+    weights, others = np.linspace(0.1, 5.0, len(X)), np.ones(len(X))
+    given = {"fit_params": {"sample_weight": weights}, "score_params": {"sample_weight": others}}
+    prepared = Sweep(LogisticRegression(), X, Y, cv=3, **given).prepare()
+    job = prepared.job(0).load(prepared.attachments.__getitem__)
+    assert job.score_params == (("sample_weight", "score.sample_weight"),)
+
+
+@pytest.mark.parametrize("given", [np.nan, np.inf])
+def test_weights_that_are_no_numbers_are_refused_wherever_they_are_given(given):
+    weights = np.ones(len(X))
+    weights[3] = given
+    for how in ({"sample_weight": weights}, {"fit_params": {"sample_weight": weights}}):
+        with pytest.raises(InvalidDataError, match="NaN or infinity, first in row 3"):
+            Sweep(LogisticRegression(), X, Y, cv=2, **how).prepare()
