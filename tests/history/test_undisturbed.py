@@ -72,9 +72,7 @@ def test_what_the_hypervisor_took_is_shared_out_by_work():
 
 
 def test_a_record_says_what_it_would_have_taken():
-    quiet = replace(
-        examples.record(), runtime_s=4.0, cpu_s=4.0, shared_s=1.0, cpu_wait_s=0.0
-    )
+    quiet = replace(examples.record(), runtime_s=4.0, cpu_s=4.0, shared_s=1.0, cpu_wait_s=0.0)
     busy = replace(quiet, runtime_s=8.0, shared_s=2.0, cpu_wait_s=4.0)
     assert quiet.undisturbed_s == busy.undisturbed_s == 5.0
     assert quiet.disturbed_sd == 0.0 < busy.disturbed_sd
