@@ -84,7 +84,7 @@ def test_the_law_of_the_best_round_is_found_again(tmp_path):
     path = tmp_path / "made.csv"
     write(path, made)
     found = fitted(read(path))
-    assert found["rate_power"] == pytest.approx(1.0, abs=0.1)
+    assert found["rate_power"] == pytest.approx(1.0, abs=0.2)
     assert found["rows_power"] == pytest.approx(0.5, abs=0.15)
     assert found["log_sd_within"] < 0.3 < found["log_sd"]
 
