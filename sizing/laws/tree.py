@@ -37,8 +37,8 @@ def histogram_boosting(fit: Described, c: Constants) -> Work:
     """
     p = fit.params
     name = fit.algorithm.rpartition(".")[2]
-    rounds = p.number(*_ROUNDS, default=1000.0 if name.startswith("CatBoost") else 100.0)
-    most = between(rounds, 1.0, 1e6)
+    usual = 1000.0 if name.startswith("CatBoost") else 100.0
+    most = between(p.number(*_ROUNDS, default=usual), 1.0, 1e6)
     leaves = p.number("num_leaves", "max_leaf_nodes", "max_leaves", default=0.0)
     if leaves <= 1.0:
         leaves = 31.0 if name.startswith(("LGBM", "Hist")) else math.inf
