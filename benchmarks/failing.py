@@ -25,6 +25,7 @@ from benchmarks.records import attempt_record
 from fitcast.history.records import Outcome, Record
 from fitcast.sizing.learning.model import SizingModel
 from fitcast.trainer.attempt.spec import Measured
+from fitcast.trainer.sweep.parts import PartsReader
 from fitcast.trainer.sweep.requests import plain_params, request_for, shape_of
 
 ROWS = 60
@@ -40,10 +41,13 @@ def stream(count: int = 600, seed: int = 0) -> list[Record]:
     rows = np.arange(ROWS)
     train, test = rows[:40], rows[40:]
     made = []
+    parts = PartsReader(shape.sample, shape.contents)
     makers = list(_MAKERS)
     for number in range(count):
         estimator = makers[int(rng.integers(len(makers)))](rng)
-        request = request_for(estimator, plain_params(estimator, {}), shape, train, test)
+        request = request_for(
+            estimator, plain_params(estimator, {}), shape, train, test, parts.made_of(estimator)
+        )
         error = ""
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

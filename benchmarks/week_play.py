@@ -56,13 +56,20 @@ class Live:
         """Return what is left to do, as it is forecast now."""
         flow, after, at = self.flow, self.after, self.next
         cpu_s, memory_byte_s = float(after["cpu_s"][at]), float(after["byte_s"][at])
+        frees_cpu_s = 0.0
         for fit, since_s in self.in_flight.items():
             rest_s = max(0.1 * flow.said_s[fit], flow.said_s[fit] - (now_s - since_s))
+            frees_cpu_s += rest_s * flow.cpus[fit]
             cpu_s += rest_s * flow.cpus[fit]
             memory_byte_s += rest_s * flow.memory_bytes[fit]
         factor = self._factor()
         most = Resources(after["cpus"][at] + self.cpus, after["bytes"][at] + self.memory_bytes)
-        return Demand(cpu_s=cpu_s * factor, memory_byte_s=memory_byte_s * factor, most=most)
+        return Demand(
+            cpu_s=cpu_s * factor,
+            memory_byte_s=memory_byte_s * factor,
+            most=most,
+            frees_in_s=frees_cpu_s * factor / self.cpus if self.cpus else 0.0,
+        )
 
     def _factor(self) -> float:
         """Return how much longer fits take than was forecast, from those that are done."""

@@ -189,4 +189,5 @@ def _demand(runtime_s: Array, cpus: Array, memory_bytes: Array) -> Demand:
         cpu_s=float(runtime_s @ cpus),
         memory_byte_s=float(runtime_s @ memory_bytes),
         most=Resources(float(cpus.sum()), float(memory_bytes.sum())),
+        frees_in_s=float(runtime_s**2 @ cpus / (2.0 * (runtime_s @ cpus))),
     )

@@ -13,13 +13,14 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import MISSING, fields
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from fitcast.history.parts import EstimatorPart, part_from_json
 from fitcast.history.records import SCHEMA_VERSION, Estimate, Outcome, Record, Request
 
 log = logging.getLogger(__name__)
@@ -35,6 +36,7 @@ _TIME: Final = pa.timestamp("us", tz="UTC")
 _JSON_FIELDS: Final = frozenset(
     {"request_params", "request_steps", "request_bases", "scores", "versions"},
 )
+_PARTS_FIELD: Final = "request_made_of"  # JSON too, null where an estimator is made of itself alone
 
 _REQUEST_TYPES: Final[dict[str, pa.DataType]] = {
     "algorithm": pa.string(),
@@ -57,6 +59,13 @@ _REQUEST_TYPES: Final[dict[str, pa.DataType]] = {
     "correlation_decades": pa.float64(),
     "bases": pa.string(),
     "library_version": pa.string(),
+    "made_of": pa.string(),
+    "memory_order": pa.string(),
+    "integer_columns": pa.int64(),
+    "arrow_columns": pa.int64(),
+    "text_columns": pa.int64(),
+    "text_chars": pa.float64(),
+    "text_words": pa.float64(),
 }
 _ESTIMATE_TYPES: Final[dict[str, pa.DataType]] = {
     "threads": pa.int64(),
@@ -112,7 +121,8 @@ SCHEMA: Final = pa.schema(
     metadata={"fitcast_schema_version": str(SCHEMA_VERSION)},
 )
 """The Arrow schema of stored records. The ``estimate_`` columns are null when nothing was
-forecast; ``request_params``, ``_steps`` and ``_bases``, ``scores`` and ``versions`` hold JSON."""
+forecast, ``request_made_of`` where an estimator has no parts; that, ``request_params``, ``_steps``
+and ``_bases``, ``scores`` and ``versions`` hold JSON."""
 
 _KINDS: Final[dict[str, pa.DataType]] = {f.name: f.type for f in SCHEMA}
 
@@ -216,6 +226,8 @@ def _writer_of(column: str) -> Callable[[Any], Any]:
     kind = _KINDS[column]
     if column in _JSON_FIELDS:
         return _json
+    if column == _PARTS_FIELD:
+        return lambda part: _text(part.json_text)
     if kind == _TIME:
         return to_utc
     if pa.types.is_boolean(kind):
@@ -308,12 +320,19 @@ def _reader_of(column: str) -> Callable[[Any], Any] | None:
     """Return what turns a stored value of a column into one of a record; None for itself."""
     if column in _JSON_FIELDS:
         return _from_json
+    if column == _PARTS_FIELD:
+        return _parts_from_json
     return _from_time if _KINDS[column] == _TIME else None
 
 
 def _from_json(text: Any) -> Any:
     loaded = json.loads(text)
     return tuple(loaded) if isinstance(loaded, list) else loaded
+
+
+@lru_cache(maxsize=4096)  # many records' estimators are made of the same
+def _parts_from_json(text: str) -> EstimatorPart:
+    return part_from_json(json.loads(text))
 
 
 def _from_time(value: Any) -> datetime:

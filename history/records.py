@@ -8,8 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import TypeAlias
 
+from fitcast.history.parts import EstimatorPart
+from fitcast.history.parts import ParamValue as ParamValue
 from fitcast.history.undisturbed import availability_of, disturbed_sd, undisturbed_s
 
 SCHEMA_VERSION = 1
@@ -22,8 +23,6 @@ SHARED_POOL = "shared"
 """Pool of records that another team shared: their machines are none of this history's."""
 
 _NEVER_ZERO = ("cpu_s", "peak_memory_bytes", "base_memory_bytes")  # 0: not measured
-
-ParamValue: TypeAlias = str | int | float | bool | None
 
 
 class Outcome(StrEnum):
@@ -94,6 +93,15 @@ class Request:
         Import paths of the classes that the algorithm's derives from.
     library_version : str
         Of the package that offers the algorithm, such as "1.7".
+    made_of : EstimatorPart or None
+        The estimator with those inside it, where its own parameters don't say all: a pipeline, a
+        search, anything that fits others.
+    memory_order : str
+        "C" or "F" of an array, "" of anything else.
+    integer_columns, arrow_columns, text_columns : int
+        Columns of whole numbers, those of a frame that Arrow keeps, those of texts.
+    text_chars, text_words : float
+        Mean length of a text in characters and in words; 0 without texts.
     """
 
     algorithm: str
@@ -116,6 +124,13 @@ class Request:
     correlation_decades: float = 0.0
     bases: tuple[str, ...] = ()
     library_version: str = ""
+    made_of: EstimatorPart | None = None
+    memory_order: str = ""
+    integer_columns: int = 0
+    arrow_columns: int = 0
+    text_columns: int = 0
+    text_chars: float = 0.0
+    text_words: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -215,8 +230,8 @@ class Record:
     shared_s : float
         Seconds of work that another fit had done for it; alone it would have taken so much more.
     cpu_wait_s : float or None
-        Seconds for which its threads and processes were ready to run and had no core, summed: beside
-        other processes, at a quota, or taken by the hypervisor; None if that wasn't measured.
+        Seconds for which its threads and processes were ready to run and had no core, summed:
+        beside other processes, at a quota, or taken by the hypervisor; None if not measured.
     imported : bool
         Whether it comes from an ordinary MLflow run: the time of all it did, no memory.
     schema_version : int

@@ -47,7 +47,9 @@ class Users:
     group_weight: Array | None = None
 
 
-def fill(needs: Array, user: Places, users: Users, *, halvings: int = 36) -> Array:
+def fill(
+    needs: Array, user: Places, users: Users, *, halvings: int = 36, held: Array | None = None
+) -> Array:
     """Share the capacity of each draw.
 
     Parameters
@@ -61,6 +63,8 @@ def fill(needs: Array, user: Places, users: Users, *, halvings: int = 36) -> Arr
         Those who share.
     halvings : int
         How often the level is narrowed down by half.
+    held : array, optional
+        How much of its needs each workflow has already and keeps; all of it together is there.
 
     Returns
     -------
@@ -69,7 +73,7 @@ def fill(needs: Array, user: Places, users: Users, *, halvings: int = 36) -> Arr
     """
     if not len(needs):
         return np.zeros(0)
-    filling = _Filling(needs, user, users)
+    filling = _Filling(needs, user, users, held)
     for _ in range(needs.shape[1] + 1):
         got, used_up = filling.level(halvings)
         # Nobody who needs what is used up can have more; all others go on.
@@ -84,13 +88,14 @@ def fill(needs: Array, user: Places, users: Users, *, halvings: int = 36) -> Arr
 class _Filling:
     """One filling under way."""
 
-    def __init__(self, needs: Array, user: Places, users: Users) -> None:
+    def __init__(self, needs: Array, user: Places, users: Users, held: Array | None) -> None:
         self.needs, self.user, self.users = needs, user, users
         self.needed = needs > 0.0
         self.draw = users.draw[user]
         self.draws = int(users.draw.max()) + 1
         self.limit = np.ones(len(needs))  # of what each workflow needs
         self.fixed = np.zeros(len(needs), dtype=bool)  # has exactly its limit
+        self._held = np.zeros(len(needs)) if held is None else held
         self._divisor = np.where(self.needed, needs, 1.0)
         first = np.r_[True, user[1:] != user[:-1]]
         self._start = np.flatnonzero(first)[np.cumsum(first) - 1]
@@ -115,7 +120,7 @@ class _Filling:
     def _reach(self, share: Array, before: Array) -> Array:
         """Return how much of its needs each workflow has when its user has reached a share."""
         part = np.where(self.needed, (share - before) / self._divisor, np.inf).min(axis=1)
-        reached: Array = np.minimum(np.maximum(part, 0.0), self.limit)
+        reached: Array = np.minimum(np.maximum(part, self._held), self.limit)
         return reached
 
     def level(self, halvings: int) -> tuple[Array, npt.NDArray[np.bool_]]:

@@ -1,8 +1,8 @@
 """How far forecasts of the queue were off, and what is told instead of the next one. Pure.
 
-The play takes workflows for fluid (:mod:`fitcast.scheduler.broker.queue_play`): who comes to a full
-cluster has a share at once, while in truth fits that run aren't interrupted. So it is too early
-where the cluster is full, and about right elsewhere; and how unsure it is is a guess. What is told
+The play takes workflows for fluid (:mod:`fitcast.scheduler.broker.queue_play`): fits that run give
+way bit by bit and not one by one, and what is free has no places that a fit may be too large for.
+So it is a little early where the cluster is full; and how unsure it is is a guess. What is told
 is moved and made wider or narrower by how earlier forecasts turned out, of those made in the same
 case: cluster full or not. With few of them it stays as it was.
 
@@ -96,7 +96,7 @@ def corrected(
         below, above = _widths(one.said_s)
         rest = error - moved
         reached.append(rest / (above if rest > 0.0 else below))
-    low, high = (float(q) for q in np.quantile(reached, (0.1, 0.9)))
+    low, high = (float(q) for q in np.quantile(reached, (0.1, 0.9), method="weibull"))
     below, above = _widths(said_s)
     p50_s = said_s[1] * math.exp(moved)
     return (

@@ -3,8 +3,9 @@
 All that runs and all that waits is played in virtual time by the rules of
 :mod:`fitcast.scheduler.broker.fair_share`, several times with runtimes as they may turn out and
 with whoever may come meanwhile; all plays go on side by side, on the same arrays. Workflows are
-fluid here: one works off what is left of it at the pace of its share. One that is alone takes what
-was forecast of it alone, however large its share: its longest fit, its last fits.
+fluid here: one works off what is left of it at the pace of its share, which it has once fits of
+those that have more than theirs have ended. One that is alone takes what was forecast of it alone,
+however large its share: its longest fit, its last fits.
 
 Time goes from one event to the next, but in steps of some percent of the time that has passed: what
 ends in an hour is known to the minute, and ten thousand workflows take seconds.
@@ -197,14 +198,14 @@ def _table(
     by_name = {account.user: account for account in accounts}
     # What a workflow is doesn't depend on the draw.
     facts: dict[int, tuple[list[float], list[float], tuple[float, ...]]] = {}
-    needs, floors, numbers = np.zeros((count, 3)), np.zeros((count, 3)), np.zeros((count, 7))
+    needs, floors, numbers = np.zeros((count, 3)), np.zeros((count, 3)), np.zeros((count, 9))
     for row, (draw, one) in enumerate(columns):
         fact = facts.get(id(one))
         if fact is None:
             fact = facts[id(one)] = _facts(one, capacity, limits, now_s)
         needs[row], floors[row] = fact[0], fact[1]
-        numbers[row, :6], numbers[row, 6] = fact[2], draw * len(names) + user_of[one.user]
-    work_s, path_s, log_sd, since_s, due_s, priority, user = numbers.T
+        numbers[row, :8], numbers[row, 8] = fact[2], draw * len(names) + user_of[one.user]
+    work_s, path_s, log_sd, since_s, due_s, priority, held, frees_in_s, user = numbers.T
     factor = np.exp(log_sd * rng.standard_normal(count))
     weight = [by_name[name].weight if name in by_name else 1.0 for name in names]
     had = [
@@ -227,6 +228,8 @@ def _table(
         due_s=due_s,
         priority=priority,
         runs=np.array([isinstance(one, Running) for _, one in columns]),
+        held=held,
+        frees_in_s=frees_in_s * factor,
         capacity=capacity,
     )
 
@@ -242,6 +245,11 @@ def _facts(
         path_s, log_sd = max(path_s, p50_s), math.log(max(p90_s, p10_s) / p10_s) / _Z80
     since_s = one.queued_at_s if isinstance(one, Waiting) else one.started_at_s
     own = own_order(one, capacity)
+    held = 0.0
+    if isinstance(one, Running):
+        held = min(
+            1.0, one.used.dominant_share(capacity) / max(1e-9, most.dominant_share(capacity))
+        )
     there = capacity.amounts()
     needs, floor = (
         [has / all_ if has > 0.0 else 0.0 for has, all_ in zip(some.amounts(), there, strict=True)]
@@ -257,6 +265,8 @@ def _facts(
             (since_s or 0.0) - now_s,
             own[1] - now_s,
             one.priority,
+            held,
+            one.demand.frees_in_s,
         ),
     )
 

@@ -1,8 +1,9 @@
 """Plays queues in virtual time, many draws side by side on the same arrays. Pure.
 
 The rules are those of :mod:`fitcast.scheduler.broker.fair_share`, and the filling is the very same
-code; claims are decided here for all draws at once. In: arrays. Not in: workflows and what may
-become of them (:mod:`fitcast.scheduler.broker.queue_forecast`).
+code; claims are decided here for all draws at once. Fits aren't interrupted: what somebody has
+beyond their share is given back bit by bit, and only then others have theirs. In: arrays. Not in:
+workflows and what may become of them (:mod:`fitcast.scheduler.broker.queue_forecast`).
 """
 
 from collections.abc import Sequence
@@ -18,6 +19,13 @@ from fitcast.scheduler.broker.sharers import Limits, favours
 
 STEP = 0.02
 """Time goes on by at least this share of what has passed."""
+
+FREED = 0.25
+"""Nor by more than this share of the time in which what somebody has beyond their share is free."""
+
+EARLY = 0.25
+"""A workflow has a use for all that it can use until what is left is less than what it does in this
+share of what it takes alone; from then on for less and less: its longest fits, its last ones."""
 
 _HALVINGS = 18
 _MOST_STEPS = 20_000
@@ -48,6 +56,8 @@ class Table:
     due_s: Array
     priority: Array
     runs: Flags
+    held: Array  # of its needs, by fits that run now
+    frees_in_s: Array  # in this time what it has at a moment falls to 1/e, if it may begin nothing
     capacity: Resources
 
 
@@ -67,8 +77,11 @@ class QueuePlay:
     def __init__(self, table: Table, limits: Limits, asked: Flags) -> None:
         # Within a user in the order in which their workflows share what the user has.
         order = np.lexsort((table.due_s, -table.priority, table.user))
-        by_row = ("user", "needs", "floor", "work_s", "path_s", "since_s", "due_s", "priority")
-        sorted_ = {name: getattr(table, name)[order] for name in (*by_row, "runs")}
+        by_row = (
+            "user", "needs", "floor", "work_s", "path_s", "since_s", "due_s", "priority", "runs",
+            "held", "frees_in_s",
+        )  # fmt: skip
+        sorted_ = {name: getattr(table, name)[order] for name in by_row}
         self._table = table = replace(table, **sorted_)
         self._limits, self._order = limits, order
         used: Flags = np.asarray(table.needs.any(axis=0))
@@ -83,6 +96,8 @@ class QueuePlay:
         self._began_s = np.where(table.runs, 0.0, np.inf)
         self._ended_s = np.full(len(order), np.inf)
         self._got = np.ones(len(order))  # of what each wants, when it was last shared out
+        keeps = table.runs & (table.frees_in_s > 0.0)
+        self._held = np.where(keeps, table.held, 0.0)  # by fits that aren't interrupted
         self._now_s = np.zeros(table.draws)
         self._had = table.had.copy()
         self._most = self._quotas(used)
@@ -134,13 +149,14 @@ class QueuePlay:
             group_weight=group_weight,
         )
         needs = self._needs[rows] * want[:, None]
-        self._got[rows] = fill(needs, np.cumsum(first) - 1, users, halvings=_HALVINGS)
+        held = np.minimum(1.0, self._held[rows] / want)
+        self._got[rows] = fill(needs, np.cumsum(first) - 1, users, halvings=_HALVINGS, held=held)
         return rows
 
     def _wanted(self, rows: Places) -> Array:
         """Return how much of what it could use each row has a use for: less towards its end."""
         work_s, path_s = self._work_s[rows], self._path_s[rows]
-        wanted: Array = np.minimum(1.0, work_s / np.maximum(path_s, 1e-9))
+        wanted: Array = np.minimum(1.0, work_s / np.maximum(EARLY * path_s, 1e-9))
         return np.maximum(wanted, 1e-6)
 
     def _groups(self, places: Places, weight: Array) -> tuple[Places | None, Array | None]:
@@ -269,6 +285,8 @@ class QueuePlay:
         in_s = table.since_s[comes] - self._now_s[self._draw[comes]]
         later = in_s > 0.0
         np.minimum.at(next_s, self._draw[comes[later]], in_s[later])
+        binds = (self._held[rows] >= pace * (1.0 - 1e-6)) & served & (table.frees_in_s[rows] > 0.0)
+        np.minimum.at(next_s, draw[binds], FREED * table.frees_in_s[rows[binds]])
         stuck: Flags = np.asarray(np.isinf(next_s))
         step_s = np.where(stuck, 0.0, np.maximum(next_s, STEP * self._now_s))
         mine_s = step_s[draw]
@@ -277,6 +295,9 @@ class QueuePlay:
         self._ended[rows[ends]], self._runs[rows[ends]] = True, False
         self._work_s[rows] = np.maximum(self._work_s[rows] - pace * mine_s, 1e-6)
         self._path_s[rows] = np.maximum(self._path_s[rows] - np.where(served, mine_s, 0.0), 0.0)
+        frees_in_s = table.frees_in_s[rows]
+        stays = np.exp(-mine_s / np.maximum(frees_in_s, 1e-9))
+        self._held[rows] = np.where(ends, 0.0, pace * stays)
         self._note_usage(rows, pace, step_s)
         self._now_s = self._now_s + step_s
         return stuck

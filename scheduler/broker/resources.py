@@ -59,12 +59,20 @@ class Resources:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Demand:
-    """All that is left to do of a workflow, and what it can use at once."""
+    """All that is left to do of a workflow, and what it can use at once.
+
+    Attributes
+    ----------
+    frees_in_s : float
+        After how long, on the average, what it has at a moment is free again: its fits aren't
+        interrupted. Of one that waits when it will run.
+    """
 
     cpu_s: float = 0.0
     memory_byte_s: float = 0.0
     gpu_s: float = 0.0
     most: Resources = field(default_factory=Resources)
+    frees_in_s: float = 0.0
 
     def least_s(self, room: Resources | None = None) -> float:
         """Return how long it takes with all that it can use at once, in seconds.

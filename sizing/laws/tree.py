@@ -79,7 +79,9 @@ def histogram_boosting(fit: Described, c: Constants) -> Work:
         binning_s += _weighted_binning_s(fit, c)
     if _drops_trees(fit):
         # The answers of trees made before are taken back and given anew in every round.
-        tree_s += c["dropped_s"] * fit.rows_train * levels * trees / 2.0
+        tree_s += (
+            (c["dropped_s"] * fit.rows_train * levels + c["dropped_tree_s"]) * rounds.expected / 2.0
+        )
     predict_s = c["predict_s"] * fit.rows_test * trees * levels
     # LightGBM keeps room for the histograms of all leaves allowed, whether they grow or not.
     held = leaves if name.startswith("LGBM") and math.isfinite(leaves) else nodes

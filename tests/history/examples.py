@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 from hypothesis import strategies as st
 
+from fitcast.history.parts import EstimatorPart, Selected
 from fitcast.history.records import REFIT_FOLD, Estimate, Outcome, Record, Request
 from fitcast.history.store import AttemptLog, WorkflowEnd, WorkflowHistory, WorkflowRun
 
@@ -121,6 +122,37 @@ numbers = st.floats(allow_nan=False)
 times = st.datetimes(datetime(1990, 1, 1), datetime(2100, 1, 1), timezones=st.just(UTC))
 param_values = st.none() | st.booleans() | texts | st.integers(-(2**70), 2**70) | numbers
 
+selected = st.builds(
+    Selected,
+    columns=whole,
+    distinct_values=whole,
+    categorical_columns=whole,
+    missing_share=numbers,
+    text_chars=numbers,
+    text_words=numbers,
+)
+
+
+def parts_around(inner):
+    return st.builds(
+        EstimatorPart,
+        algorithm=texts,
+        role=texts,
+        name=texts,
+        bases=st.lists(texts, max_size=2).map(tuple),
+        params=st.dictionaries(texts, param_values, max_size=3).map(lambda d: tuple(d.items())),
+        counts=st.dictionaries(texts, st.integers(-1, 2**53), max_size=2).map(
+            lambda d: tuple(d.items())
+        ),
+        count=st.integers(1, 10**6),
+        selected=st.none() | selected,
+        parts=st.lists(inner, max_size=3).map(tuple),
+        unlisted=st.integers(0, 10**6),
+        silent=st.booleans(),
+    )
+
+
+parts = st.recursive(st.builds(EstimatorPart, algorithm=texts), parts_around, max_leaves=6)
 requests = st.builds(
     Request,
     algorithm=texts,
@@ -135,6 +167,13 @@ requests = st.builds(
     target=texts,
     classes=whole,
     threads=whole,
+    made_of=st.none() | parts,
+    memory_order=st.sampled_from(["", "C", "F"]),
+    integer_columns=whole,
+    arrow_columns=whole,
+    text_columns=whole,
+    text_chars=numbers,
+    text_words=numbers,
 )
 estimates = st.builds(
     Estimate,

@@ -19,6 +19,7 @@ from fitcast.trainer.sweep.containers import Look, look
 from fitcast.trainer.sweep.datasets import DatasetContent, fingerprint, sent_bytes
 from fitcast.trainer.sweep.jobs import WEIGHTS, attached
 from fitcast.trainer.sweep.models import Candidate
+from fitcast.trainer.sweep.parts import PartsReader
 from fitcast.trainer.sweep.prepared_sweep import Chooser, PreparedSweep
 from fitcast.trainer.sweep.reach import Reach
 from fitcast.trainer.sweep.requests import Shape, plain_params, request_for
@@ -89,9 +90,11 @@ def lay_out(
     firsts = [one.first_split for one in rounds for _ in one.indices] or [0] * len(submitted)
     n_splits = len(splits) // len({one.first_split for one in rounds} or (0,))
     fits = []
+    parts_reader = PartsReader(shape.sample, shape.contents)
     for candidate, estimator, first in zip(submitted, configured, firsts, strict=True):
+        made_of = parts_reader.made_of(estimator)
         for fold, (train, test) in enumerate(splits[first : first + n_splits], first):
-            request = request_for(estimator, candidate.params, shape, train, test)
+            request = request_for(estimator, candidate.params, shape, train, test, made_of)
             fits.append(Fit(f"c{candidate.index:04d}-f{fold}", candidate, fold, request))
     dataset = fingerprint(X, y)
     jobs, attachments = attached(jobs)

@@ -113,9 +113,14 @@ def bases_of(estimator: Any) -> tuple[str, ...]:
 
     Without scikit-learn's common bases and mixins, which every estimator has.
     """
+    return class_bases(type(final_estimator(estimator)))
+
+
+def class_bases(cls: type) -> tuple[str, ...]:
+    """Return the same of a class."""
     bases = [
         base
-        for base in type(final_estimator(estimator)).__mro__[1:]
+        for base in cls.__mro__[1:]
         if base is not object and not base.__module__.startswith(_COMMON_BASES)
     ]
     return tuple(public_path(base) for base in bases[:_MOST_BASES])

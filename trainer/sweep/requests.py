@@ -4,7 +4,6 @@ In: describing the dataset's shape, the target and the hyper-parameters as plain
 what the request will cost (the sizing room).
 """
 
-import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
@@ -15,16 +14,16 @@ import numpy.typing as npt
 import scipy.sparse as sp
 from sklearn.utils.multiclass import type_of_target
 
+from fitcast.history.parts import EstimatorPart
 from fitcast.history.records import ParamValue, Request
 from fitcast.trainer.naming import public_path
 from fitcast.trainer.sweep.containers import Look, look
 from fitcast.trainer.sweep.contents import Contents, contents_of
 from fitcast.trainer.sweep.kinds import is_classifier, is_regressor
 from fitcast.trainer.sweep.models import algorithm_of, bases_of, library_version, steps_of
+from fitcast.trainer.sweep.values import MAX_PARAM_LENGTH, kind_of, plain
 
 MAX_PARAMS = 200
-MAX_PARAM_LENGTH = 200
-_SHORT_SEQUENCE = 16
 _MOST_NESTED = 40  # values of one hyper-parameter
 _MOST_DEPTH = 4
 _OF_ESTIMATORS = frozenset({"steps", "transformers", "estimators", "transformer_list"})
@@ -43,6 +42,8 @@ class Shape:
     target_type: str  # scikit-learn's type_of_target, or "none"
     classes: int  # distinct values of a discrete target, else 0
     contents: Contents
+    sample: Any = None  # some rows of a table, whatever they hold
+    memory_order: str = ""  # "C" or "F" of an array, "" of anything else
 
 
 def shape_of(X: Any, y: Any) -> Shape:
@@ -59,6 +60,8 @@ def shape_of(X: Any, y: Any) -> Shape:
         target_type=target_type,
         classes=classes,
         contents=contents_of(X),
+        sample=_sample(X),
+        memory_order=_memory_order(matrix),
     )
 
 
@@ -68,6 +71,7 @@ def request_for(
     shape: Shape,
     train: npt.NDArray[np.intp],
     test: npt.NDArray[np.intp],
+    made_of: EstimatorPart | None = None,
 ) -> Request:
     """Return the request of a candidate's fit on one fold.
 
@@ -81,6 +85,9 @@ def request_for(
         The dataset's.
     train, test
         Row numbers of the fold.
+    made_of
+        The estimator as a tree (:class:`~fitcast.trainer.sweep.parts.PartsReader`), shared by the
+        folds.
     """
     if shape.row_nonzeros is None:
         nonzeros = len(train) * shape.columns
@@ -108,6 +115,13 @@ def request_for(
         correlation_decades=shape.contents.correlation_decades,
         bases=bases_of(configured),
         library_version=library_version(configured),
+        made_of=made_of,
+        memory_order=shape.memory_order,
+        integer_columns=shape.contents.integer_columns,
+        arrow_columns=shape.contents.arrow_columns,
+        text_columns=shape.contents.text_columns,
+        text_chars=shape.contents.text_chars,
+        text_words=shape.contents.text_words,
     )
 
 
@@ -155,7 +169,7 @@ def _nested(path: str, value: Any, depth: int) -> Iterator[tuple[str, ParamValue
     """Yield what dicts and lists hold, by its path; what says nothing more isn't named."""
     if type(value) is dict:
         parts: Iterable[tuple[Any, Any]] = value.items()
-    elif type(value) in (list, tuple) and plain(value) == _kind(value):
+    elif type(value) in (list, tuple) and plain(value) == kind_of(value):
         parts = enumerate(value)
     else:
         return
@@ -163,43 +177,11 @@ def _nested(path: str, value: Any, depth: int) -> Iterator[tuple[str, ParamValue
         if not isinstance(key, str | int) or hasattr(part, "get_params"):
             continue  # estimators' own parameters are there already
         inner = f"{path}.{key}"
-        if type(part) in (dict, list, tuple) and plain(part) == _kind(part):
+        if type(part) in (dict, list, tuple) and plain(part) == kind_of(part):
             if depth:
                 yield from _nested(inner, part, depth - 1)
         else:
             yield inner, plain(part)
-
-
-def _kind(value: Any) -> str:
-    return type(value).__name__
-
-
-def plain(value: Any) -> ParamValue:
-    """Return a value that any store can keep: a string, a number, a truth value or None."""
-    try:
-        if isinstance(value, np.generic):
-            value = value.item()
-        if value is None or isinstance(value, bool):
-            return value
-        if isinstance(value, int):
-            return int(value) if abs(value) < 2**63 else str(value)[:MAX_PARAM_LENGTH]
-        if isinstance(value, float):
-            # NaN equals nothing, not even itself: as text, like requests stay alike.
-            return "nan" if math.isnan(value) else float(value)
-        if isinstance(value, str):
-            return str(value)[:MAX_PARAM_LENGTH]
-        if isinstance(value, list | tuple) and len(value) <= _SHORT_SEQUENCE:
-            parts = [plain(part) for part in value if not isinstance(part, list | tuple | dict)]
-            if len(parts) == len(value) and all(
-                isinstance(part, str | int | float | None)
-                and (isinstance(raw, str | int | float | np.generic) or raw is None)
-                for part, raw in zip(parts, value, strict=True)
-            ):
-                return f"({', '.join(map(str, parts))})"[:MAX_PARAM_LENGTH]
-        name = getattr(value, "__name__", None)
-        return (name if isinstance(name, str) else type(value).__name__)[:MAX_PARAM_LENGTH]
-    except Exception:
-        return type(value).__name__[:MAX_PARAM_LENGTH]
 
 
 def _target(y: Look) -> tuple[str, int]:
@@ -221,6 +203,23 @@ def _distinct(y: Any) -> int:
         counted = y.nunique()
         return int(counted if np.ndim(counted) == 0 else max(counted))
     return len(np.unique(np.asarray(y)))
+
+
+def _sample(X: Look) -> Any:
+    """Return some rows, by which selections of columns are told; None if it's no table."""
+    try:
+        table = X.table(_SAMPLED_ROWS)
+        few = table.iloc[:_SAMPLED_ROWS] if hasattr(table, "iloc") else table[:_SAMPLED_ROWS]
+        return few if len(few.shape) == 2 else None
+    except Exception:  # exotic containers
+        return None
+
+
+def _memory_order(matrix: Any) -> str:
+    flags = getattr(matrix, "flags", None)
+    if not isinstance(matrix, np.ndarray) or flags is None or matrix.ndim < 2:
+        return ""
+    return "C" if flags.c_contiguous else "F" if flags.f_contiguous else ""
 
 
 def _dtype(X: Look) -> str:

@@ -10,6 +10,7 @@ from dataclasses import asdict, fields, replace
 from typing import Any, Final, get_args, get_origin, get_type_hints
 
 from fitcast.errors import SubmissionError
+from fitcast.history.parts import EstimatorPart, part_from_json, part_to_json
 from fitcast.history.records import Request
 from fitcast.trainer.sweep.submission import Fit, Round, Submission, SubmittedCandidate
 
@@ -18,6 +19,12 @@ SCHEMA: Final = 2
 
 _PLAIN: Final = (str, int, float, bool, type(None))
 _OF_FOLDS: Final = ("rows_train", "rows_test", "nonzeros")  # what requests of a candidate differ in
+_LATER: Final = (
+    *("made_of", "memory_order", "integer_columns", "arrow_columns", "text_columns"),
+    *("text_chars", "text_words"),
+)
+"""Fields of requests that came later. They stand beside the others, where they are of use to who
+knows them; among the others, an earlier fitcast would refuse them."""
 _OWN: Final = tuple(
     f.name
     for f in fields(Submission)
@@ -31,6 +38,9 @@ def to_json(submission: Submission) -> dict[str, Any]:
     for candidate in submission.candidates:
         request = submission.fit(candidate.index, 0).request
         asked = {f.name: getattr(request, f.name) for f in fields(Request)}
+        later = {name: asked.pop(name) for name in _LATER}
+        if isinstance(later["made_of"], EstimatorPart):
+            later["made_of"] = part_to_json(later["made_of"])
         for name in _OF_FOLDS:
             del asked[name]
         candidates.append(
@@ -39,6 +49,7 @@ def to_json(submission: Submission) -> dict[str, Any]:
                 "model": candidate.model,
                 "algorithm": candidate.algorithm,
                 "request": asked | {"params": dict(candidate.params)},
+                "more": later,
             }
         )
     of_splits = {
@@ -98,7 +109,7 @@ def _read(told: dict[str, Any]) -> Submission:
     fits: list[Fit] = []
     for index, one in enumerate(told["candidates"]):
         first = firsts[index]
-        any_fold = Request(**_checked(Request, one["request"] | folds[first]))
+        any_fold = Request(**_checked(Request, one["request"] | folds[first] | _later(one)))
         label, model, algorithm = (str(one[name]) for name in ("label", "model", "algorithm"))
         candidates.append(SubmittedCandidate(index, label, model, algorithm, any_fold.params))
         for number, rows in enumerate(folds[first : first + n_splits], first):
@@ -108,6 +119,15 @@ def _read(told: dict[str, Any]) -> Submission:
     return Submission(
         candidates=tuple(candidates), fits=tuple(fits), work_names=names, rounds=rounds, **own
     )
+
+
+def _later(candidate: dict[str, Any]) -> dict[str, Any]:
+    """Return what is said of a candidate's request beyond the first layout."""
+    told = candidate.get("more", {})
+    known = {name: told[name] for name in _LATER if name in told}
+    if known.get("made_of") is not None:
+        known["made_of"] = part_from_json(known["made_of"])
+    return known
 
 
 def _check_rounds(rounds: tuple[Round, ...], candidates: int) -> None:

@@ -40,8 +40,8 @@ from fitcast.scheduler.broker.fair_share import (
     to_give_way,
 )
 from fitcast.scheduler.broker.lifecycle import State
-from fitcast.scheduler.broker.resources import Demand, Resources
 from fitcast.scheduler.broker.service import Service
+from fitcast.scheduler.broker.serving.progress import progress_of, used_by
 from fitcast.scheduler.broker.serving.reopening import Pauses, ends, told
 from fitcast.scheduler.broker.serving.sharing import Sharing
 from fitcast.scheduler.broker.serving.turns import (
@@ -50,12 +50,11 @@ from fitcast.scheduler.broker.serving.turns import (
     running_of,
     waiting_of,
 )
-from fitcast.scheduler.broker.store import Progress, StoredWorkflow
+from fitcast.scheduler.broker.store import StoredWorkflow
 from fitcast.scheduler.kept.workflow_folder import End
 from fitcast.scheduler.run.executor import Executor
 from fitcast.scheduler.run.runs import Run
 from fitcast.scheduler.run.views import FitRow
-from fitcast.scheduler.session.documents import fit_document
 
 log = logging.getLogger(__name__)
 
@@ -203,7 +202,7 @@ class Claims:
         changed = {one: self._changed_fits(held) for one, held in self._held.items()}
         told = {one: fits for one, fits in changed.items() if fits is not None}
         progress = {
-            workflow_id: (held.row.fence, self._progress(held, told.get(workflow_id)))
+            workflow_id: (held.row.fence, progress_of(held.row, held.run, told.get(workflow_id)))
             for workflow_id, held in self._held.items()
         }
         asked_s = self._clock()
@@ -231,26 +230,6 @@ class Claims:
         fits = run.view().running()[:SHOWN_FITS]
         same = len(fits) == len(held.told_fits) and all(map(is_, fits, held.told_fits))
         return None if same else fits
-
-    def _progress(self, held: _Held, fits: Sequence[FitRow] | None) -> Progress:
-        run = held.run
-        if run is None:
-            return Progress(
-                fits_done=held.row.fits_done,
-                demand_left=held.row.demand,
-                eta_s=None,
-                used=Resources(),
-            )
-        view = run.view()
-        done, _, total = view.counts()
-        eta = view.eta
-        return Progress(
-            fits_done=done,
-            demand_left=_left(held.row.demand, done / max(1, total)),
-            eta_s=None if eta is None else (eta.p10_s, eta.p50_s, eta.p90_s),
-            used=used_by(run),
-            running_fits=None if fits is None else [fit_document(row) for row in fits],
-        )
 
     def _charge(self) -> None:
         now_s = self._clock()
@@ -400,15 +379,6 @@ class Claims:
             log.info("workflow %s of %s runs", row.workflow_id, row.user)
 
 
-def used_by(run: Run) -> Resources:
-    """Return what a workflow's fits use at this moment, as planned."""
-    running = run.view().running()
-    return Resources(
-        cpus=float(sum(row.threads for row in running)),
-        memory_bytes=float(sum(row.estimate.peak_memory_bytes_p50 for row in running)),
-    )
-
-
 def _error_of_preparing(run: Run) -> tuple[str, str] | None:
     """Return what is wrong with a described sweep, without how it was found."""
     for row in run.view().rows.values():
@@ -416,13 +386,3 @@ def _error_of_preparing(run: Run) -> tuple[str, str] | None:
         if colon and row.outcome is Outcome.FAILED:
             return kind, said
     return None
-
-
-def _left(demand: Demand, done: float) -> Demand:
-    left = max(0.0, 1.0 - done)
-    return Demand(
-        cpu_s=left * demand.cpu_s,
-        memory_byte_s=left * demand.memory_byte_s,
-        gpu_s=left * demand.gpu_s,
-        most=demand.most,
-    )

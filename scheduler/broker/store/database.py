@@ -58,13 +58,23 @@ class Writing:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Together:
+    """What may be done in one go with others that came at the same time."""
+
+    work: Callable[[Writing, list[Any]], list[Any]]
+    """Does some of one kind; returns what came of each, None for what is to be done by itself."""
+    what: Any
+
+
 class _Request:
     """What one caller wants written, and what became of it."""
 
-    __slots__ = ("_ready", "error", "is_done", "result", "tries", "work")
+    __slots__ = ("_ready", "error", "is_done", "result", "together", "tries", "work")
 
-    def __init__(self, work: Callable[[Writing], Any]) -> None:
+    def __init__(self, work: Callable[[Writing], Any], together: Together | None = None) -> None:
         self.work = work
+        self.together = together
         self.result: Any = None
         self.error: BaseException | None = None
         self.is_done = False
@@ -154,18 +164,18 @@ class Database:
                     raise self._told(error) from error
         raise AssertionError("the last try returns or raises")
 
-    def write(self, work: Callable[[Writing], T]) -> T:
+    def write(self, work: Callable[[Writing], T], together: Together | None = None) -> T:
         """Return what is done in a transaction, once it is on the disk.
 
         `work` may be called several times, if what it did was undone; it does nothing but ask the
-        database.
+        database. With others that came at the same time it may be done `together` instead.
 
         Raises
         ------
         BrokerStoreError
             The database can't be written. Nothing was, unless it says so.
         """
-        request = _Request(work)
+        request = _Request(work, together)
         with self._lock:
             self._waiting.append(request)
             is_turn = not self._is_writing
@@ -260,7 +270,9 @@ class Database:
                 transaction = connection.begin()
                 events: list[dict[str, Any]] = []
                 alone = len(batch) == 1
-                for request in batch:
+                if not guarded:
+                    done, events = _done_together(connection, batch)
+                for request in [one for one in batch if one not in done]:
                     writing = Writing(connection)
                     if not guarded and not alone:
                         try:
@@ -358,6 +370,34 @@ class Database:
             else "check the folder's space and rights; another process may be holding it"
         )
         return BrokerStoreError(f"the broker's database {url} can't be used ({what}): {todo}")
+
+
+def _done_together(
+    connection: Connection, batch: Sequence[_Request]
+) -> tuple[list[_Request], list[dict[str, Any]]]:
+    """Do in one go what may be; return what was done, and its events.
+
+    Raises
+    ------
+    _UndoneError
+        It failed.
+    """
+    done: list[_Request] = []
+    writing = Writing(connection)
+    kinds = {one.together.work for one in batch if one.together is not None}
+    for work in kinds:
+        those = [one for one in batch if one.together is not None and one.together.work is work]
+        if len(those) < 2:
+            continue
+        try:
+            results = work(writing, [one.together.what for one in those if one.together])
+        except Exception as error:
+            raise _UndoneError from error
+        for request, result in zip(those, results, strict=True):
+            if result is not None:
+                request.result = result
+                done.append(request)
+    return done, writing.events
 
 
 def now_s(connection: Connection) -> float:

@@ -75,6 +75,7 @@ class ForecastPart(StorePart):
                         most=Resources(
                             row["most_cpus"], row["most_memory_bytes"], row["most_gpus"]
                         ),
+                        frees_in_s=row["demand_frees_in_s"],
                     ),
                 )
                 for row in connection.execute(query).mappings()

@@ -12,7 +12,7 @@ import json
 from collections.abc import Collection, Mapping
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, case, delete, func, select, true, update
+from sqlalchemy import ColumnElement, Connection, case, delete, func, select, text, true, update
 
 from fitcast.errors import LostLeaseError, WorkflowStateError
 from fitcast.scheduler.broker.lifecycle import State, after_replica, check_transition
@@ -42,6 +42,7 @@ _USES_NOTHING: Final = {
     "running_fits": None,
 }
 _PROGRESS: Final = "progress"
+_PLAN_ANEW: Final = text("SET LOCAL plan_cache_mode = force_custom_plan")
 
 
 class QueuePart(StorePart):
@@ -73,6 +74,9 @@ class QueuePart(StorePart):
         )
 
         def work(connection: Connection) -> list[StoredWorkflow]:
+            if connection.dialect.name == "postgresql":
+                # a plan that was made while the queue was short would read all of a long one
+                connection.execute(_PLAN_ANEW)
             firsts = select(first.label("row_id")).where(USERS.c.disabled_at_s.is_(None)).subquery()
             query = (
                 stored_workflows()

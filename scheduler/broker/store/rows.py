@@ -96,6 +96,7 @@ def workflow_of(row: Mapping[Any, Any]) -> StoredWorkflow:
             memory_byte_s=row["demand_memory_byte_s"],
             gpu_s=row["demand_gpu_s"],
             most=Resources(row["most_cpus"], row["most_memory_bytes"], row["most_gpus"]),
+            frees_in_s=row["demand_frees_in_s"],
         ),
         used=Resources(row["used_cpus"], row["used_memory_bytes"], row["used_gpus"]),
         forecast_s=_quantiles(row, "forecast"),
@@ -271,6 +272,7 @@ def values_of_demand(demand: Demand) -> dict[str, float]:
         "most_cpus": amount(demand.most.cpus),
         "most_memory_bytes": amount(demand.most.memory_bytes),
         "most_gpus": amount(demand.most.gpus),
+        "demand_frees_in_s": amount(demand.frees_in_s),
     }
 
 

@@ -109,6 +109,7 @@ WORKFLOWS: Final = Table(
     Column("demand_cpu_s", Double, nullable=False),
     Column("demand_memory_byte_s", Double, nullable=False),
     Column("demand_gpu_s", Double, nullable=False),
+    Column("demand_frees_in_s", Double, nullable=False, server_default=text("0")),
     Column("whole_cpu_s", Double, nullable=False),  # as submitted, for who forecasts the queue
     Column("whole_memory_byte_s", Double, nullable=False),
     Column("whole_gpu_s", Double, nullable=False),

@@ -23,8 +23,9 @@ from fitcast.errors import (
 )
 from fitcast.scheduler.broker.lifecycle import TERMINAL, State
 from fitcast.scheduler.broker.store.clocks import wall_s
-from fitcast.scheduler.broker.store.database import Writing
+from fitcast.scheduler.broker.store.database import Together, Writing
 from fitcast.scheduler.broker.store.descriptions import end_prepared
+from fitcast.scheduler.broker.store.engines import is_postgresql
 from fitcast.scheduler.broker.store.parts import StorePart
 from fitcast.scheduler.broker.store.records import (
     Holdings,
@@ -43,6 +44,7 @@ from fitcast.scheduler.broker.store.rows import (
     workflow_of,
 )
 from fitcast.scheduler.broker.store.tables import EVENTS, USERS, WORKFLOWS
+from fitcast.scheduler.broker.store.taken_in_together import Submitted, taken_in_together
 from fitcast.scheduler.broker.store.tokens import revoke_preparing
 from fitcast.scheduler.broker.store.users import holdings_of
 
@@ -119,6 +121,7 @@ class WorkflowPart(StorePart):
                 "an idempotency key has 1 to 200 printable characters of ASCII and no blanks"
             )
         values = values_of(new)
+        given = {**values, **_EMPTY, "user_id": user_id, **(whole(values) if is_whole else {})}
 
         def work(writing: Writing) -> StoredWorkflow:
             connection = writing.connection
@@ -134,9 +137,6 @@ class WorkflowPart(StorePart):
                     return before
             if user.disabled_at is not None:
                 raise AuthenticationError(f"user {user.name!r} is disabled: ask an admin")
-            given = {**values, **_EMPTY, "user_id": user_id}
-            if is_whole:
-                given |= whole(values)
             inserted = connection.execute(
                 _insertion(connection.dialect.name, is_whole),
                 {**given, "due_in_s": values["alone_s"]} if is_whole else given,
@@ -159,7 +159,9 @@ class WorkflowPart(StorePart):
             times = {"created_at_s": made, "queued_at_s": made if is_whole else None}
             return workflow_of({**_UNSET, **given, **names, **times})
 
-        return self._database.write(work)
+        several = is_postgresql(self._database.engine)
+        together = Together(taken_in_together, Submitted(given)) if several else None
+        return self._database.write(work, together)
 
     def made_before(self, user_id: int, key: str, request_sha256: str) -> StoredWorkflow | None:
         """Return what a request of a user's made when it came before; None if it didn't.

@@ -1,6 +1,7 @@
 """When who waits begins and is done, in queues whose end can be counted by hand."""
 
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -88,3 +89,37 @@ def test_what_can_never_run_is_never_done():
     never = waits("w", "u", 10.0)
     told = forecast_queue([never], [], [], Resources(8.0))["w"]
     assert told.end_s == (math.inf,) * 3
+
+
+def runs_for_long(frees_in_s):
+    """One that has all of the cluster, and much to do."""
+    return Running(
+        workflow_id="r",
+        user="a",
+        used=CAPACITY * 0.999,
+        demand=Demand(cpu_s=1e5, most=CAPACITY, frees_in_s=frees_in_s),
+        started_at_s=-50.0,
+        forecast_s=(1e4,) * 3,
+    )
+
+
+def test_who_comes_to_a_full_cluster_has_nothing_before_fits_of_others_end():
+    mine = waits("w", "u", 50.0)
+    soon, later, last = (
+        what_if(mine, [], [runs_for_long(frees_s)], [], CAPACITY).end_s[1]
+        for frees_s in (0.0, 100.0, 1000.0)
+    )
+    # half of the cluster is mine; while it comes free the time passes in which it isn't yet
+    assert soon == pytest.approx(100.0, rel=0.05)
+    assert 1.2 * soon < later < soon + 2 * 100.0
+    assert 1.2 * later < last < soon + 2 * 1000.0
+
+
+def test_what_is_free_is_had_at_once_however_long_the_fits_of_others():
+    half = replace(
+        runs_for_long(1e4),
+        used=CAPACITY * 0.5,
+        demand=Demand(cpu_s=1e5, most=CAPACITY * 0.5, frees_in_s=1e4),
+    )
+    mine = waits("w", "u", 50.0, 5.0)
+    assert what_if(mine, [], [half], [], CAPACITY).end_s[1] == pytest.approx(50.0, rel=0.05)

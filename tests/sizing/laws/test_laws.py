@@ -135,5 +135,5 @@ def test_a_default_gaussian_process_optimises_nothing():
     told = {"rows_train": 1000, "columns": 5, "nonzeros": 5000, "target": "regression"}
     fixed = cost("GaussianProcessRegressor", params={"kernel": None}, **told)
     searched = cost("GaussianProcessRegressor", params={"kernel": "RBF"}, **told)
-    assert searched.work_s > 5 * fixed.work_s
+    assert searched.work_s > 1.5 * fixed.work_s
     assert searched.memory_bytes > fixed.memory_bytes

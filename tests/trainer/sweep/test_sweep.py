@@ -31,7 +31,8 @@ from fitcast import errors
 from fitcast.history.records import REFIT_FOLD
 from fitcast.trainer.attempt.fitting import fit_and_score
 from fitcast.trainer.sweep.prepared import Sweep
-from fitcast.trainer.sweep.requests import MAX_PARAM_LENGTH, MAX_PARAMS, plain, plain_params
+from fitcast.trainer.sweep.requests import MAX_PARAMS, plain_params
+from fitcast.trainer.sweep.values import MAX_PARAM_LENGTH, plain
 
 X, Y = make_classification(60, 5, random_state=0)
 MODELS = {
