@@ -220,6 +220,9 @@ def _equally_safe(ours: Forecasts) -> Table:
     ways = {"fitcast": np.log(np.maximum(said[kept], 1e5)), "AutoGluon 1.6.3": formula[kept]}
     packages = np.array([_package(ours.records[row]) for row in kept])
     table = [_given("all", name, way - used) for name, way in ways.items()]
+    # Small fits need what any process needs, which most formulas leave out.
+    large = used > math.log(_LARGE_BYTES)
+    table += [_given("over 50 MB", name, (way - used)[large]) for name, way in ways.items()]
     for package in sorted(set(packages)):
         own = packages == package
         table += [_given(package, name, (way - used)[own]) for name, way in ways.items()]
@@ -227,6 +230,7 @@ def _equally_safe(ours: Forecasts) -> Table:
 
 
 _UNSAFE = 0.05
+_LARGE_BYTES = 50e6
 
 
 def _given(what: str, name: str, beyond: Array) -> Row:

@@ -21,6 +21,7 @@ VERSION = "~version"
 _COUNTLESS = 250.0  # distinct values per column; more are taken to be as many as rows
 _TINY = 1e-6  # below it a hyper-parameter counts as zero
 _HUGE = 1e15
+_LONGEST_INT = 18  # digits
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -185,6 +186,8 @@ def _read_params(
                 words[own] = "no number"
             else:
                 numbers[own] = number
+        elif isinstance(value, str) and len(value) > _LONGEST_INT and value.isdecimal():
+            numbers[own] = _HUGE  # a whole number that no store keeps as one
         else:
             words[own] = str(value)
     if steps:

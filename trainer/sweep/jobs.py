@@ -74,7 +74,10 @@ def available_method(configured: Any, method: str | None) -> str | None:
 
 def thread_params(configured: Any, chosen: Iterable[str]) -> tuple[str, ...]:
     """Return the parameters to set to the number of threads; not those that the grid sets."""
-    every = configured.get_params(deep=True)
+    try:
+        every = configured.get_params(deep=True)
+    except Exception:  # what is inside refuses to tell: its threads stay as they are
+        return ()
     chosen = set(chosen)
     found = []
     for name, value in every.items():

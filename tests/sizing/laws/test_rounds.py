@@ -121,3 +121,12 @@ def test_a_seen_setting_of_a_dataset_tells_the_rounds_of_the_others():
         cost_of(describe(asked(0.1, 10))).rounds_log_sd
         > cost_of(describe(asked(0.1, 1_000))).rounds_log_sd
     )
+
+
+def test_trees_dropped_in_rounds_that_stop_early_have_a_cost():
+    params = {"n_estimators": 10_000, "early_stopping_round": 30, "boosting_type": "dart"}
+    dropping, usual = (
+        cost_of(describe(request(LGBM, params=params | changed)))
+        for changed in ({}, {"boosting_type": "gbdt"})
+    )
+    assert dropping.work_s > usual.work_s
