@@ -18,7 +18,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from fitcast.scheduler.backends.machine import usable_cpus
-from fitcast.scheduler.forecast.availability import HALF_LIFE_S, Others, Shares
+from fitcast.scheduler.forecast.availability import FRESH_S, Others, Shares
 from fitcast.trainer.attempt.process_tree import descendants, session_of, state
 from fitcast.trainer.attempt.task_waits import (
     Tasks,
@@ -61,7 +61,7 @@ class HostLoad:
         self._shares = Shares()
         self._tasks: Tasks = {}
         self._looked_s = 0.0
-        self._probed_s = -HALF_LIFE_S
+        self._probed_s = -FRESH_S
         self._counts = counts()
 
     def before(self, own: int) -> Others | None:
@@ -73,9 +73,11 @@ class HostLoad:
             return None
         with self._lock:
             now_s = self._look()
-            if not self._shares.is_fresh(now_s) and now_s - self._probed_s >= HALF_LIFE_S:
+            if not self._shares.is_fresh(now_s) and now_s - self._probed_s >= FRESH_S:
                 self._probed_s = now_s
-                if _others_run():
+                if not _others_run():
+                    self._shares = Shares()
+                else:
                     self._probe(max(1, min(own, int(self._cores))))
             return self._shares.others(time.monotonic(), self._cores)
 
@@ -107,6 +109,7 @@ class HostLoad:
         now_s = time.monotonic()
         own = len(told) + sum(beside) / (now_s - began_s)
         cpu_s, wait_s = (sum(one[part] for one in told) for part in (0, 1))
+        self._shares = Shares()  # of another time
         self._shares.note(now_s, cpu_s, wait_s, own)
 
 

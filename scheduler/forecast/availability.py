@@ -26,6 +26,9 @@ UNSURE_SD = 0.25
 HALF_LIFE_S = 15.0
 """After so long what was measured counts for half."""
 
+FRESH_S = 3.0
+"""After so long it is measured anew before a sweep, which takes a moment."""
+
 FORGOTTEN_S = 60.0
 """After so long it is no more than a memory: it has to be measured anew."""
 
@@ -92,7 +95,7 @@ class Shares:
 
     def is_fresh(self, now_s: float) -> bool:
         """Whether it was measured lately, on enough."""
-        return now_s - self._at_s <= HALF_LIFE_S and self._wanted_s >= LEAST_SEEN_S
+        return now_s - self._at_s <= FRESH_S and self._wanted_s >= LEAST_SEEN_S
 
     def others(self, now_s: float, cores: float) -> Others | None:
         """Return what others want; None if that isn't known, or no more."""
