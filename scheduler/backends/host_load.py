@@ -94,7 +94,10 @@ class HostLoad:
         step_s = now_s - self._looked_s
         if 0.0 < step_s <= _LONGEST_STEP_S:
             cpu_s, wait_s = times_between(self._tasks, tasks)
-            self._shares.note(now_s, cpu_s, wait_s, (cpu_s + wait_s) / step_s)
+            # Beyond the cores they, and what serves them, stand in each other's way: that slows
+            # fits as others do, and what was learned of them is without it.
+            own = min((cpu_s + wait_s) / step_s, self._cores)
+            self._shares.note(now_s, cpu_s, wait_s, own)
         self._tasks, self._looked_s = tasks, now_s
         return now_s
 
