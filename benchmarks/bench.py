@@ -28,6 +28,7 @@ BENCHMARKS: Final = {
     "memory": "benchmarks.workloads.memory_bound",
     "tiny": "benchmarks.workloads.tiny",
     "eta": "benchmarks.workloads.eta_truth",
+    "busy": "benchmarks.workloads.busy",
     "workers": "benchmarks.workloads.many_workers",
     "scale": "benchmarks.bench_scale",
     "week": "benchmarks.workloads.week",
@@ -65,7 +66,7 @@ def _run(given: argparse.Namespace) -> int:
         try:
             asked = (
                 {}
-                if given.repeats is None or name in ("eta", "scale", "week")
+                if given.repeats is None or name in ("eta", "busy", "scale", "week")
                 else {"repeats": given.repeats}
             )
             reports[name] = import_module(BENCHMARKS[name]).run(given.quick, **asked)

@@ -52,7 +52,8 @@ def print_heading(console: Console, text: str) -> None:
 
 
 def _eta(eta: Eta) -> str:
-    return f"{span(eta.p50_s)}, most likely between {span(eta.p10_s)} and {span(eta.p90_s)}"
+    said = f"{span(eta.p50_s)}, most likely between {span(eta.p10_s)} and {span(eta.p90_s)}"
+    return f"{said}; {eta.note}" if eta.note else said
 
 
 def print_estimate(console: Console, estimate: "SweepEstimate") -> None:

@@ -1,19 +1,26 @@
-"""Other work on this machine: processes that keep one core busy while a test looks on."""
+"""Other work on this machine: processes that keep a core busy while a test looks on."""
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 LONGEST_S = 120
 """They end by themselves after this, whatever becomes of the test."""
 
+# They are nobody's children here: what runs below this process counts as ours. In sessions of
+# their own, as fits are.
 _LOOP = """
 import os, sys, time
+if os.fork():
+    os._exit(0)
+os.setsid()
 os.sched_setaffinity(0, {int(sys.argv[1])})
 end = time.monotonic() + float(sys.argv[2])
-print("busy", flush=True)
+print(os.getpid(), flush=True)
+os.close(1)
 while time.monotonic() < end:
     pass
 """
@@ -26,19 +33,16 @@ def one_core() -> int:
 
 @contextmanager
 def busy_beside(core: int, loops: int) -> Iterator[None]:
-    """Let so many processes want all of a core, each in a session of its own, as fits are."""
+    """Let so many processes of others want all of a core."""
     command = [sys.executable, "-I", "-S", "-c", _LOOP, str(core), str(LONGEST_S)]
-    running = [
-        subprocess.Popen(command, stdout=subprocess.PIPE, start_new_session=True)
-        for _ in range(loops)
-    ]
+    handles: list[int] = []
     try:
-        for one in running:
-            assert one.stdout is not None
-            assert one.stdout.readline() == b"busy\n"
+        for _ in range(loops):
+            told = subprocess.run(command, stdout=subprocess.PIPE, check=True, timeout=60)
+            handles.append(os.pidfd_open(int(told.stdout)))
         yield
     finally:
-        for one in running:
-            one.kill()
-        for one in running:
-            one.communicate()
+        for handle in handles:
+            with suppress(ProcessLookupError):
+                signal.pidfd_send_signal(handle, signal.SIGKILL)
+            os.close(handle)

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import ndtr, ndtri
 
+from fitcast.scheduler.forecast.availability import NO_LOAD, Load
 from fitcast.scheduler.forecast.late_rounds import LateRound
 from fitcast.scheduler.plan.decisions import Decisions
 from fitcast.scheduler.plan.events import FitKey, LateFit
@@ -81,6 +82,8 @@ class Draws:
         By workflow, the rounds that are chosen late; the first of them may have been already.
     now_s : float
         The time in seconds, on the plan's own clock.
+    load : Load
+        What others want of the workers' machines.
     """
 
     def __init__(
@@ -89,6 +92,7 @@ class Draws:
         groups: Groups,
         later: Mapping[str, Sequence[LateRound]],
         now_s: float,
+        load: Load = NO_LOAD,
     ) -> None:
         fits = [
             fit
@@ -138,8 +142,15 @@ class Draws:
         ]
         ratio = [fit.process_ratio if lead else 1.0 for fit, lead in zip(every, leads, strict=True)]
         threads = [fit.threads if lead else 1 for fit, lead in zip(every, leads, strict=True)]
-        self._elapsed = np.array(elapsed) / np.array(ratio)
-        self._cpu_ratio = np.array(ratio) * np.array(threads)
+        # Beside others less of its work is done than the clock says.
+        own = decisions.state.cpus_in_use
+        slower = [
+            load.slowdown(fit.running_on or "", own) if lead else 1.0
+            for fit, lead in zip(every, leads, strict=True)
+        ]
+        self._elapsed = np.array(elapsed) / np.array(ratio) / np.array(slower)
+        self._ratio = np.array(ratio)
+        self._cpu_ratio = self._ratio * np.array(threads)
         self._there = len(fits)
         self._cpus = max(1, decisions.state.cpus)
 
@@ -183,6 +194,12 @@ class Draws:
 
     def _bound_s(self, took_s: Array, work_s: Array) -> float:
         return max(float(work_s.sum()) / self._cpus, float(took_s.max(initial=0.0)))
+
+    def left_s(self, key: FitKey, drawn: Drawn) -> float:
+        """Return what the process of a running leader still takes where nothing else runs."""
+        place = self.place[key]
+        left_s = float(drawn.runtimes_s[place] - self._elapsed[place])
+        return max(0.0, left_s) * float(self._ratio[place])
 
     @property
     def count(self) -> int:

@@ -17,6 +17,7 @@ from datetime import UTC, datetime, timedelta
 
 import numpy as np
 
+from fitcast.scheduler.forecast.availability import NO_LOAD, Load, Slowed
 from fitcast.scheduler.forecast.draws import LONGEST_S, Drawn, Draws, Groups
 from fitcast.scheduler.forecast.late_rounds import LateRound
 from fitcast.scheduler.plan.decisions import Decisions
@@ -31,6 +32,8 @@ FEWEST_SAMPLES = 8
 MOST_SAMPLES = 200
 FEWEST_PLAYS = 2
 
+_UNSLOWED = Slowed({}, None, math.inf)
+
 
 @dataclass(frozen=True, slots=True)
 class Eta:
@@ -42,6 +45,8 @@ class Eta:
         Quantiles of the seconds that remain.
     finish_at : datetime
         The median as a time of day, UTC.
+    note : str
+        What else there is to say of it: that other processes keep the cores busy, for one.
 
     Examples
     --------
@@ -55,6 +60,7 @@ class Eta:
     p50_s: float
     p90_s: float
     finish_at: datetime
+    note: str = ""
 
     def later(self, seconds: float) -> "Eta":
         """Return the ETA of what begins so many seconds later."""
@@ -63,6 +69,7 @@ class Eta:
             self.p50_s + seconds,
             self.p90_s + seconds,
             self.finish_at + timedelta(seconds=seconds),
+            self.note,
         )
 
     def left_at(self, now: datetime) -> "Eta":
@@ -84,14 +91,15 @@ class Eta:
         asked_at = self.finish_at - timedelta(seconds=self.p50_s)
         gone_s = max(0.0, (now - asked_at).total_seconds())
         p10_s, p50_s, p90_s = (max(0.0, s - gone_s) for s in (self.p10_s, self.p50_s, self.p90_s))
-        return Eta(p10_s, p50_s, p90_s, max(self.finish_at, now))
+        return Eta(p10_s, p50_s, p90_s, max(self.finish_at, now), self.note)
 
     def __call__(self) -> "Eta":
         """Return itself: ``workflow.eta()`` and ``workflow.eta`` are the same."""
         return self
 
     def __str__(self) -> str:
-        return f"{span(self.p50_s)} ({span(self.p10_s)} to {span(self.p90_s)})"
+        said = f"{span(self.p50_s)} ({span(self.p10_s)} to {span(self.p90_s)})"
+        return f"{said}; {self.note}" if self.note else said
 
 
 def span(seconds: float) -> str:
@@ -124,6 +132,7 @@ def _finishes(
     drawn: Drawn,
     now_s: float,
     overhead_s: float,
+    slowed: Slowed,
 ) -> dict[str, float]:
     """Play the plan once and return when each workflow is done."""
     plan = decisions.copy()
@@ -145,13 +154,16 @@ def _finishes(
         fits = None if places is None else dict(draws.late[place] for place in places.tolist())
         return NextChosen(workflow_id, fits)
 
+    def took_s(at_s: float, work_s: float, worker: str) -> float:
+        return slowed.took_s(at_s, work_s, worker, plan.state.cpus_in_use)
+
     backend = SimulatedBackend(
-        plan, runtime_s, choose_next=choose_next, overhead_s=overhead_s, now_s=now_s
+        plan, runtime_s, choose_next=choose_next, overhead_s=overhead_s, now_s=now_s, took_s=took_s
     )
     running = list(decisions.running())
     backend.carry_out(plan.place(now_s))
     ends_s = {
-        fit.key: max(now_s, fit.started_s + fit.process_ratio * runtime_by_key[fit.key])
+        fit.key: now_s + took_s(now_s, draws.left_s(fit.key, drawn), fit.running_on or "")
         for fit in running
         if fit.follows is None and fit.outcome is None
     }
@@ -166,6 +178,7 @@ def forecast(
     groups: Groups,
     *,
     later: Mapping[str, Sequence[LateRound]] | None = None,
+    load: Load = NO_LOAD,
     now_s: float = 0.0,
     overhead_s: float = 0.0,
     samples: int | None = None,
@@ -183,6 +196,8 @@ def forecast(
     later : mapping, optional
         By workflow, the rounds that are chosen late, the refit being the last; the first of them
         may have been chosen already.
+    load : Load
+        What others want of the workers' machines now.
     now_s : float
         The time in seconds, on the plan's own clock.
     overhead_s : float
@@ -199,7 +214,7 @@ def forecast(
     dict of str to Eta
         By workflow.
     """
-    draws = Draws(decisions, groups, later or {}, now_s)
+    draws = Draws(decisions, groups, later or {}, now_s, load)
     affordable = FIT_EVENTS_PER_FORECAST // max(1, draws.count)
     if samples is None:
         samples = max(FEWEST_SAMPLES, min(MOST_SAMPLES, affordable))
@@ -209,14 +224,21 @@ def forecast(
     rng = np.random.default_rng(seed)
     remaining: dict[str, list[float]] = {workflow_id: [] for workflow_id in decisions.workflows}
     bounds = []
+    cpus = decisions.state.cpus
+
+    def again() -> float:
+        slowed = load.draw(rng, now_s) if load.is_felt else _UNSLOWED
+        return _bound_s(draws, draws.sample(rng), now_s, slowed, cpus)
+
     for _ in range(plays):
         drawn = draws.sample(rng)
-        finishes = _finishes(decisions, draws, drawn, now_s, overhead_s)
-        bounds.append(max(draws.bound_s(drawn), 1e-9))
+        slowed = load.draw(rng, now_s) if load.is_felt else _UNSLOWED
+        finishes = _finishes(decisions, draws, drawn, now_s, overhead_s, slowed)
+        bounds.append(max(_bound_s(draws, drawn, now_s, slowed, cpus), 1e-9))
         for workflow_id, sampled in remaining.items():
             sampled.append(finishes.get(workflow_id, now_s + LONGEST_S) - now_s)
     if plays < samples:
-        more = np.array([draws.bound_s(draws.sample(rng)) for _ in range(MOST_SAMPLES)])
+        more = np.array([again() for _ in range(MOST_SAMPLES)])
         for workflow_id, sampled in remaining.items():
             ratio = float(np.mean(np.divide(sampled, bounds)))
             remaining[workflow_id] = list(more * ratio)
@@ -224,8 +246,14 @@ def forecast(
     etas = {}
     for workflow_id, sampled in remaining.items():
         p10, p50, p90 = (float(q) for q in np.quantile(sampled, (0.1, 0.5, 0.9)))
-        etas[workflow_id] = Eta(p10, p50, p90, asked_at + timedelta(seconds=p50))
+        finish_at = asked_at + timedelta(seconds=p50)
+        etas[workflow_id] = Eta(p10, p50, p90, finish_at, load.said(cpus))
     return etas
+
+
+def _bound_s(draws: Draws, drawn: Drawn, now_s: float, slowed: Slowed, cpus: int) -> float:
+    worker = next(iter(slowed.others), "")
+    return slowed.took_s(now_s, draws.bound_s(drawn), worker, cpus)
 
 
 def plan_for(workers: Sequence[WorkerSize], submitted: Submitted) -> Decisions:

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from fitcast.errors import FitTooLargeError
 from fitcast.history.records import Estimate, Record
+from fitcast.scheduler.forecast.availability import NO_LOAD, Load
 from fitcast.scheduler.forecast.common_work import common_work
 from fitcast.scheduler.forecast.draws import Groups
 from fitcast.scheduler.forecast.eta import Eta, forecast, plan_for
@@ -60,6 +61,7 @@ class SweepForecast:
     attempts: Mapping[str, int] = field(default_factory=dict)  # made already, by fit
     begun: frozenset[int] = frozenset()  # candidates of later rounds that were chosen
     refits: Mapping[int, Estimate] = field(default_factory=dict)  # cost of the refit by who is best
+    load: Load = NO_LOAD  # what others want of the workers' machines
 
     @cached_property
     def work(self) -> dict[str, CommonWork]:
@@ -127,7 +129,8 @@ class SweepForecast:
         for _, start in median.starts:
             for key in (start.key, *(one.key for one in start.followers)):
                 placed[key.fit_id] = Placed(start.threads, start.pool, start.share_bytes)
-        return self._eta(workers, submitted).later(ready_in_s), placed
+        slower = self.load.slowdown("", 1.0)  # one process imports what its worker needs
+        return self._eta(workers, submitted).later(slower * ready_in_s), placed
 
     def quick_eta(self, workers: Sequence[WorkerSize]) -> Eta:
         """Return the ETA on idle workers from playing the plan once or twice.
@@ -147,7 +150,7 @@ class SweepForecast:
         ratio = _bound_s(workers, every, self.later) / _bound_s(fewer, some, later)
         longer_s = (ratio - 1.0) * eta.p50_s
         finish_at = eta.later(longer_s).finish_at
-        return Eta(ratio * eta.p10_s, ratio * eta.p50_s, ratio * eta.p90_s, finish_at)
+        return Eta(ratio * eta.p10_s, ratio * eta.p50_s, ratio * eta.p90_s, finish_at, eta.note)
 
     def _eta(
         self,
@@ -160,6 +163,7 @@ class SweepForecast:
             plan_for(workers, submitted),
             groups_of(_THIS, self.submission),
             later={_THIS: self.later if later is None else later},
+            load=self.load,
             overhead_s=OVERHEAD_S,
             plays=plays,
         )

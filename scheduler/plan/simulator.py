@@ -63,6 +63,9 @@ class SimulatedBackend:
         Seconds that a slot stays idle between two attempts.
     now_s : float
         Start of virtual time.
+    took_s : callable, optional
+        ``took_s(now_s, work_s, worker)`` says how long a process takes that begins now and takes
+        `work_s` where nothing else runs; just that, by default.
     watch : callable, optional
         ``watch(now_s, actions)`` is told what was decided, after each event.
     """
@@ -76,6 +79,7 @@ class SimulatedBackend:
         choose_next: Callable[[str], NextChosen] | None = None,
         overhead_s: float = 0.0,
         now_s: float = 0.0,
+        took_s: Callable[[float, float, str], float] | None = None,
         watch: Callable[[float, Sequence[Action]], None] | None = None,
     ) -> None:
         self.decisions = decisions
@@ -86,6 +90,7 @@ class SimulatedBackend:
         self._peak_memory_bytes = peak_memory_bytes
         self._choose_next = choose_next or (lambda workflow_id: NextChosen(workflow_id, None))
         self._overhead_s = overhead_s
+        self._took_s = took_s or (lambda now_s, work_s, worker: work_s)
         self._watch = watch
         self._agenda: list[tuple[float, int, Event | Callable[[], Iterable[Event]]]] = []
         self._count = 0
@@ -155,12 +160,16 @@ class SimulatedBackend:
 
     def _start(self, start: Start) -> None:
         self.starts.append((self.now_s, start))
-        took_s, ended = self._process(start)
+        work_s, ended = self._process(start)
+        took_s = self._took_s(self.now_s, work_s, start.worker)
         for event in reversed(ended):  # the leader holds what is reserved until the last one ended
             self.at(self.now_s + took_s + self._overhead_s, event)
 
     def _process(self, start: Start) -> tuple[float, list[AttemptEnded]]:
-        """Return how long a process takes, and how the attempts in it end, the leader first."""
+        """Return how long a process takes, and how the attempts in it end, the leader first.
+
+        Deadlines are of time with a core, so what others take of it ends no attempt.
+        """
         took_s, outcome, peak = self._attempt(start, start.key, start.threads, start.deadline_s)
         ended = [AttemptEnded(start.key, start.attempt, outcome, peak)]
         for one in start.followers:

@@ -19,7 +19,9 @@ from pathlib import Path
 
 from fitcast.errors import FitcastError, InternalError
 from fitcast.history.records import Outcome, Record
+from fitcast.scheduler.backends.host_load import HostLoad
 from fitcast.scheduler.backends.protocol import Workers
+from fitcast.scheduler.forecast.availability import Load
 from fitcast.scheduler.forecast.process_start import StartsSeen
 from fitcast.scheduler.kept.results import KeptAttempt
 from fitcast.scheduler.plan import events
@@ -68,6 +70,8 @@ class Dispatcher:
     workers : Workers, optional
         Those that all workflows share, started at once; without them the one workflow that is
         handed in gets its own, and the dispatcher ends with it.
+    host_load : HostLoad, optional
+        What others leave of this machine's cores, where the workers are on it.
     checked : bool
         Whether the plan is checked after every event, for tests.
     """
@@ -80,6 +84,7 @@ class Dispatcher:
         log_dir: Path,
         *,
         workers: Workers | None = None,
+        host_load: HostLoad | None = None,
         checked: bool = False,
     ) -> None:
         self.decisions = Decisions(checked=checked)
@@ -99,7 +104,8 @@ class Dispatcher:
         self._serves_one = workers is None
         self._stop_by_s: float | None = None
         self._plan_lock = threading.Lock()
-        self._live_eta = LiveEta(self._snapshot, post)
+        self._host_load = host_load
+        self._live_eta = LiveEta(self._snapshot, self._load, post)
         self._thread = threading.Thread(target=self._loop, name="fitcast-dispatcher", daemon=True)
         self._thread.start()
         if workers is not None:
@@ -422,6 +428,13 @@ class Dispatcher:
             surplus = self._workers.resize(self.decisions, time.monotonic())
         self._act_all(map(self._from_workers.retired, surplus))
         self._workers.retire(surplus)
+
+    def _load(self) -> Load:
+        """Return what others want of the workers' machines, as far as fits tell."""
+        if self._host_load is not None:
+            return Load(self._host_load.now())
+        with self._plan_lock:
+            return self._from_workers.load(self.decisions.workers)
 
     def _snapshot(self) -> tuple[Decisions, dict[str, Run], float]:
         with self._plan_lock:

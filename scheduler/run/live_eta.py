@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from fitcast.history.records import Record
+from fitcast.scheduler.forecast.availability import Load
 from fitcast.scheduler.forecast.common_work import corrected
 from fitcast.scheduler.forecast.draws import Groups
 from fitcast.scheduler.forecast.eta import Eta, forecast
@@ -86,6 +87,8 @@ class LiveEta:
     snapshot : callable
         ``snapshot()`` gives a copy of the plan, the runs by workflow, and the seconds that a slot
         stays idle between two attempts.
+    load : callable
+        ``load()`` gives what others want of the workers' machines now.
     post : callable
         ``post(report)`` takes corrected estimates and new forecasts to the dispatcher.
     """
@@ -93,9 +96,11 @@ class LiveEta:
     def __init__(
         self,
         snapshot: Callable[[], tuple[Decisions, Mapping[str, Run], float]],
+        load: Callable[[], Load],
         post: Callable[[Reforecast | Forecast], None],
     ) -> None:
         self._snapshot = snapshot
+        self._load = load
         self._pace = Pace()
         self._first_done_s = math.inf
         self._observed: queue.SimpleQueue[tuple[Run, str, Record]] = queue.SimpleQueue()
@@ -181,6 +186,7 @@ class LiveEta:
             plan,
             Groups(algorithm, candidate),
             later=later,
+            load=self._load(),
             now_s=time.monotonic(),
             overhead_s=overhead_s,
             samples=SAMPLES,

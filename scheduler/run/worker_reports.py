@@ -13,10 +13,12 @@ from fitcast.errors import SealError, WorkerBrokenError
 from fitcast.history.records import Outcome, Record
 from fitcast.scheduler.backends.protocol import WorkerLoss
 from fitcast.scheduler.forecast import process_start
+from fitcast.scheduler.forecast.availability import Load, Shares
 from fitcast.scheduler.forecast.sweep_forecast import OVERHEAD_S
 from fitcast.scheduler.kept.results import Ended, KeptAttempt
 from fitcast.scheduler.plan import events
 from fitcast.scheduler.plan.events import AttemptEnded, FitKey, StartLearned
+from fitcast.scheduler.plan.plan_state import WorkerState
 from fitcast.scheduler.run.attempt_records import library_versions, record_of
 from fitcast.scheduler.run.attempts import DaskAttempts, Member, ProcessEnded, ProcessFailed
 from fitcast.scheduler.run.runs import Run
@@ -80,6 +82,7 @@ class WorkerReports:
         self._retired: set[str] = set()  # those that are about to go
         self._doubtful: list[ProcessFailed] = []  # until it is known whether its worker is there
         self._host = socket.gethostname()
+        self._shares: dict[str, Shares] = {}  # of cores that fits got, by worker
 
     # -- processes -------------------------------------------------------------------------------
 
@@ -97,6 +100,10 @@ class WorkerReports:
         if first is not None and first.outcome is Outcome.SUCCEEDED:
             idle_s = time.monotonic() - sent.sent_s - busy_s
             self.overhead_s += 0.05 * (min(max(idle_s, 0.0), 1.0) - self.overhead_s)
+        for one in ended.measured:
+            if one is not None and one.cpu_wait_s is not None:
+                shares = self._shares.setdefault(sent.start.worker, Shares())
+                shares.note(time.monotonic(), one.cpu_s, one.cpu_wait_s, sent.start.threads)
         learned = self._learned(run, sent.members, ended.measured)
         noted: list[Ended] = []
         follow: list[events.AttemptEnded] = []
@@ -158,6 +165,19 @@ class WorkerReports:
             self._doubtful.append(failed)
             self._workers.workers_changed()
 
+    def load(self, workers: Mapping[str, WorkerState]) -> Load:
+        """Return what others want of the workers' machines, by the ends of their last fits.
+
+        Workers are taken to have been full meanwhile.
+        """
+        now_s, found = time.monotonic(), {}
+        for address, worker in workers.items():
+            shares = self._shares.get(address)
+            others = None if shares is None else shares.others(now_s, worker.size.cpus)
+            if others is not None and others.threads > 0.0:
+                found[address] = others
+        return Load(by_worker=found)
+
     # -- workers ---------------------------------------------------------------------------------
 
     def replaced(self, known: Collection[str]) -> Iterator[events.Event]:
@@ -176,6 +196,7 @@ class WorkerReports:
         before = set(known)
         present = {size.address: size for size in seen.sizes}
         self._broken &= set(present)
+        self._shares = {one: shares for one, shares in self._shares.items() if one in present}
         self._retired &= set(present)
         doubtful, self._doubtful = self._doubtful, []
         for address in self._broken | self._retired:

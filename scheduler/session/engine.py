@@ -20,7 +20,9 @@ from fitcast.errors import HistoryError
 from fitcast.history.locked_folders import memory_root
 from fitcast.history.records import REFIT_FOLD, Record
 from fitcast.history.store import HistoryStore
+from fitcast.scheduler.backends.host_load import HostLoad
 from fitcast.scheduler.backends.protocol import Backend, Workers
+from fitcast.scheduler.forecast.availability import NO_LOAD, Load
 from fitcast.scheduler.forecast.eta import Eta
 from fitcast.scheduler.forecast.sweep_forecast import SweepForecast, forecast_sweep
 from fitcast.scheduler.kept.freed_memory import large_blocks_apart, large_blocks_together
@@ -105,6 +107,7 @@ class Engine:
         self._own: dict[str, Dispatcher] = {}  # by workflow, where each has its own workers
         workers = backend.shared()
         self._shared_workers = workers
+        self._host_load = None if workers is None else HostLoad()
         self._shared: Dispatcher | None = None  # once they are started
         if workers is not None and start_workers:
             self._shared = self._dispatcher(workers)
@@ -334,7 +337,17 @@ class Engine:
 
     def eta(self, cast: SweepForecast) -> Eta:
         """Return when a sweep would be done if it were submitted now, beside nothing else."""
-        return cast.plan(self.workers(), self.ready_in_s())[0]
+        return self.beside_others(cast).plan(self.workers(), self.ready_in_s())[0]
+
+    def beside_others(self, cast: SweepForecast) -> SweepForecast:
+        """Return a sweep's forecast with what others want of the workers' machine now.
+
+        Looked at before its fits run: while they start, they'd be in the way.
+        """
+        if self._host_load is None or cast.load is not NO_LOAD:
+            return cast
+        others = self._host_load.before(sum(worker.cpus for worker in self.workers()))
+        return cast if others is None else replace(cast, load=Load(others))
 
     def learn(self) -> int:
         """Train on all that is known now; return how many records that is."""
@@ -442,6 +455,7 @@ class Engine:
             self._keys.path,
             self._home / "faults",
             workers=workers,
+            host_load=self._host_load,
             checked=self._checked,
         )
 

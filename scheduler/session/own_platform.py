@@ -77,6 +77,8 @@ class OwnPlatform:
         ready_in_s = self.engine.ready_in_s() if pools is None else 0.0
         model = self._probed(sweep) if probe else self.engine.model()
         cast = forecast_sweep(model, sweep.prepare().submission, planned_workers(there))
+        if pools is None:
+            cast = self.engine.beside_others(cast)
         return estimate_of(cast, there, ready_in_s)
 
     def submit(self, sweep: "Sweep", *, probe: bool, detach: bool) -> Workflow:
@@ -88,6 +90,7 @@ class OwnPlatform:
         prepared = sweep.prepare(recheck=True)
         model = self._probed(sweep) if probe else self.engine.model()
         cast = forecast_sweep(model, prepared.submission, self.engine.workers())
+        cast = self.engine.beside_others(cast)
         if detach:
             started(self._settings)  # before anything is kept: it may not be possible
             workflow_id = self.engine.accept(cast, prepared, around, elsewhere)

@@ -47,6 +47,7 @@ class Moment:
         if not over:
             eta = workflow.eta
             said = f"{span(eta.p50_s)} left ({span(eta.p10_s)} to {span(eta.p90_s)})"
+            said += f"; {eta.note}" if eta.note else ""
         return cls(workflow.name, done, running, total, elapsed_s, said, over)
 
     def __str__(self) -> str:

@@ -32,7 +32,6 @@ _AUTOMATIC_ROWS = 10_000.0  # beyond which scikit-learn's histogram boosting sto
 _LEARNING_RATES = ("learning_rate", "eta", "shrinkage_rate")
 _USUAL_RATE = 0.1
 _LEAST_RATE, _MOST_RATE = 1e-4, 1.0
-_SOFT_SD = 0.5  # of "how many a fit's own stopping rule takes", in networks
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,9 +107,3 @@ def patience_of(fit: Described) -> float:
         return between(p.number("n_iter_no_change", default=10.0), 1.0, 1e6) if on else 0.0
     patience = p.number(*_PATIENCE, default=0.0)
     return between(patience, 1.0, 1e6) if patience >= 1.0 else 0.0
-
-
-def network_log_sd(fit: Described) -> float:
-    """Return how unsure the passes of a network are that rows held out end."""
-    words = [fit.params.word(name) for name in ("early_stopping", "callbacks__early_stopping")]
-    return _SOFT_SD if "True" in words else 0.0

@@ -230,6 +230,12 @@ def state(pid: int) -> str:
     return fields[0] if fields else ""
 
 
+def session_of(pid: int) -> int:
+    """Return the session that a process belongs to; 0 if it is gone."""
+    fields = _stat(pid)
+    return int(fields[3]) if fields else 0
+
+
 def _stat(pid: int) -> list[str]:
     """Return what is said of a process behind its name, which may hold anything."""
     try:
