@@ -110,9 +110,18 @@ class _Inner:
     def cost(self, part: EstimatorPart | None = None, **changed: float) -> Composed:
         """Return one inner fit: of a part, or the mean of those that stand for the estimator."""
         data = _resized(self.fit, **changed)
+        # Cloning, checking and cutting out rows; scoring where it is tested on rows of its own.
+        own: Mapping[str, float] = self.c["composition"]
+        around_s = own["scored_fit_s"] if changed.get("rows_test") else own["fit_s"]
+
+        def fitted(one: EstimatorPart) -> Composed:
+            found = _fitted(one, data, self.c, self.levels)
+            work = replace(found.work, serial_s=found.work.serial_s + around_s)
+            return replace(found, work=work)
+
         if part is not None:
-            return _fitted(part, data, self.c, self.levels)
-        costs = [_fitted(one, data, self.c, self.levels) for one in self._estimators()]
+            return fitted(part)
+        costs = [fitted(one) for one in self._estimators()]
         weights = [float(one.count) for one in self._estimators()]
         total = sum(weights)
         work = _sum([_times(one.work, w / total) for one, w in zip(costs, weights, strict=True)])
@@ -244,7 +253,9 @@ def _tuned(inner: _Inner) -> Composed:
         return _once(inner)
     folds, rows = inner.folds(), inner.fit.rows_train
     one = inner.cost(rows_train=rows * (folds - 1.0) / folds, rows_test=rows / folds)
-    works = [_times(one.work, folds), inner.cost().work]
+    thresholds = inner.number("thresholds", 100.0)
+    scored_s = folds * thresholds * inner.c["composition"]["threshold_s"]
+    works = [_times(one.work, folds), Work(scored_s, 0.0, 0.0, ""), inner.cost().work]
     return _together(works, [one], inner, f"{folds + 1.0:,.0f} fits of {one.work.text}")
 
 
