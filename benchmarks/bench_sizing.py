@@ -11,7 +11,6 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +40,6 @@ from fitcast.sizing.learning.model import SizingModel
 
 DATA = Path(__file__).parent / "data" / "campaign.parquet"
 ZOO = Path(__file__).parent / "data" / "zoo.parquet"
-WRAPPERS = Path(__file__).parent / "data" / "wrappers.parquet"
 
 Table = list[Row]
 
@@ -58,7 +56,7 @@ def main() -> None:
     measured = read_parquet(given.data)
     records = usable(measured)
     print(_summary(measured, records))
-    tables = all_tables(records, given.picture) | {"Cold, beyond the campaign": beyond()}
+    tables = all_tables(records, given.picture)
     for title, table in tables.items():
         print(f"\n{title}\n\n{as_table(table, markdown=given.markdown)}")
     print(f"\n{time.perf_counter() - start:.0f} s")
@@ -121,28 +119,6 @@ def _all_tables(
         "Risks": brier_rows(events),
         "Risks, forecast and happened": reliability_rows(events),
     }
-
-
-def beyond() -> Table:
-    """Judge the prior on fits that the campaign has none of: nothing of them was learned.
-
-    Fits with one thread, whose waiting for a core isn't counted; the model is told the machine's
-    speed. Of the zoo, the datasets that no constant was fitted on.
-    """
-    zoo = [_quiet(r) for r in usable(read_parquet(ZOO)) if is_held_out(r)]
-    wrappers = [_quiet(r) for r in read_parquet(WRAPPERS)]
-    rows = []
-    for name, records in (("zoo", zoo), ("wrappers", wrappers)):
-        told = Forecasts()
-        told.add(*forecast(SizingModel.prior().for_machine(1.0), records))
-        rows.append(judged(name, told))
-    return rows
-
-
-def _quiet(record: Record) -> Record:
-    """Return a record in seconds of the reference machine, as if nothing had disturbed it."""
-    runtime_s = record.undisturbed_s * (record.machine_speed or 1.0)
-    return replace(record, runtime_s=runtime_s, cpu_wait_s=None, machine_speed=0.0, scores={})
 
 
 def _learned(several: Processes, splits: Iterable[Split]) -> Forecasts:

@@ -29,8 +29,7 @@ from fitcast.history.codec import read_parquet
 from fitcast.history.records import Outcome, Record, Request
 from fitcast.sizing.laws.families import FAMILIES
 from fitcast.sizing.laws.features import Described, describe
-from fitcast.sizing.laws.prior import FitCost, constants, cost_of
-from fitcast.sizing.laws.single import law_name
+from fitcast.sizing.laws.prior import FitCost, constants, cost_of, law_name
 from fitcast.sizing.learning.quantities import Quantity, chance_variance, law_of
 
 Array = npt.NDArray[np.float64]

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import blake2b
 
-from fitcast.history.parts import EstimatorPart
 from fitcast.history.records import Request
 from fitcast.sizing.laws.families import COSTLESS_PARAMS, Family, family_of
 
@@ -67,8 +66,6 @@ class Described:
     correlation: float  # decades: the same once they are standardised
     threads: int
     key: int  # equal for requests that cost the same but for chance: the folds of a candidate
-    made_of: EstimatorPart | None = None  # where it fits other estimators, or has their steps
-    text_chars: float = 0.0  # of a mean text
 
 
 def describe(request: Request) -> Described:
@@ -104,7 +101,7 @@ def describe(request: Request) -> Described:
     )
     return Described(
         algorithm=request.algorithm,
-        kind=_kind(request, family),
+        kind=f"{request.algorithm} {family.name}",
         family=family,
         params=params,
         steps=request.steps,
@@ -121,25 +118,7 @@ def describe(request: Request) -> Described:
         correlation=correlation,
         threads=threads,
         key=hash((params.key, shape, threads)),
-        made_of=request.made_of if _fits_others(request.made_of) else None,
-        text_chars=_size(request.text_chars, 0.0),
     )
-
-
-def _fits_others(part: EstimatorPart | None) -> bool:
-    return part is not None and any(one.algorithm != "drop" for one in part.parts)
-
-
-def _kind(request: Request, family: Family) -> str:
-    """Return what learns together: a wrapper with what it wraps, not with another's."""
-    kind = f"{request.algorithm} {family.name}"
-    part = request.made_of
-    while part is not None and any(one.role == "steps" for one in part.parts):
-        part = part.parts[-1]
-    if part is None or not part.parts:
-        return kind
-    inside = sorted({one.algorithm.rpartition(".")[2] for one in part.parts})
-    return f"{kind} of {', '.join(inside)}"[:400]
 
 
 def read_params(

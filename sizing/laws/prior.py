@@ -9,17 +9,16 @@ depends on (:mod:`fitcast.sizing.laws.families`) and what is learned
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from fitcast.sizing.laws.composition import composed
+from fitcast.sizing.laws import linear, pairs, paths, point, projections, transforms, tree
 from fitcast.sizing.laws.families import amdahl
 from fitcast.sizing.laws.features import Described, Params
-from fitcast.sizing.laws.law import Constants, between, is_sparse, item_bytes
-from fitcast.sizing.laws.single import TRANSFORMERS, law_name, passed_by, work_of
+from fitcast.sizing.laws.law import Constants, Work, between, is_sparse, item_bytes
 
 MAX_LOG = 34.0  # of bytes: 580 TB; nothing larger is meant seriously
 MAX_LOG_S = 18.0  # of seconds: two years
@@ -96,10 +95,19 @@ class Spread:
 def spread_of(fit: Described, quantity: str) -> Spread:
     """Return the uncertainty of a fit's law for a quantity, "runtime" or "memory"."""
     spreads = constants()["spreads"]
-    if fit.made_of is not None:
-        fit = composed(fit, constants()).leaf
     name = "guessed" if fit.family.guessed else law_name(fit)
     return Spread(*spreads.get(name, spreads["generic"])[quantity])
+
+
+def law_name(fit: Described) -> str:
+    """Return the name of the constants that a fit's law takes: its family's, or its package's."""
+    if fit.family.name == "histogram_boosting":
+        name = fit.algorithm.rpartition(".")[2]
+        for start, package in (("XGB", "xgboost"), ("Hist", "sklearn_histogram")):
+            if name.startswith(start):
+                return package
+        return "lightgbm"
+    return fit.family.name
 
 
 def cost_of(fit: Described, given: Mapping[str, Any] | None = None) -> FitCost:
@@ -113,13 +121,9 @@ def cost_of(fit: Described, given: Mapping[str, Any] | None = None) -> FitCost:
         Constants other than those measured, for fitting them.
     """
     c = constants() if given is None else given
-    if fit.made_of is not None:
-        whole = composed(fit, c)
-        work, last, steps_s, steps_bytes = whole.work, whole.leaf, 0.0, 0.0
-    else:
-        last, steps_s, steps_bytes = _through_steps(fit, c["steps"])
-        work = work_of(last, c)
-    own: Constants = c[law_name(last)]
+    own: Constants = c[law_name(fit)]
+    last, steps_s, steps_bytes = _through_steps(fit, c["steps"])
+    work: Work = _LAWS[fit.family.name](last, own)
     factor = c["work_factor"]  # constants are those of a core alone; here, cores share caches
     if item_bytes(last) < 6.0 and not is_sparse(last):
         factor *= own["single_factor"]  # half the bytes are moved
@@ -162,7 +166,7 @@ def steps_share(fit: Described, count: int, runtime_s: float) -> float:
     _, steps_s, _ = _through_steps(first, constants()["steps"])
     share = steps_s / max(steps_s, runtime_s)
     names = {step.rpartition(".")[2] for step in fit.steps[:count]}
-    return max(share, _UNKNOWN_STEP_SHARE if names - TRANSFORMERS.keys() else 0.0)
+    return max(share, _UNKNOWN_STEP_SHARE if names - _TRANSFORMS.keys() else 0.0)
 
 
 def bins_share(fit: Described, runtime_s: float) -> float:
@@ -190,7 +194,7 @@ def _through_steps(fit: Described, c: Constants) -> tuple[Described, float, floa
     for step in fit.steps[:-1]:
         name = step.rpartition(".")[2]
         own = replace(last, algorithm=step, params=_params_of_step(fit.params, name))
-        passed = passed_by(own, {"steps": c})
+        passed = _TRANSFORMS.get(name, transforms.other)(own, c)
         seconds += passed.seconds
         most = max(most, got + passed.memory_bytes)
         last = replace(passed.after, algorithm=fit.algorithm, params=fit.params)
@@ -208,3 +212,35 @@ def _params_of_step(params: Params, name: str) -> Params:
         words={n[skipped:]: v for n, v in params.words.items() if n.startswith(start)},
         key=params.key,
     )
+
+
+_TRANSFORMS = transforms.TRANSFORMS | projections.PROJECTIONS
+
+_LAWS: dict[str, Callable[[Described, Constants], Work]] = {
+    "histogram_boosting": tree.histogram_boosting,
+    "exact_boosting": tree.exact_boosting,
+    "forest": tree.forest,
+    "tree": tree.tree,
+    "bagging": tree.bagging,
+    "adaboost": tree.adaboost,
+    "coordinate_descent": linear.coordinate_descent,
+    "iterative_linear": linear.iterative_linear,
+    "closed_linear": linear.closed_linear,
+    "stochastic": linear.stochastic,
+    "newton": paths.newton,
+    "ridge_path": paths.ridge_path,
+    "lasso_path": paths.lasso_path,
+    "stepwise": paths.stepwise,
+    "logistic_path": paths.logistic_path,
+    "evidence": paths.evidence,
+    "subsampled": paths.subsampled,
+    "quantile": paths.quantile,
+    "latent": paths.latent,
+    "kernel": pairs.kernel,
+    "gaussian_process": pairs.gaussian_process,
+    "neighbours": pairs.neighbours,
+    "label_model": pairs.label_model,
+    "neural": point.neural,
+    "counting": point.counting,
+    "generic": point.generic,
+}

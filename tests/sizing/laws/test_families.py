@@ -88,9 +88,9 @@ def test_a_guess_is_forecast_less_surely_than_a_known_class():
 
 
 def test_every_family_has_a_law():
-    from fitcast.sizing.laws.single import LAWS
+    from fitcast.sizing.laws.prior import _LAWS
 
-    assert set(LAWS) == set(FAMILIES)
+    assert set(_LAWS) == set(FAMILIES)
 
 
 def test_threads_divide_the_parallel_share():
