@@ -39,6 +39,7 @@ from fitcast.sizing.learning.correction import SweepCorrection
 from fitcast.sizing.learning.model import SizingModel
 
 DATA = Path(__file__).parent / "data" / "campaign.parquet"
+ZOO = Path(__file__).parent / "data" / "zoo.parquet"
 
 Table = list[Row]
 

@@ -21,7 +21,7 @@ import os
 import tempfile
 import time
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, fields, replace
 from functools import cache
 from importlib import import_module
@@ -30,10 +30,11 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.campaign_data import DataPlan, draw, make
-from benchmarks.campaign_models import draw_model
+from benchmarks.campaign_data import COLLECTION_SIZE, DataPlan, draw, draw_large, draw_small, make
+from benchmarks.campaign_models import Rng, draw_model
 from benchmarks.measuring import running
 from benchmarks.records import attempt_record
+from benchmarks.zoo_models import draw_zoo_model
 from fitcast.errors import FitcastError
 from fitcast.flights import load_flights
 from fitcast.history.codec import read_parquet, write_parquet
@@ -46,10 +47,7 @@ from fitcast.trainer.sealing import new_key, seal
 from fitcast.trainer.sweep.prepared import Fit, PreparedSweep, Sweep
 from fitcast.trainer.sweep.requests import Shape, request_for, shape_of
 
-DEADLINE_S = 40.0
-LIMIT_BYTES = 2 * 2**30
 _MODELS_PER_DATASET = 20  # drawn; about half are measured
-_LONGEST_S = 10.0  # by the prior's median, beyond which a fit is left out
 _SECOND_FOLD = 0.25  # share of candidates of which two folds are measured
 _WAITED = 0.07  # share of its runtime that a fit with one thread may have waited for a core
 _OTHERS = 0.2  # CPUs that others may take from a fit with several threads
@@ -66,18 +64,49 @@ _FRESH = frozenset(
 _PATIENCE = 20  # times that it is looked whether the machine is quiet, before a fit
 
 
+@dataclass(frozen=True, slots=True)
+class Collection:
+    """Which datasets and models are drawn."""
+
+    seed: int
+    plan: Callable[[int, int], DataPlan]
+    model: Callable[[DataPlan, Rng], tuple[str, Any]]
+    one_thread: bool  # what disturbs such a fit shows in its CPU time: it needn't wait for quiet
+    shortest_s: float = 0.0  # by the prior's median; shorter ones are left out
+    longest_s: float = 10.0
+    deadline_s: float = 40.0
+    limit_bytes: int = 2 * 2**30
+
+
+COLLECTIONS = {
+    "usual": Collection(0, draw, draw_model, one_thread=False),
+    "zoo": Collection(1, draw_small, draw_zoo_model, one_thread=True),
+    "large": Collection(
+        2,
+        draw_large,
+        draw_model,
+        one_thread=True,
+        shortest_s=40.0,
+        longest_s=300.0,
+        deadline_s=900.0,
+        limit_bytes=8 * 2**30,
+    ),
+}
+
+
 def main() -> None:
     """Measure until time is up."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--minutes", type=float, default=25.0)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--collection", choices=COLLECTIONS, default="usual")
     parser.add_argument("--again", action="store_true", help="measure disturbed fits again")
     parser.add_argument("--describe", action="store_true", help="only make requests anew")
     given = parser.parse_args()
     warnings.filterwarnings("ignore")
+    chosen = COLLECTIONS[given.collection]
     if given.describe:
-        _write(_described_again(read_parquet(given.out), given.seed), given.out)
+        _write(_described_again(read_parquet(given.out), chosen), given.out)
         return
     end = time.monotonic() + 60.0 * given.minutes
     records = read_parquet(given.out) if given.out.exists() else []
@@ -95,7 +124,7 @@ def main() -> None:
             if time.monotonic() > end:
                 break
             done = {key for key, r in known.items() if not (given.again and is_disturbed(r))}
-            for record in _measured(runner, draw(given.seed, index), given.seed, done, end):
+            for record in _measured(runner, chosen, index, done, end):
                 if not given.again or _better(record, known.get(record.record_id)):
                     known[record.record_id] = record
             _write(known.values(), given.out)
@@ -114,14 +143,17 @@ def _write(records: Iterable[Record], path: Path) -> None:
     written.replace(path)
 
 
-def _described_again(records: Iterable[Record], seed: int) -> Iterator[Record]:
+def _described_again(records: Iterable[Record], chosen: Collection) -> Iterator[Record]:
     """Return the records, what their requests say of dataset and library made anew."""
     by_index: dict[int, list[Record]] = {}
     for record in records:
         by_index.setdefault(index_of(record), []).append(record)
     for index, own in sorted(by_index.items()):
         # Of the seed workload, the number is that of its flights.
-        X, y = load_flights(index) if index >= _FEWEST_FLIGHTS else make(draw(seed, index), seed)
+        if index >= _FEWEST_FLIGHTS:
+            X, y = load_flights(index)
+        else:
+            X, y = make(chosen.plan(chosen.seed, index), chosen.seed)
         shape = shape_of(X, y)
         for record in own:
             if record.request.columns != shape.columns:
@@ -146,7 +178,8 @@ def is_disturbed(record: Record) -> bool:
 
 def index_of(record: Record) -> int:
     """Return the number of a record's dataset."""
-    return int(record.dataset.rpartition(":")[2])
+    number = int(record.dataset.rpartition(":")[2])
+    return number if number >= _FEWEST_FLIGHTS else number % COLLECTION_SIZE
 
 
 def _better(record: Record, before: Record | None) -> bool:
@@ -166,9 +199,10 @@ class _Asked:
 
 
 def _measured(
-    runner: AttemptRunner, plan: DataPlan, seed: int, done: set[str], end: float
+    runner: AttemptRunner, chosen: Collection, index: int, done: set[str], end: float
 ) -> Iterator[Record]:
-    prepared, asked = _asked(plan, seed)
+    plan = chosen.plan(chosen.seed, index)
+    prepared, asked = _asked(plan, chosen)
     asked = [one for one in asked if one.record_id not in done]
     if prepared is None or not asked:
         return
@@ -189,14 +223,14 @@ def _measured(
             for one in asked:
                 if time.monotonic() > end:
                     return
-                yield _quietest(runner, prepared, one, dataset_id, plan)
+                yield _quietest(runner, prepared, one, dataset_id, plan, chosen)
         finally:
             runner.close_dataset(dataset_id)
 
 
-def _asked(plan: DataPlan, seed: int) -> tuple[PreparedSweep | None, list[_Asked]]:
+def _asked(plan: DataPlan, chosen: Collection) -> tuple[PreparedSweep | None, list[_Asked]]:
     """Return the sweep of a dataset and which of its fits are measured, in a random order."""
-    sweep, possible = _possible(plan, seed)
+    sweep, possible = _possible(plan, chosen)
     prior = SizingModel.prior()
     asked: list[_Asked] = []
     for one in possible:
@@ -204,35 +238,37 @@ def _asked(plan: DataPlan, seed: int) -> tuple[PreparedSweep | None, list[_Asked
         forecast_s = estimate.runtime_s_p50
         # Tiny fits tell little each, long ones cost much: fewer of both.
         taken = math.sqrt(min(1.0, forecast_s / 0.08)) * min(1.0, 0.4 / forecast_s) ** 0.8
-        small = forecast_s < _LONGEST_S and estimate.peak_memory_bytes_p50 < LIMIT_BYTES / 1.5
-        if small and one.chance < taken:
+        fitting = chosen.shortest_s <= forecast_s < chosen.longest_s
+        fitting &= estimate.peak_memory_bytes_p50 < chosen.limit_bytes / 1.5
+        if fitting and (chosen.one_thread or one.chance < taken):
             asked.append(one)
-    rng = np.random.default_rng((seed, 8, plan.index))
+    rng = np.random.default_rng((chosen.seed, 8, plan.index))
     return sweep, [asked[i] for i in rng.permutation(len(asked))]
 
 
-def _possible(plan: DataPlan, seed: int) -> tuple[PreparedSweep | None, list[_Asked]]:
+def _possible(plan: DataPlan, chosen: Collection) -> tuple[PreparedSweep | None, list[_Asked]]:
     """Return the sweep of a dataset and the fits of which some are measured."""
-    rng = np.random.default_rng((seed, 7, plan.index))
-    X, y = make(plan, seed)
+    rng = np.random.default_rng((chosen.seed, 7, plan.index))
+    X, y = make(plan, chosen.seed)
     order = [rng.permutation(plan.rows) for _ in range(2)]
     cut = max(1, round(plan.test_share * plan.rows))
     folds = [(rows[cut:], rows[:cut]) for rows in order]
     models: dict[str, Any] = {}
     for number in range(_MODELS_PER_DATASET):
-        name, estimator = draw_model(plan, rng)
+        name, estimator = chosen.model(plan, rng)
         models[f"{name} {number}"] = estimator
     sweep = _sweep(plan, X, y, folds, models)
     if sweep is None:
         return None, []
     second = {c.index for c in sweep.candidates if rng.random() < _SECOND_FOLD}
-    threads = {c.index: int(rng.random() < 0.33) + 1 for c in sweep.candidates}
+    several = 0.0 if chosen.one_thread else 0.33
+    threads = {c.index: int(rng.random() < several) + 1 for c in sweep.candidates}
     chance = {c.index: rng.random() for c in sweep.candidates}
     return sweep, [
         _Asked(
             fit,
             replace(fit.request, threads=threads[fit.candidate.index]),
-            f"{sweep.name}-{fit.fit_id}",
+            f"{sweep.submission.name}-{fit.fit_id}",
             chance[fit.candidate.index],
         )
         for fit in sweep.fits
@@ -247,7 +283,7 @@ def _sweep(
     scoring = "roc_auc" if plan.target == "binary" and plan.index % 3 == 0 else None
 
     def prepared(chosen: dict[str, Any]) -> PreparedSweep:
-        name = f"campaign-{plan.index}"
+        name = f"campaign-{plan.collection * COLLECTION_SIZE + plan.index}"
         return Sweep(chosen, X, y, cv=folds, refit=False, scoring=scoring, name=name).prepare()
 
     try:
@@ -265,11 +301,17 @@ def _sweep(
 
 
 def _quietest(
-    runner: AttemptRunner, prepared: PreparedSweep, one: _Asked, dataset_id: str, plan: DataPlan
+    runner: AttemptRunner,
+    prepared: PreparedSweep,
+    one: _Asked,
+    dataset_id: str,
+    plan: DataPlan,
+    chosen: Collection,
 ) -> Record:
     best: Record | None = None
-    for _ in range(_TRIES):
-        _wait_for_quiet(one.request.threads)
+    for _ in range(1 if chosen.one_thread else _TRIES):
+        if not chosen.one_thread:
+            _wait_for_quiet(one.request.threads)
         before_s = _busy_s()
         measured = runner.run_one(
             AttemptSpec(
@@ -280,12 +322,12 @@ def _quietest(
                 job=prepared.job(one.fit.candidate.index),
                 fold=one.fit.fold,
                 threads=one.request.threads,
-                memory_limit_bytes=LIMIT_BYTES,
-                deadline_s=DEADLINE_S,
+                memory_limit_bytes=chosen.limit_bytes,
+                deadline_s=chosen.deadline_s,
             )
         )
         others_s = max(0.0, _busy_s() - before_s - measured.cpu_s)
-        record = _record(prepared, one, measured, plan, others_s)
+        record = _record(prepared, one, measured, plan, others_s, chosen)
         quieter = best is None or record.runtime_s < best.runtime_s
         best = record if best is None or quieter else best
         if record.outcome is not Outcome.SUCCEEDED or not is_disturbed(record):
@@ -322,7 +364,12 @@ def _busy_s(*, low_priority: bool = True) -> float:
 
 
 def _record(
-    prepared: PreparedSweep, one: _Asked, measured: Measured, plan: DataPlan, others_s: float
+    prepared: PreparedSweep,
+    one: _Asked,
+    measured: Measured,
+    plan: DataPlan,
+    others_s: float,
+    chosen: Collection,
 ) -> Record:
     return attempt_record(
         one.record_id,
@@ -333,8 +380,8 @@ def _record(
         candidate=one.fit.candidate.label,
         candidate_index=one.fit.candidate.index,
         fold=one.fit.fold,
-        memory_limit_bytes=LIMIT_BYTES,
-        deadline_s=DEADLINE_S,
+        memory_limit_bytes=chosen.limit_bytes,
+        deadline_s=chosen.deadline_s,
         scores={"other_cpu_s": round(others_s, 3)},
         machine_speed=_speed(),
     )

@@ -5,7 +5,7 @@ In: a number → the plan of a dataset, and its arrays. Not in: the models fitte
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
@@ -18,6 +18,12 @@ from fitcast.flights import FEATURES, load_flights
 
 MAX_CELLS = 12_000_000
 """Rows × columns of the largest dataset: 96 MB of float64."""
+
+MAX_LARGE_CELLS = 100_000_000
+"""The same of a collection of large fits: 800 MB."""
+
+COLLECTION_SIZE = 10_000
+"""More datasets than any collection has."""
 
 _FLIGHTS = 327_346
 _SYNTHETIC = {
@@ -47,12 +53,14 @@ class DataPlan:
     test_share: float
     strength: float  # of the signal against the noise
     cardinality: int  # values of a column of categories
+    collection: int = 0  # datasets of different collections have the same indices
 
     @property
     def name(self) -> str:
         """What records call the dataset; up to the colon, what must not be split in judging."""
-        source = self.kind if self.kind in _REAL else f"{self.kind}-{self.index}"
-        return f"{source}:{self.index}"
+        number = self.collection * COLLECTION_SIZE + self.index
+        source = self.kind if self.kind in _REAL else f"{self.kind}-{number}"
+        return f"{source}:{number}"
 
 
 def draw(seed: int, index: int) -> DataPlan:
@@ -96,6 +104,35 @@ def draw(seed: int, index: int) -> DataPlan:
         strength=float(10 ** rng.uniform(-0.5, 1.0)),
         cardinality=round(10 ** rng.uniform(0.5, 2.0)),
     )
+
+
+def draw_small(seed: int, index: int) -> DataPlan:
+    """Return a plan as :func:`draw` does, of at most 30,000 rows and 200 columns.
+
+    For algorithms that compare all rows or all columns with each other.
+    """
+    plan = draw(seed, index)
+    rng = np.random.default_rng((seed, index, 1))
+    rows, columns = round(10 ** rng.uniform(2.0, 4.5)), round(10 ** rng.uniform(0.3, 2.3))
+    return replace(
+        plan, rows=min(plan.rows, rows), columns=min(plan.columns, columns), collection=1
+    )
+
+
+def draw_large(seed: int, index: int) -> DataPlan:
+    """Return a plan as :func:`draw` does, of 100,000 to 2,000,000 rows, up to 800 MB of float64.
+
+    Of the real datasets, the flights alone have as many.
+    """
+    plan = draw(seed, index)
+    rng = np.random.default_rng((seed, index, 2))
+    if plan.kind in _REAL:
+        plan = replace(plan, kind="flights", target="binary", classes=2)
+        rows, columns = int(rng.integers(150_000, _FLIGHTS)), len(FEATURES)
+    else:
+        rows = round(10 ** rng.uniform(5.0, 6.3))
+        columns = min(round(10 ** rng.uniform(0.7, 2.7)), MAX_LARGE_CELLS // rows)
+    return replace(plan, rows=rows, columns=max(3, columns), collection=2)
 
 
 def make(plan: DataPlan, seed: int) -> tuple[Any, npt.NDArray[Any]]:

@@ -1,6 +1,6 @@
 """Sets the constants of the laws so that they forecast the campaign's fits best.
 
-    python -m benchmarks.fit_prior [--data FILE] [--out sizing/laws/prior.json]
+    python -m benchmarks.fit_prior [--data FILE...] [--out sizing/laws/prior.json]
 
 A robust regression of the logarithms, law by law, started at the constants as they are and held
 near them where the fits tell nothing. Datasets that ``bench_sizing`` judges the prior on are left
@@ -19,9 +19,10 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from scipy import sparse
 from scipy.optimize import least_squares
 
-from benchmarks.bench_sizing import DATA
+from benchmarks.bench_sizing import DATA, ZOO
 from benchmarks.parallel import processes
 from benchmarks.splits import FOLDS, fold_of, group_of, is_held_out, usable
 from fitcast.history.codec import read_parquet
@@ -45,19 +46,26 @@ Named = tuple[str, str]  # law, constant
 def main() -> None:
     """Fit and write."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("--data", type=Path, default=DATA)
+    parser.add_argument("--data", type=Path, nargs="+", default=[DATA, ZOO])
     parser.add_argument("--out", type=Path, default=_PRIOR)
     parser.add_argument("--all", action="store_true", help="also on datasets held out")
+    parser.add_argument("--laws", nargs="+", default=[], help="only these; others stay as they are")
     given = parser.parse_args()
     records = [
         r
-        for r in usable(read_parquet(given.data))
+        for path in given.data
+        for r in usable(read_parquet(path))
         if r.outcome is Outcome.SUCCEEDED and (given.all or not is_held_out(r))
     ]
     apart = [[r for r in records if fold_of(group_of(r)) != fold] for fold in range(FOLDS)]
+    wanted = frozenset(given.laws)
     with processes() as several:
-        whole, *parts = several.mapped(fit_constants, [records, *apart], repeat(constants()))
-    whole["spreads"] = dict(whole["spreads"]) | spreads(records, parts)
+        whole, *parts = several.mapped(
+            fit_constants, [records, *apart], repeat(constants()), repeat(wanted)
+        )
+    found = spreads(records, parts)
+    kept = {name: spread for name, spread in found.items() if not wanted or name in wanted}
+    whole["spreads"] = dict(whole["spreads"]) | kept
     given.out.write_text(as_json(whole))
 
 
@@ -127,24 +135,41 @@ def _robust_sd(errors: Sequence[float]) -> float:
     return float(np.sqrt(np.mean(np.clip(near, -3.0 * width, 3.0 * width) ** 2)))
 
 
-def fit_constants(records: Sequence[Record], start: Mapping[str, Any]) -> dict[str, Any]:
-    """Return constants like those at the start that forecast records better."""
+def fit_constants(
+    records: Sequence[Record], start: Mapping[str, Any], wanted: frozenset[str] = frozenset()
+) -> dict[str, Any]:
+    """Return constants like those at the start that forecast records better.
+
+    Parameters
+    ----------
+    records
+        What was measured.
+    start
+        The constants to begin with.
+    wanted
+        The laws whose constants are set; all if empty.
+    """
     found = json.loads(json.dumps(start))
     factor = found["work_factor"]
     found["work_factor"] = 1.0  # a campaign's fit has the machine to itself
     described = [(describe(r.request), r) for r in records]
-    bases = [r.base_memory_bytes for r in records]
-    if bases:
+    # What a process costs by itself is told by fits on a quiet machine, whose speed is 1.
+    quiet = [(fit, r) for fit, r in described if not r.machine_speed]
+    bases = [r.base_memory_bytes for _, r in quiet]
+    if bases and not wanted:
         found["base_memory_bytes"] = int(np.median(bases))
     laws = sorted({law_name(fit) for fit, _ in described})
-    generic = [(_as_generic(fit), r) for fit, r in described]
-    for _ in range(2):  # what each leaves, the others take up
-        _fit_law("generic", generic, found)
-        for law in laws:
-            own = [(fit, r) for fit, r in described if law_name(fit) == law]
+
+    def fitted(law: str, own: list[tuple[Described, Record]]) -> None:
+        if not wanted or law in wanted:
             _fit_law(law, own, found)
-        _fit_law("process", described, found)
-    _fit_law("steps", [(fit, r) for fit, r in described if len(fit.steps) > 1], found)
+
+    for _ in range(2):  # what each leaves, the others take up
+        fitted("generic", [(_as_generic(fit), r) for fit, r in described])
+        for law in laws:
+            fitted(law, [(fit, r) for fit, r in described if law_name(fit) == law])
+        fitted("process", quiet)
+        fitted("steps", [(fit, r) for fit, r in described if len(fit.steps) > 1])
     found["work_factor"] = factor
     return dict(found)
 
@@ -187,8 +212,46 @@ def _fit_law(law: str, fits: list[tuple[Described, Record]], found: dict[str, An
         return scaled
 
     bounds = np.where(is_power, 1.5, 12.0)
-    best = least_squares(residuals, begin, bounds=(begin - bounds, begin + bounds), max_nfev=40)
+    best = least_squares(
+        residuals,
+        begin,
+        bounds=(begin - bounds, begin + bounds),
+        max_nfev=40,
+        jac_sparsity=_sparsity(law, names, [fit for fit, _ in fits], found),
+    )
     found[law] = _filled(found[law], names, is_power, best.x)
+
+
+class _Noting(dict[str, float]):
+    """Constants that note which of them were asked for."""
+
+    def __init__(self, constants: Mapping[str, float]) -> None:
+        super().__init__(constants)
+        self.asked: set[str] = set()
+
+    def __getitem__(self, name: str) -> float:
+        self.asked.add(name)
+        return super().__getitem__(name)
+
+    def get(self, name: str, default: Any = None) -> Any:
+        self.asked.add(name)
+        return super().get(name, default)
+
+
+def _sparsity(
+    law: str, names: Sequence[str], fits: Sequence[Described], found: Mapping[str, Any]
+) -> sparse.csr_array:
+    """Return which residuals depend on which constants: a law of many has few for each fit."""
+    depends = sparse.lil_array((2 * len(fits) + len(names), len(names)), dtype=np.int8)
+    column = {name: number for number, name in enumerate(names)}
+    for row, fit in enumerate(fits):
+        noting = _Noting(found[law])
+        cost_of(fit, dict(found) | {law: noting})
+        for name in noting.asked & column.keys():
+            depends[row, column[name]] = depends[len(fits) + row, column[name]] = 1
+    for name, number in column.items():
+        depends[2 * len(fits) + column[name], number] = 1
+    return depends.tocsr()
 
 
 def _laws(fits: Sequence[tuple[Described, Record]], costs: Sequence[FitCost]) -> Array:
@@ -209,7 +272,7 @@ def _filled(
 
 def _told(record: Record) -> tuple[float, float]:
     above = max(record.peak_memory_bytes - record.base_memory_bytes, 1e5)
-    return math.log(record.runtime_s), math.log(above)
+    return math.log(record.runtime_s * (record.machine_speed or 1.0)), math.log(above)
 
 
 def as_json(found: Mapping[str, Any]) -> str:

@@ -33,9 +33,19 @@ FAMILIES: dict[str, Family] = {
         ("iterative_linear", "linear model"),
         ("closed_linear", "linear model"),
         ("stochastic", "linear model"),
+        ("newton", "linear model"),
+        ("ridge_path", "linear model"),
+        ("lasso_path", "linear model"),
+        ("stepwise", "linear model"),
+        ("logistic_path", "linear model"),
+        ("evidence", "linear model"),
+        ("subsampled", "linear model"),
+        ("quantile", "linear program"),
+        ("latent", "latent components"),
         ("kernel", "kernel machine"),
         ("gaussian_process", "Gaussian process"),
         ("neighbours", "neighbours"),
+        ("label_model", "labels spread"),
         ("neural", "neural network"),
         ("counting", "counting model"),
         ("generic", "fit"),
@@ -47,12 +57,12 @@ _CLASSES = {
     "histogram_boosting": (
         "XGBClassifier XGBRegressor XGBRanker XGBModel LGBMClassifier LGBMRegressor LGBMRanker "
         "LGBMModel HistGradientBoostingClassifier HistGradientBoostingRegressor "
-        "CatBoostClassifier CatBoostRegressor CatBoost"
+        "CatBoostClassifier CatBoostRegressor CatBoost XGBRFClassifier XGBRFRegressor"
     ),
     "exact_boosting": "GradientBoostingClassifier GradientBoostingRegressor",
     "forest": (
         "RandomForestClassifier RandomForestRegressor ExtraTreesClassifier ExtraTreesRegressor "
-        "RandomTreesEmbedding XGBRFClassifier XGBRFRegressor IsolationForest"
+        "RandomTreesEmbedding IsolationForest"
     ),
     "bagging": "BaggingClassifier BaggingRegressor",
     "adaboost": "AdaBoostClassifier AdaBoostRegressor",
@@ -61,14 +71,24 @@ _CLASSES = {
         "LinearSVC LinearSVR Lasso ElasticNet MultiTaskLasso MultiTaskElasticNet"
     ),
     "iterative_linear": (
-        "LogisticRegression LogisticRegressionCV LassoCV ElasticNetCV HuberRegressor "
-        "PoissonRegressor GammaRegressor TweedieRegressor QuantileRegressor TheilSenRegressor"
+        "LogisticRegression HuberRegressor PoissonRegressor GammaRegressor TweedieRegressor"
     ),
+    "newton": "",  # by the solver
     "closed_linear": (
-        "LinearRegression Ridge RidgeClassifier RidgeCV RidgeClassifierCV BayesianRidge "
-        "ARDRegression Lars LassoLars LinearDiscriminantAnalysis QuadraticDiscriminantAnalysis "
-        "PLSRegression OrthogonalMatchingPursuit"
+        "LinearRegression Ridge RidgeClassifier LinearDiscriminantAnalysis "
+        "QuadraticDiscriminantAnalysis"
     ),
+    "ridge_path": "RidgeCV RidgeClassifierCV",
+    "lasso_path": "LassoCV ElasticNetCV MultiTaskLassoCV MultiTaskElasticNetCV",
+    "stepwise": (
+        "Lars LassoLars LarsCV LassoLarsCV LassoLarsIC OrthogonalMatchingPursuit "
+        "OrthogonalMatchingPursuitCV"
+    ),
+    "logistic_path": "LogisticRegressionCV",
+    "evidence": "BayesianRidge ARDRegression",
+    "subsampled": "TheilSenRegressor",
+    "quantile": "QuantileRegressor",
+    "latent": "PLSRegression PLSCanonical PLSSVD CCA",
     "stochastic": (
         "SGDClassifier SGDRegressor Perceptron PassiveAggressiveClassifier "
         "PassiveAggressiveRegressor"
@@ -79,6 +99,7 @@ _CLASSES = {
         "KNeighborsClassifier KNeighborsRegressor RadiusNeighborsClassifier "
         "RadiusNeighborsRegressor"
     ),
+    "label_model": "LabelPropagation LabelSpreading",
     "neural": (
         "MLPClassifier MLPRegressor KerasClassifier KerasRegressor NeuralNetClassifier "
         "NeuralNetRegressor NeuralNetBinaryClassifier NeuralNet"
@@ -169,6 +190,8 @@ def family_of(
     name = found or _guessed(names)
     if name == "iterative_linear" and solver == "liblinear":
         name = "coordinate_descent"
+    elif name == "iterative_linear" and solver.startswith("newton"):
+        name = "newton"
     family = FAMILIES[name]
     return family if found or name == "generic" else replace(family, guessed=True)
 

@@ -15,10 +15,10 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from fitcast.sizing.laws import linear, point, tree
+from fitcast.sizing.laws import linear, pairs, paths, point, projections, transforms, tree
 from fitcast.sizing.laws.families import amdahl
-from fitcast.sizing.laws.features import Described
-from fitcast.sizing.laws.law import Constants, Work, between, cells_test, is_sparse, item_bytes
+from fitcast.sizing.laws.features import Described, Params
+from fitcast.sizing.laws.law import Constants, Work, between, is_sparse, item_bytes
 
 MAX_LOG = 34.0  # of bytes: 580 TB; nothing larger is meant seriously
 MAX_LOG_S = 18.0  # of seconds: two years
@@ -26,14 +26,6 @@ MAX_LOG_S = 18.0  # of seconds: two years
 
 _UNKNOWN_STEP_SHARE = 0.25
 _BINNING_CELL_S = 4e-8  # XGBoost 45 ns, LightGBM 38 ns: 48,000 rows × 21 columns, one thread
-_KNOWN_STEPS = frozenset(
-    (
-        *("OneHotEncoder", "OrdinalEncoder", "TargetEncoder"),
-        *("PCA", "TruncatedSVD", "KernelPCA"),
-        *("StandardScaler", "MinMaxScaler", "MaxAbsScaler", "RobustScaler", "Normalizer"),
-        *("Binarizer", "SimpleImputer", "VarianceThreshold", "FunctionTransformer"),
-    )
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +162,7 @@ def steps_share(fit: Described, count: int, runtime_s: float) -> float:
     _, steps_s, _ = _through_steps(first, constants()["steps"])
     share = steps_s / max(steps_s, runtime_s)
     names = {step.rpartition(".")[2] for step in fit.steps[:count]}
-    return max(share, _UNKNOWN_STEP_SHARE if names - _KNOWN_STEPS else 0.0)
+    return max(share, _UNKNOWN_STEP_SHARE if names - _TRANSFORMS.keys() else 0.0)
 
 
 def bins_share(fit: Described, runtime_s: float) -> float:
@@ -189,40 +181,36 @@ def bins_share(fit: Described, runtime_s: float) -> float:
 
 
 def _through_steps(fit: Described, c: Constants) -> tuple[Described, float, float]:
-    """Return the fit that a pipeline's last step gets, and the cost of the steps before it."""
-    seconds = held = 0.0
+    """Return the fit that a pipeline's last step gets, and the cost of the steps before it.
+
+    Of memory, the most that is held at once: what a step got, what it needs and what it gives.
+    """
+    seconds = most = got = 0.0
     last = fit
     for step in fit.steps[:-1]:
         name = step.rpartition(".")[2]
-        cells = last.nonzeros + cells_test(last)
-        if name in ("OneHotEncoder", "OrdinalEncoder", "TargetEncoder"):
-            seconds += c["encoder_cell_s"] * cells
-            held += c["encoder_bytes"] * cells
-            if name == "OneHotEncoder":
-                # As many non-zeros as there were cells, and a column per value.
-                values = min(last.distinct, c["values_share"] * last.rows_train)
-                columns = between(last.columns * values, 1.0, 1e12)
-                last = replace(
-                    last, columns=columns, distinct=2.0, scale=0.0, condition=1.0, correlation=1.0
-                )
-        elif name in ("PCA", "TruncatedSVD", "KernelPCA"):
-            small = min(last.rows_train, last.columns)
-            if last.rows_train >= 10.0 * last.columns:  # by the columns' covariances
-                seconds += c["projection_square_s"] * last.nonzeros * small
-            else:
-                seconds += c["projection_svd_s"] * last.nonzeros * small
-            held += c["projection_copies"] * 8.0 * cells
-            kept = fit.params.number(f"{name.lower()}__n_components", default=0.0)
-            columns = between(kept if kept >= 1.0 else 0.7 * last.columns, 1.0, last.columns)
-            nonzeros = last.rows_train * columns
-            last = replace(last, columns=columns, nonzeros=nonzeros, distinct=math.inf)
-        else:
-            seconds += c["cell_s"] * cells
-            held += c["cell_bytes"] * cells
-            if name.endswith("Scaler"):
-                last = replace(last, scale=0.0, condition=last.correlation)
-    return last, seconds, held
+        own = replace(last, algorithm=step, params=_params_of_step(fit.params, name))
+        passed = _TRANSFORMS.get(name, transforms.other)(own, c)
+        seconds += passed.seconds
+        most = max(most, got + passed.memory_bytes)
+        last = replace(passed.after, algorithm=fit.algorithm, params=fit.params)
+        got = 12.0 * last.nonzeros if is_sparse(last) else 8.0 * last.nonzeros
+    return last, seconds, max(most, got)
 
+
+def _params_of_step(params: Params, name: str) -> Params:
+    """Return the hyper-parameters of a pipeline's step, without its prefix."""
+    places = [place for place, word in params.words.items() if word == name and "__" not in place]
+    start = f"{places[0]}__" if places else "__"
+    skipped = len(start)
+    return Params(
+        numbers={n[skipped:]: v for n, v in params.numbers.items() if n.startswith(start)},
+        words={n[skipped:]: v for n, v in params.words.items() if n.startswith(start)},
+        key=params.key,
+    )
+
+
+_TRANSFORMS = transforms.TRANSFORMS | projections.PROJECTIONS
 
 _LAWS: dict[str, Callable[[Described, Constants], Work]] = {
     "histogram_boosting": tree.histogram_boosting,
@@ -235,9 +223,19 @@ _LAWS: dict[str, Callable[[Described, Constants], Work]] = {
     "iterative_linear": linear.iterative_linear,
     "closed_linear": linear.closed_linear,
     "stochastic": linear.stochastic,
-    "kernel": point.kernel,
-    "gaussian_process": point.gaussian_process,
-    "neighbours": point.neighbours,
+    "newton": paths.newton,
+    "ridge_path": paths.ridge_path,
+    "lasso_path": paths.lasso_path,
+    "stepwise": paths.stepwise,
+    "logistic_path": paths.logistic_path,
+    "evidence": paths.evidence,
+    "subsampled": paths.subsampled,
+    "quantile": paths.quantile,
+    "latent": paths.latent,
+    "kernel": pairs.kernel,
+    "gaussian_process": pairs.gaussian_process,
+    "neighbours": pairs.neighbours,
+    "label_model": pairs.label_model,
     "neural": point.neural,
     "counting": point.counting,
     "generic": point.generic,

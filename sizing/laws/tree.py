@@ -17,6 +17,14 @@ from fitcast.sizing.laws.law import (
     outputs,
 )
 
+_ROUNDS = (
+    *("num_iterations", "num_iteration", "n_iter", "num_tree", "num_trees", "num_round"),
+    *("num_rounds", "nrounds", "num_boost_round", "iterations", "max_iter", "n_estimators"),
+)
+"""Names of the number of rounds. LightGBM's aliases stand beside n_estimators and overrule it."""
+
+_WEIGHTED_ROWS = 200_000
+
 
 def histogram_boosting(fit: Described, c: Constants) -> Work:
     """Return the cost of XGBoost, LightGBM, scikit-learn's histogram boosting, CatBoost.
@@ -25,19 +33,23 @@ def histogram_boosting(fit: Described, c: Constants) -> Work:
     searches columns × bins for the best split. Binning and predicting the test rows are added.
     """
     p = fit.params
-    rounds = p.number("n_estimators", "max_iter", "iterations", "num_boost_round", default=100.0)
-    rounds = between(rounds, 1.0, 1e6)
     name = fit.algorithm.rpartition(".")[2]
+    rounds = p.number(*_ROUNDS, default=1000.0 if name.startswith("CatBoost") else 100.0)
+    rounds = between(rounds, 1.0, 1e6)
     if name.startswith("Hist") and _stops_early(fit):
         rounds = between(rounds * c["early_share"], 1.0, rounds)
-    trees = rounds * outputs(fit)
+    trees = rounds * max(outputs(fit), _quantiles(fit))
+    trees *= between(p.number("num_parallel_tree", default=1.0), 1.0, 1e5)
     leaves = p.number("num_leaves", "max_leaf_nodes", "max_leaves", default=0.0)
     if leaves <= 1.0:
         leaves = 31.0 if name.startswith(("LGBM", "Hist")) else math.inf
     # -1, 0 and None mean no limit where leaves are limited, else the packages' own default.
     depth = p.number("max_depth", "depth", default=0.0)
     if depth < 1.0:
-        depth = 1.3 * math.log2(leaves) if math.isfinite(leaves) else 6.0
+        # XGBoost's 0 is no limit, its None the default of 6.
+        unlimited = name.startswith("XGB") and "max_depth" in p.numbers
+        free = log2(fit.rows_train) if unlimited else 6.0
+        depth = 1.3 * math.log2(leaves) if math.isfinite(leaves) else free
     depth = between(depth, 1.0, 64.0)
     smallest = p.number("min_child_samples", "min_samples_leaf", default=1.0)
     # A leaf needs second derivatives that add up to one: a row of numbers has one, a row whose
@@ -46,8 +58,9 @@ def histogram_boosting(fit: Described, c: Constants) -> Work:
     smallest = between(max(smallest, needed), 1.0, 1e9)
     nodes = min(2.0**depth, leaves, 1.0 + fit.rows_train / smallest)
     levels = min(depth, 1.3 * log2(1.0 + nodes))
-    sampled = between(p.number("subsample", "bagging_fraction", default=1.0), 0.01, 1.0)
-    rows = fit.rows_train * sampled
+    forest = name.startswith("XGBRF")
+    sampled = p.number("subsample", "bagging_fraction", default=0.8 if forest else 1.0)
+    rows = fit.rows_train * between(sampled, 0.01, 1.0)
     share = between(p.number("colsample_bytree", "feature_fraction", default=1.0), 0.01, 1.0)
     columns = between(fit.nonzeros / fit.rows_train, 1.0, fit.columns) * share
     bins = between(p.number("max_bin", "max_bins", default=255.0), 2.0, 1e5)
@@ -60,6 +73,11 @@ def histogram_boosting(fit: Described, c: Constants) -> Work:
         + c["bin_s"] * searched
     )
     binning_s = c["binning_s"] * fit.nonzeros * log2(bins)
+    if name.startswith("Hist") and p.word("class_weight", "None") != "None":
+        binning_s += _weighted_binning_s(fit, c)
+    if _drops_trees(fit):
+        # The answers of trees made before are taken back and given anew in every round.
+        tree_s += c["dropped_s"] * fit.rows_train * levels * trees / 2.0
     predict_s = c["predict_s"] * fit.rows_test * trees * levels
     # LightGBM keeps room for the histograms of all leaves allowed, whether they grow or not.
     held = leaves if name.startswith("LGBM") and math.isfinite(leaves) else nodes
@@ -79,6 +97,27 @@ def histogram_boosting(fit: Described, c: Constants) -> Work:
         text=f"boosting of {trees:,.0f} trees, depth {depth:.0f}",
         threading_s=trees * levels * c["thread_level_s"],
     )
+
+
+def _drops_trees(fit: Described) -> bool:
+    return "dart" in (fit.params.word("booster"), fit.params.word("boosting_type"))
+
+
+def _quantiles(fit: Described) -> float:
+    """Return how many quantiles XGBoost forecasts at once, each by trees of its own."""
+    word = fit.params.word("quantile_alpha")
+    if word.startswith(("(", "[")):
+        return 1.0 + word.count(",")
+    return max(1.0, sum(name.startswith("quantile_alpha.") for name in fit.params.numbers))
+
+
+def _weighted_binning_s(fit: Described, c: Constants) -> float:
+    """Return what weights add: a sort of each column per bin, of up to 200,000 rows."""
+    if fit.rows_train > _WEIGHTED_ROWS:
+        return 0.0
+    bins = min(fit.params.number("max_bins", default=255.0), fit.distinct)
+    sorts = (bins - 1.0) * fit.columns if fit.distinct >= 255.0 else 0.0
+    return c["weighted_sort_s"] * sorts * fit.rows_train * log2(fit.rows_train)
 
 
 def forest(fit: Described, c: Constants) -> Work:
