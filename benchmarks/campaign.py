@@ -30,10 +30,19 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.campaign_data import COLLECTION_SIZE, DataPlan, draw, draw_large, draw_small, make
+from benchmarks.campaign_data import (
+    COLLECTION_SIZE,
+    DataPlan,
+    draw,
+    draw_large,
+    draw_small,
+    draw_wrapped,
+    make,
+)
 from benchmarks.campaign_models import Rng, draw_model
 from benchmarks.measuring import running
 from benchmarks.records import attempt_record
+from benchmarks.wrapper_models import draw_wrapper
 from benchmarks.zoo_models import draw_zoo_model
 from fitcast.errors import FitcastError
 from fitcast.flights import load_flights
@@ -81,6 +90,7 @@ class Collection:
 COLLECTIONS = {
     "usual": Collection(0, draw, draw_model, one_thread=False),
     "zoo": Collection(1, draw_small, draw_zoo_model, one_thread=True),
+    "wrappers": Collection(3, draw_wrapped, draw_wrapper, one_thread=True),
     "large": Collection(
         2,
         draw_large,
