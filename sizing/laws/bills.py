@@ -11,6 +11,10 @@ from dataclasses import dataclass, field, replace
 from fitcast.sizing.laws.features import Described
 from fitcast.sizing.laws.law import between, is_sparse, item_bytes
 
+_GAUSS_POINTS = 3  # exact for polynomials up to the fifth degree
+_GAUSS_NODE = math.sqrt(0.6)
+_GAUSS_SIDE = 5.0 / 18.0
+
 MAX_COUNT = 1e15
 """Inner fits; more are not meant seriously."""
 
@@ -60,12 +64,15 @@ class Bill:
         self, *, seconds: float = 0.0, memory: float = 0.0, unsure: float = 0.0, text: str = ""
     ) -> "Bill":
         """Return the bill with seconds of its own, memory held all the while, and another text."""
-        return replace(
-            self,
-            serial_s=self.serial_s + seconds,
-            memory_bytes=self.memory_bytes + memory,
-            unsure=math.hypot(self.unsure, unsure),
-            text=text or self.text,
+        return Bill(
+            self.serial_s + seconds,
+            self.parallel_s,
+            self.threading_s,
+            self.memory_bytes + memory,
+            self.kept_bytes,
+            self.laws,
+            math.hypot(self.unsure, unsure),
+            text or self.text,
         )
 
 
@@ -148,11 +155,12 @@ def along(first: float, last: float, count: float, most: int) -> list[tuple[floa
     count = between(count, 0.0, MAX_COUNT)
     if count < 1.0:
         return []
-    looked_at = int(min(count, most))
-    each = count / looked_at
-    if looked_at == count and looked_at > 1:
-        step = (last - first) / (looked_at - 1)
-        return [(first + number * step, 1.0) for number in range(looked_at)]
-    return [
-        (first + (last - first) * (number + 0.5) / looked_at, each) for number in range(looked_at)
-    ]
+    if count <= most:
+        step = (last - first) / max(1.0, count - 1.0)
+        return [(first + number * step, 1.0) for number in range(int(count))]
+    middle = 0.5 * (first + last)
+    if most < _GAUSS_POINTS:
+        return [(middle, count)]
+    away = _GAUSS_NODE * 0.5 * (last - first)
+    side, centre = count * _GAUSS_SIDE, count * (1.0 - 2.0 * _GAUSS_SIDE)
+    return [(middle - away, side), (middle, centre), (middle + away, side)]

@@ -7,7 +7,7 @@ of a single part (:mod:`fitcast.sizing.laws.prior`).
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from fitcast.history.parts import EstimatorPart, Selected
 from fitcast.sizing.laws.bills import Bill, copied_bytes, sized, together
@@ -21,7 +21,7 @@ Leaf = Callable[[Described], Bill]
 Transform = Callable[[Described], Passed]
 
 _MOST_ASKED = 400  # parts' costs for one estimate; then the rest is guessed
-_POINTS = 8  # of a long path, as the columns of an elimination
+_POINTS = 3  # of a long path, as the columns of an elimination
 _SPARSE_THRESHOLD = 0.3
 _SAMPLED_ROWS = 4096.0  # among which a selection's distinct values were counted
 _BEYOND = 2.0  # standard deviation of the logarithm of what isn't looked into
@@ -38,11 +38,17 @@ class Walk:
     transform: Transform
     c: Constants
     left: int = _MOST_ASKED
+    known: dict[tuple[object, ...], Bill] = field(default_factory=dict)
 
     @property
     def points(self) -> int:
         """At how many points a long path is looked at."""
         return _POINTS if self.left > _MOST_ASKED // 2 else 1
+
+    def whole(self, part: EstimatorPart, data: Described) -> Bill:
+        """Return the cost of an estimator; how unsure, if not all of it was looked into."""
+        bill = self.fit(part, data)
+        return bill.more(unsure=_BEYOND) if self.left < 0 else bill
 
     def fit(self, part: EstimatorPart, data: Described) -> Bill:
         """Return the cost of fitting a part on the rows that train, and predicting the others."""
@@ -50,7 +56,9 @@ class Walk:
         if part.algorithm in _WORDS:
             return Bill()
         if not part.parts or self.left < 0:
-            bill = self.leaf(_of_part(part, data))
+            key = (part, data.rows_train, data.rows_test, data.columns, data.nonzeros, data.classes)
+            bill = self.known.get(key) or self.leaf(_of_part(part, data))
+            self.known[key] = bill
             asked_s = self.c["fit_s"] + (self.c["predict_s"] if data.rows_test else 0.0)
             guess = _BEYOND if part.parts or part.unlisted else 0.0
             return bill.more(seconds=asked_s, unsure=max(guess, 0.7 if part.silent else 0.0))
@@ -64,8 +72,12 @@ class Walk:
             made = copied_bytes(data) if bills else 0.0
             whole = together([*bills, last.more(memory=made)])
             unsure = _BEYOND if part.unlisted else 0.0
+            costliest = max(bills, key=lambda bill: bill.seconds, default=Bill())
+            text = last.text
+            if costliest.text and costliest.seconds > last.seconds:
+                text = f"{costliest.text}, then {last.text}"
             return replace(
-                whole.more(unsure=unsure, text=last.text),
+                whole.more(unsure=unsure, text=text),
                 memory_bytes=max(held, whole.memory_bytes),
                 kept_bytes=last.kept_bytes,
             )

@@ -197,7 +197,7 @@ def _bill_of(fit: Described, c: Mapping[str, Any]) -> Bill:
         return _TRANSFORMS.get(name, transforms.other)(part, c["steps"])
 
     assert fit.made_of is not None  # composed
-    return Walk(leaf, transform, c["composition"]).fit(fit.made_of, fit)
+    return Walk(leaf, transform, c["composition"]).whole(fit.made_of, fit)
 
 
 def _leaf_bill(fit: Described, c: Mapping[str, Any]) -> Bill:

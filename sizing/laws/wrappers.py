@@ -16,6 +16,7 @@ from fitcast.sizing.laws.law import Constants, between
 
 _UNKNOWN_COUNT = 0.9  # standard deviation of the logarithm of a count that isn't known before
 _GUESSED_COUNT = 0.6  # of one that a parameter suggests
+_EARLY_END = 0.5  # of one that is often not reached
 _SETTINGS = ("param_grid", "param_distributions", "search_spaces")
 
 
@@ -33,7 +34,7 @@ class Costing(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class WrapperOnData:
     """A wrapper, on data."""
 
     costing: Costing
@@ -112,10 +113,10 @@ class Asked:
         return self.costing.c["score_s"]
 
 
-Rule = Callable[[Asked], Bill]
+Rule = Callable[[WrapperOnData], Bill]
 
 
-def _eliminating(asked: Asked, data: Described, wanted: float, *, scored: bool) -> Bill:
+def _eliminating(asked: WrapperOnData, data: Described, wanted: float, *, scored: bool) -> Bill:
     """Return the cost of fits with fewer and fewer columns, from all down to as many as wanted."""
     step = asked.share_of("step", data.columns, 1.0)
     fits = 1.0 + math.ceil(max(0.0, data.columns - wanted) / step)
@@ -128,7 +129,7 @@ def _eliminating(asked: Asked, data: Described, wanted: float, *, scored: bool) 
     return together(bills).more(seconds=scores_s, memory=copied_bytes(data))
 
 
-def elimination(asked: Asked) -> Bill:
+def elimination(asked: WrapperOnData) -> Bill:
     """Return the cost of leaving columns out step by step (RFE)."""
     columns = asked.data.columns
     wanted = asked.share_of("n_features_to_select", columns, math.ceil(columns / 2.0))
@@ -138,7 +139,7 @@ def elimination(asked: Asked) -> Bill:
     return together([path, last]).more(text=f"{asked.name}: {_told(fits, last)}")
 
 
-def validated_elimination(asked: Asked) -> Bill:
+def validated_elimination(asked: WrapperOnData) -> Bill:
     """Return the cost of the same in each fold, down to the least, and once more (RFECV)."""
     folds, unsure = asked.folds()
     least = asked.number("min_features_to_select", 1.0)
@@ -153,7 +154,7 @@ def validated_elimination(asked: Asked) -> Bill:
     return bill.more(unsure=math.hypot(unsure, 0.1), text=text)
 
 
-def sequential_selection(asked: Asked) -> Bill:
+def sequential_selection(asked: WrapperOnData) -> Bill:
     """Return the cost of adding or leaving out one column at a time: each other one is tried."""
     columns = asked.data.columns
     folds, unsure = asked.folds()
@@ -174,13 +175,13 @@ def sequential_selection(asked: Asked) -> Bill:
     return bill.more(memory=copied_bytes(asked.data), unsure=unsure, text=text)
 
 
-def once(asked: Asked) -> Bill:
+def once(asked: WrapperOnData) -> Bill:
     """Return the cost of fitting what is inside once, on all rows."""
     bill = asked.each(asked.inner(), asked.whole())
     return bill.more(text=f"{asked.name}: {bill.text}" if bill.text else "")
 
 
-def stacking(asked: Asked) -> Bill:
+def stacking(asked: WrapperOnData) -> Bill:
     """Return the cost of fitting each on all rows and in folds, and one on their answers."""
     folds, unsure = asked.folds()
     members = asked.inner("estimators")
@@ -202,7 +203,7 @@ def stacking(asked: Asked) -> Bill:
     return together(bills).more(unsure=unsure, text=text)
 
 
-def calibration(asked: Asked) -> Bill:
+def calibration(asked: WrapperOnData) -> Bill:
     """Return the cost of a model per fold, each of which predicts, and their calibration."""
     folds, unsure = asked.folds()
     classes = asked.data.classes if asked.data.classes > 2.0 else 1.0
@@ -221,27 +222,27 @@ def calibration(asked: Asked) -> Bill:
     )
 
 
-def one_vs_rest(asked: Asked) -> Bill:
+def one_vs_rest(asked: WrapperOnData) -> Bill:
     """Return the cost of a model of two classes for each class."""
     count = _models_of_classes(asked)
     return _of_two_classes(asked, count, asked.data.rows_train, 1.0)
 
 
-def one_vs_one(asked: Asked) -> Bill:
+def one_vs_one(asked: WrapperOnData) -> Bill:
     """Return the cost of a model for each pair of classes, on their rows; all predict twice."""
     classes = max(2.0, asked.data.classes)
     pairs = classes * (classes - 1.0) / 2.0
     return _of_two_classes(asked, pairs, 2.0 * asked.data.rows_train / classes, 2.0)
 
 
-def output_code(asked: Asked) -> Bill:
+def output_code(asked: WrapperOnData) -> Bill:
     """Return the cost of a model of two classes for each digit of the classes' code."""
     classes = max(2.0, asked.data.classes)
     digits = max(1.0, math.floor(classes * asked.number("code_size", 1.5)))
     return _of_two_classes(asked, digits, asked.data.rows_train, 1.0)
 
 
-def _of_two_classes(asked: Asked, count: float, rows: float, answers: float) -> Bill:
+def _of_two_classes(asked: WrapperOnData, count: float, rows: float, answers: float) -> Bill:
     tests = answers * asked.data.rows_test
     one = asked.each(asked.inner(), sized(asked.data, rows=rows, tests=tests, classes=2.0))
     held = copied_bytes(sized(asked.data, rows=rows)) if rows < asked.data.rows_train else 0.0
@@ -249,13 +250,13 @@ def _of_two_classes(asked: Asked, count: float, rows: float, answers: float) -> 
     return one.times(count, kept=True).more(memory=held, text=text)
 
 
-def _models_of_classes(asked: Asked) -> float:
+def _models_of_classes(asked: WrapperOnData) -> float:
     if asked.data.targets > 1.0:
         return asked.data.targets
     return asked.data.classes if asked.data.classes > 2.0 else 1.0
 
 
-def per_output(asked: Asked) -> Bill:
+def per_output(asked: WrapperOnData) -> Bill:
     """Return the cost of a model for each column of the target."""
     data, unsure = _of_one_output(asked)
     one = asked.each(asked.inner(), data)
@@ -264,7 +265,7 @@ def per_output(asked: Asked) -> Bill:
     return one.times(count, kept=True).more(unsure=unsure, text=text)
 
 
-def chain_of_outputs(asked: Asked) -> Bill:
+def chain_of_outputs(asked: WrapperOnData) -> Bill:
     """Return the cost of a model for each column of the target, which the next one gets as well."""
     data, unsure = _of_one_output(asked)
     count = max(1.0, asked.data.targets)
@@ -285,14 +286,14 @@ def chain_of_outputs(asked: Asked) -> Bill:
     )
 
 
-def _of_one_output(asked: Asked) -> tuple[Described, float]:
+def _of_one_output(asked: WrapperOnData) -> tuple[Described, float]:
     classifies = "Classifier" in asked.name
     # How many classes each has isn't known; most often two.
     data = sized(asked.data, tests=asked.data.rows_test, classes=2.0 if classifies else 0.0)
     return data, 0.2 if classifies else 0.0
 
 
-def bagging(asked: Asked) -> Bill:
+def bagging(asked: WrapperOnData) -> Bill:
     """Return the cost of as many models, each on drawn rows: by weights, where it takes any."""
     count = asked.number("n_estimators", 10.0)
     rows = asked.share_of("max_samples", asked.data.rows_train, 1.0)
@@ -338,17 +339,17 @@ def _takes_weights_as_passes(part: EstimatorPart) -> bool:
     return not _short(part).startswith(_BY_ROWS)
 
 
-def adaptive_boosting(asked: Asked) -> Bill:
+def adaptive_boosting(asked: WrapperOnData) -> Bill:
     """Return the cost of models one after the other, each of which predicts the rows it learned."""
     count = asked.number("n_estimators", 50.0)
     tests = asked.data.rows_train + asked.data.rows_test
     one = asked.each(asked.inner(), sized(asked.data, tests=tests))
     text = f"{asked.name}: up to {_told(count, one)}"
-    # It ends where a model makes no error, or too many.
-    return one.times(count, kept=True).more(unsure=0.25, text=text)
+    # It ends early where a model makes no error, or too many.
+    return one.times(count, kept=True).more(unsure=_EARLY_END, text=text)
 
 
-def tuned_threshold(asked: Asked) -> Bill:
+def tuned_threshold(asked: WrapperOnData) -> Bill:
     """Return the cost of a model per fold, of scoring thresholds, and of a model on all rows."""
     folds, unsure = asked.folds()
     if asked.params.word("cv") == "prefit":
@@ -364,7 +365,7 @@ def tuned_threshold(asked: Asked) -> Bill:
     return bill.more(seconds=scoring_s, memory=copied_bytes(asked.data), unsure=unsure, text=text)
 
 
-def self_training(asked: Asked) -> Bill:
+def self_training(asked: WrapperOnData) -> Bill:
     """Return the cost of models on more and more rows; how many are labelled isn't known."""
     most = asked.number("max_iter", 10.0)
     rounds = max(1.0, min(most if most >= 1.0 else 10.0, 5.0))
@@ -377,7 +378,7 @@ def self_training(asked: Asked) -> Bill:
     return together([each.times(rounds), last]).more(unsure=_UNKNOWN_COUNT, text=text)
 
 
-def random_consensus(asked: Asked) -> Bill:
+def random_consensus(asked: WrapperOnData) -> Bill:
     """Return the cost of models on few rows until one fits most rows, and one on those."""
     trials = asked.number("max_trials", 100.0)
     few = asked.share_of("min_samples", asked.data.rows_train, asked.data.columns + 1.0)
@@ -390,12 +391,12 @@ def random_consensus(asked: Asked) -> Bill:
     return together([bill, last]).more(unsure=_UNKNOWN_COUNT, text=text)
 
 
-def nothing(asked: Asked) -> Bill:
+def nothing(asked: WrapperOnData) -> Bill:
     """Return the cost of predicting with what is fitted already."""
     return Bill(text="a model that is fitted already")
 
 
-def search(asked: Asked) -> Bill:
+def search(asked: WrapperOnData) -> Bill:
     """Return the cost of each setting in each fold, and of the best one on all rows."""
     folds, unsure = asked.folds()
     settings, unknown = _settings(asked)
@@ -408,7 +409,7 @@ def search(asked: Asked) -> Bill:
     return together(bills).more(memory=copied_bytes(asked.data), unsure=unsure, text=text)
 
 
-def halving(asked: Asked) -> Bill:
+def halving(asked: WrapperOnData) -> Bill:
     """Return the cost of fewer and fewer settings on more and more rows."""
     folds, unsure = asked.folds()
     factor = between(asked.params.number("factor", default=3.0), 1.1, 1e6)
@@ -442,13 +443,13 @@ def halving(asked: Asked) -> Bill:
     return bill.more(memory=copied_bytes(asked.data), unsure=unsure, text=text)
 
 
-def _scored(asked: Asked, fold: Described) -> Bill:
+def _scored(asked: WrapperOnData, fold: Described) -> Bill:
     if asked.params.word("return_train_score") == "True":
         fold = sized(fold, tests=fold.rows_test + fold.rows_train)
     return asked.mean(asked.inner("estimator"), fold).more(seconds=asked.score_s)
 
 
-def _settings(asked: Asked) -> tuple[float, float]:
+def _settings(asked: WrapperOnData) -> tuple[float, float]:
     """Return how many settings a search tries, and how unsure that is."""
     told = asked.params.numbers.get("n_iter")
     counted = [count for name, count in asked.part.counts if name in _SETTINGS]
@@ -460,7 +461,7 @@ def _settings(asked: Asked) -> tuple[float, float]:
     return 10.0, _UNKNOWN_COUNT
 
 
-def unnamed(asked: Asked) -> Bill:
+def unnamed(asked: WrapperOnData) -> Bill:
     """Return the cost of a wrapper that nobody named, by what its parameters suggest."""
     count = asked.params.number("n_estimators", "n_iter", "n_splits", default=1.0)
     count = between(count, 1.0, 1e9)
@@ -515,9 +516,9 @@ RULES: Mapping[str, Rule] = {
 }
 
 
-def asked_of(costing: Costing, part: EstimatorPart, data: Described) -> Asked:
+def asked_of(costing: Costing, part: EstimatorPart, data: Described) -> WrapperOnData:
     """Return a wrapper with what is read of its parameters."""
-    return Asked(costing, part, params_of_part(part), data, _short(part)[:60])
+    return WrapperOnData(costing, part, params_of_part(part), data, _short(part)[:60])
 
 
 def rule_of(part: EstimatorPart) -> Rule:
