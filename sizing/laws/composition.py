@@ -59,9 +59,12 @@ class Walk:
             key = (part, data.rows_train, data.rows_test, data.columns, data.nonzeros, data.classes)
             bill = self.known.get(key) or self.leaf(_of_part(part, data))
             self.known[key] = bill
-            asked_s = self.c["fit_s"] + (self.c["predict_s"] if data.rows_test else 0.0)
+            asked_s = self.c.get(f"{family_of_part(part).name}_fit_s", self.c["fit_s"])
+            asked_s += self.c["predict_s"] if data.rows_test else 0.0
             guess = _BEYOND if part.parts or part.unlisted else 0.0
-            return bill.more(seconds=asked_s, unsure=max(guess, 0.7 if part.silent else 0.0))
+            bill = bill.more(seconds=asked_s, unsure=max(guess, 0.7 if part.silent else 0.0))
+            # An estimator is an object with its parameters, however small what it learned.
+            return replace(bill, kept_bytes=bill.kept_bytes + self.c["model_bytes"])
         if is_pipeline(part):
             bills = []
             for step in part.parts[:-1]:
