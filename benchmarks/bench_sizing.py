@@ -22,6 +22,7 @@ from benchmarks.judging import COLUMNS, Forecasts, Row, as_table, judged
 from benchmarks.parallel import Processes, processes
 from benchmarks.splits import (
     Split,
+    by_cpu_time,
     is_held_out,
     is_judged,
     larger_than_seen,
@@ -39,7 +40,8 @@ from fitcast.sizing.learning.correction import SweepCorrection
 from fitcast.sizing.learning.model import SizingModel
 
 DATA = Path(__file__).parent / "data" / "campaign.parquet"
-ZOO = Path(__file__).parent / "data" / "zoo.parquet"
+ZOO = DATA.with_name("zoo.parquet")
+WRAPPERS = DATA.with_name("wrappers.parquet")
 
 Table = list[Row]
 
@@ -56,7 +58,7 @@ def main() -> None:
     measured = read_parquet(given.data)
     records = usable(measured)
     print(_summary(measured, records))
-    tables = all_tables(records, given.picture)
+    tables = all_tables(records, given.picture) | cold_tables()
     for title, table in tables.items():
         print(f"\n{title}\n\n{as_table(table, markdown=given.markdown)}")
     print(f"\n{time.perf_counter() - start:.0f} s")
@@ -69,6 +71,29 @@ def all_tables(records: Sequence[Record], picture: Path | None = None) -> dict[s
     """Return the rows of every table, by its title; draw the reliability of risks if wanted."""
     with processes() as several:
         return _all_tables(records, picture, several)
+
+
+def cold_tables() -> dict[str, Table]:
+    """Return what the laws alone say of models that the campaign left out, by CPU time."""
+    zoo, wrappers = (_cold(by_cpu_time(read_parquet(path))) for path in (ZOO, WRAPPERS))
+    names = sorted({model_of(r) for r in wrappers.records})
+    return {
+        "Cold, by CPU time": [
+            judged("zoo", zoo),
+            judged("wrappers", wrappers),
+            judged("wrappers, on datasets that nothing was set by", wrappers.only(is_held_out)),
+        ],
+        "Wrappers, cold": [
+            judged(name, wrappers.only(lambda r, name=name: model_of(r) == name))  # type: ignore[misc]
+            for name in names
+        ],
+    }
+
+
+def _cold(records: Sequence[Record]) -> Forecasts:
+    cold = Forecasts()
+    cold.add(*forecast(SizingModel.prior().for_machine(1.0), records))
+    return cold
 
 
 def _all_tables(

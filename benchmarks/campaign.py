@@ -30,10 +30,19 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.campaign_data import COLLECTION_SIZE, DataPlan, draw, draw_large, draw_small, make
+from benchmarks.campaign_data import (
+    COLLECTION_SIZE,
+    DataPlan,
+    draw,
+    draw_large,
+    draw_small,
+    draw_wrapped,
+    make,
+)
 from benchmarks.campaign_models import Rng, draw_model
 from benchmarks.measuring import running
 from benchmarks.records import attempt_record
+from benchmarks.wrapper_models import draw_wrapper
 from benchmarks.zoo_models import draw_zoo_model
 from fitcast.errors import FitcastError
 from fitcast.flights import load_flights
@@ -76,11 +85,15 @@ class Collection:
     longest_s: float = 10.0
     deadline_s: float = 40.0
     limit_bytes: int = 2 * 2**30
+    share: float = 1.0  # of the fits drawn, with one thread: fewer are of more datasets
 
 
 COLLECTIONS = {
     "usual": Collection(0, draw, draw_model, one_thread=False),
     "zoo": Collection(1, draw_small, draw_zoo_model, one_thread=True),
+    "wrappers": Collection(
+        3, draw_wrapped, draw_wrapper, one_thread=True, longest_s=3.0, share=0.35
+    ),
     "large": Collection(
         2,
         draw_large,
@@ -240,7 +253,7 @@ def _asked(plan: DataPlan, chosen: Collection) -> tuple[PreparedSweep | None, li
         taken = math.sqrt(min(1.0, forecast_s / 0.08)) * min(1.0, 0.4 / forecast_s) ** 0.8
         fitting = chosen.shortest_s <= forecast_s < chosen.longest_s
         fitting &= estimate.peak_memory_bytes_p50 < chosen.limit_bytes / 1.5
-        if fitting and (chosen.one_thread or one.chance < taken):
+        if fitting and one.chance < (chosen.share if chosen.one_thread else taken):
             asked.append(one)
     rng = np.random.default_rng((chosen.seed, 8, plan.index))
     return sweep, [asked[i] for i in rng.permutation(len(asked))]

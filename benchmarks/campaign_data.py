@@ -119,6 +119,14 @@ def draw_small(seed: int, index: int) -> DataPlan:
     )
 
 
+def draw_wrapped(seed: int, index: int) -> DataPlan:
+    """Return a plan as :func:`draw_small` does, of at most 12,000 rows: models are fitted often."""
+    plan = draw_small(seed, index)
+    rng = np.random.default_rng((seed, index, 3))
+    rows = min(plan.rows, round(10 ** rng.uniform(2.3, 4.1)))
+    return replace(plan, rows=rows, columns=min(plan.columns, 60), collection=3)
+
+
 def draw_large(seed: int, index: int) -> DataPlan:
     """Return a plan as :func:`draw` does, of 100,000 to 2,000,000 rows, up to 800 MB of float64.
 

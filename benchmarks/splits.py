@@ -45,6 +45,23 @@ def usable(records: Sequence[Record]) -> list[Record]:
     return kept
 
 
+def by_cpu_time(records: Sequence[Record]) -> list[Record]:
+    """Return fits with one thread as they would have been on the reference machine, undisturbed.
+
+    What other processes take of the cores shows in the runtime and not in the CPU time.
+    """
+    return [
+        replace(
+            record,
+            runtime_s=(record.cpu_s + _UNCOUNTED_S) * (record.machine_speed or 1.0),
+            cpu_wait_s=0.0,
+            machine_speed=1.0,
+        )
+        for record in records
+        if record.outcome is Outcome.SUCCEEDED and record.cpu_s is not None
+    ]
+
+
 def is_judged(record: Record) -> bool:
     """Tell whether forecasts are judged on a record: it succeeded and nothing disturbed it."""
     return record.outcome is Outcome.SUCCEEDED and record.scores != _CORRECTED

@@ -60,6 +60,7 @@ _REQUEST_TYPES: Final[dict[str, pa.DataType]] = {
     "bases": pa.string(),
     "library_version": pa.string(),
     "made_of": pa.string(),
+    "targets": pa.int64(),
     "memory_order": pa.string(),
     "integer_columns": pa.int64(),
     "arrow_columns": pa.int64(),

@@ -96,6 +96,8 @@ class Request:
     made_of : EstimatorPart or None
         The estimator with those inside it, where its own parameters don't say all: a pipeline, a
         search, anything that fits others.
+    targets : int
+        Columns of the target.
     memory_order : str
         "C" or "F" of an array, "" of anything else.
     integer_columns, arrow_columns, text_columns : int
@@ -125,6 +127,7 @@ class Request:
     bases: tuple[str, ...] = ()
     library_version: str = ""
     made_of: EstimatorPart | None = None
+    targets: int = 1
     memory_order: str = ""
     integer_columns: int = 0
     arrow_columns: int = 0

@@ -11,8 +11,10 @@ from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import blake2b
 
+from fitcast.history.parts import EstimatorPart
 from fitcast.history.records import Request
 from fitcast.sizing.laws.families import COSTLESS_PARAMS, Family, family_of
+from fitcast.sizing.laws.inside import last_of, wrapped
 
 VERSION = "~version"
 """Name under which the library's version stands among the hyper-parameters."""
@@ -66,6 +68,8 @@ class Described:
     correlation: float  # decades: the same once they are standardised
     threads: int
     key: int  # equal for requests that cost the same but for chance: the folds of a candidate
+    targets: float = 1.0  # columns of the target
+    made_of: EstimatorPart | None = None  # the estimator with those inside, if it isn't one alone
 
 
 def describe(request: Request) -> Described:
@@ -93,6 +97,10 @@ def describe(request: Request) -> Described:
             *(min(distinct, 1e6), missing, condition, correlation, scale + 12.0),
         )
     )
+    made_of = request.made_of
+    targets = _size(request.targets, 1.0)
+    if made_of is not None:
+        params = _counted(params, last_of(made_of))
     family = family_of(
         request.algorithm,
         params.word("solver"),
@@ -101,7 +109,7 @@ def describe(request: Request) -> Described:
     )
     return Described(
         algorithm=request.algorithm,
-        kind=f"{request.algorithm} {family.name}",
+        kind=f"{request.algorithm} {family.name}{wrapped(made_of)}",
         family=family,
         params=params,
         steps=request.steps,
@@ -117,8 +125,39 @@ def describe(request: Request) -> Described:
         condition=condition,
         correlation=correlation,
         threads=threads,
-        key=hash((params.key, shape, threads)),
+        key=hash((params.key, shape, threads, made_of, round(targets))),
+        targets=targets,
+        made_of=made_of,
     )
+
+
+@lru_cache(maxsize=4096)
+def params_of_part(part: EstimatorPart) -> Params:
+    """Read the hyper-parameters of a part, what they hold counted."""
+    params = read_params(part.algorithm, (), dict(part.params))
+    return _counted(params, part)
+
+
+@lru_cache(maxsize=4096)
+def family_of_part(part: EstimatorPart) -> Family:
+    """Return the family of a part."""
+    params = params_of_part(part)
+    return family_of(
+        part.algorithm,
+        params.word("solver"),
+        bases=part.bases,
+        names=frozenset(params.numbers) | frozenset(params.words),
+    )
+
+
+@lru_cache(maxsize=4096)
+def _counted(params: Params, part: EstimatorPart) -> Params:
+    """Return hyper-parameters with how many values those hold that aren't plain."""
+    counts = {name: float(n) for name, n in part.counts if n > 0 and name not in COSTLESS_PARAMS}
+    if not counts:
+        return params
+    key = code_of(repr((params.key, sorted(counts.items()))))
+    return Params(numbers=counts | dict(params.numbers), words=params.words, key=key)
 
 
 def read_params(

@@ -16,15 +16,24 @@ from importlib.resources import files
 from typing import Any
 
 from fitcast.sizing.laws import linear, pairs, paths, point, projections, transforms, tree
+from fitcast.sizing.laws.bills import Bill
+from fitcast.sizing.laws.composition import Walk
 from fitcast.sizing.laws.families import amdahl
 from fitcast.sizing.laws.features import Described, Params
-from fitcast.sizing.laws.law import Constants, Work, between, is_sparse, item_bytes
+from fitcast.sizing.laws.inside import is_composed
+from fitcast.sizing.laws.law import Constants, Work, between, is_sparse, item_bytes, outputs
+from fitcast.sizing.laws.passing import Passed
 
 MAX_LOG = 34.0  # of bytes: 580 TB; nothing larger is meant seriously
 MAX_LOG_S = 18.0  # of seconds: two years
 
 
 _UNKNOWN_STEP_SHARE = 0.25
+_MOST_TEXT = 240
+# Of what a fit's memory is beyond its library's: what its model is.
+_KEPT_SHARES = {"forest": 0.6, "tree": 0.2, "bagging": 0.6, "exact_boosting": 0.3}
+_KEPT_SHARES |= {"histogram_boosting": 0.2, "adaboost": 0.3, "gaussian_process": 0.4}
+_REMEMBERING = frozenset({"neighbours", "kernel", "label_model"})
 _BINNING_CELL_S = 4e-8  # XGBoost 45 ns, LightGBM 38 ns: 48,000 rows × 21 columns, one thread
 
 
@@ -95,8 +104,20 @@ class Spread:
 def spread_of(fit: Described, quantity: str) -> Spread:
     """Return the uncertainty of a fit's law for a quantity, "runtime" or "memory"."""
     spreads = constants()["spreads"]
-    name = "guessed" if fit.family.guessed else law_name(fit)
-    return Spread(*spreads.get(name, spreads["generic"])[quantity])
+    if not is_composed(fit.made_of):
+        return Spread(*spreads.get(_told_by(fit), spreads["generic"])[quantity])
+    bill = _bill_of(fit, constants())
+    whole = sum(bill.laws.values()) or 1.0
+    shares = {name: seconds / whole for name, seconds in bill.laws.items()} or {"generic": 1.0}
+    # What is fitted within is off by the same for each: the laws' errors don't even out.
+    parts = [(w, spreads.get(name, spreads["generic"])[quantity]) for name, w in shares.items()]
+    algorithm, dataset, smooth, slope = (sum(w * told[i] for w, told in parts) for i in range(4))
+    own: float = spreads["composition"][quantity][0]
+    return Spread(math.hypot(algorithm, own, bill.unsure), dataset, smooth, slope)
+
+
+def _told_by(fit: Described) -> str:
+    return "guessed" if fit.family.guessed else law_name(fit)
 
 
 def law_name(fit: Described) -> str:
@@ -121,6 +142,8 @@ def cost_of(fit: Described, given: Mapping[str, Any] | None = None) -> FitCost:
         Constants other than those measured, for fitting them.
     """
     c = constants() if given is None else given
+    if is_composed(fit.made_of):
+        return _composed_cost(fit, c)
     own: Constants = c[law_name(fit)]
     last, steps_s, steps_bytes = _through_steps(fit, c["steps"])
     work: Work = _LAWS[fit.family.name](last, own)
@@ -146,6 +169,70 @@ def cost_of(fit: Described, given: Mapping[str, Any] | None = None) -> FitCost:
         rounds_log_sd=work.rounds_log_sd * factor * (work.serial_s + work.parallel_s) / total_s,
         rounds_memory_log_sd=work.rounds_log_sd * work.rounds_bytes / memory,
     )
+
+
+def _composed_cost(fit: Described, c: Mapping[str, Any]) -> FitCost:
+    """Return the cost of an estimator that is made of others."""
+    bill = _bill_of(fit, c)
+    total_s = max(bill.seconds, 1e-9)
+    process: Constants = c["process"]
+    names = [name for name in bill.laws if name in c] or ["generic"]
+    owns = [c[name] for name in names]
+    own_share = max(own["threads_share"] for own in owns) if fit.threads > 1 else 1.0
+    memory = bill.memory_bytes + process["own_bytes"] * own_share + fit.data_bytes
+    return FitCost(
+        work_s=between(total_s, 1e-5, math.exp(MAX_LOG_S)),
+        process_s=process["start_s"],
+        memory_bytes=between(memory, 1e5, math.exp(MAX_LOG)),
+        text=bill.text[:_MOST_TEXT],
+        parallel_fraction=between(bill.parallel_s / total_s, 0.0, 1.0),
+        threading_s=max(own["threads_start_s"] for own in owns) + bill.threading_s,
+    )
+
+
+def _bill_of(fit: Described, c: Mapping[str, Any]) -> Bill:
+    """Return what an estimator's parts cost together."""
+
+    def leaf(part: Described) -> Bill:
+        return _leaf_bill(part, c)
+
+    def transform(part: Described) -> Passed:
+        name = part.algorithm.rpartition(".")[2]
+        return _TRANSFORMS.get(name, transforms.other)(part, c["steps"])
+
+    assert fit.made_of is not None  # composed
+    return Walk(leaf, transform, c["composition"]).whole(fit.made_of, fit)
+
+
+def _leaf_bill(fit: Described, c: Mapping[str, Any]) -> Bill:
+    """Return the cost of a single estimator within another."""
+    own: Constants = c[law_name(fit)]
+    work: Work = _LAWS[fit.family.name](fit, own)
+    factor = c["work_factor"]
+    if item_bytes(fit) < 6.0 and not is_sparse(fit):
+        factor *= own["single_factor"]
+    efficiency = between(own.get("parallel_share", 0.0), 0.0, 0.99)
+    parallel_s = factor * work.parallel_s
+    serial_s = factor * work.serial_s + (1.0 - efficiency) * parallel_s
+    serial_s += c["predict_cell_s"] * fit.rows_test * fit.columns
+    return Bill(
+        serial_s=serial_s,
+        parallel_s=efficiency * parallel_s,
+        threading_s=factor * work.threading_s,
+        memory_bytes=work.memory_bytes,
+        kept_bytes=_kept_bytes(fit, own, work),
+        laws={_told_by(fit): factor * work.serial_s + parallel_s},
+        text=work.text,
+    )
+
+
+def _kept_bytes(fit: Described, own: Constants, work: Work) -> float:
+    """Return the bytes of a fitted model: trees, rows that it remembers, or coefficients."""
+    beyond = max(0.0, work.memory_bytes - own.get("memory_bytes", 0.0))
+    coefficients = 8.0 * fit.columns * outputs(fit)
+    if fit.family.name in _REMEMBERING:
+        return min(beyond, 8.0 * fit.nonzeros) + coefficients
+    return max(_KEPT_SHARES.get(fit.family.name, 0.0) * beyond, coefficients)
 
 
 def steps_share(fit: Described, count: int, runtime_s: float) -> float:

@@ -168,6 +168,7 @@ requests = st.builds(
     classes=whole,
     threads=whole,
     made_of=st.none() | parts,
+    targets=whole,
     memory_order=st.sampled_from(["", "C", "F"]),
     integer_columns=whole,
     arrow_columns=whole,

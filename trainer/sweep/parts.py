@@ -29,6 +29,7 @@ _MOST_LISTED: Final = 32  # of one parameter
 _MOST_SETTINGS: Final = 8  # of a search's, that stand for all
 _SETTING_PARTS: Final = 40  # for them, together
 _GOLDEN: Final = 0.6180339887498949
+_PLAIN: Final = frozenset({str, int, float, bool, type(None)})
 _GRIDS: Final = ("param_grid", "param_distributions", "search_spaces")
 _WORDS: Final = ("passthrough", "drop")
 _STEPS: Final = "steps"
@@ -125,7 +126,7 @@ class _Walk:
         found: list[EstimatorPart] = []
         unlisted = 0
         for role, value in params.items():
-            if role in _GRIDS:
+            if type(value) in _PLAIN or role in _GRIDS:
                 continue
             listed, length = _listed(role, value)
             first = True
@@ -198,6 +199,8 @@ class _Walk:
 
     def _merged(self, parts: list[EstimatorPart]) -> tuple[EstimatorPart, ...]:
         """Return parts of which those that differ by name alone are one; steps keep their order."""
+        if len(parts) < 2 or all(part.role in (_STEPS, _COLUMNS) for part in parts):
+            return tuple(parts)
         merged: dict[EstimatorPart, tuple[EstimatorPart, int]] = {}
         for number, part in enumerate(parts):
             ordered = part.role in (_STEPS, _COLUMNS)
@@ -291,6 +294,8 @@ def _plain_params(params: Mapping[str, Any]) -> tuple[tuple[str, ParamValue], ..
 def _counts(params: Mapping[str, Any], walk: _Walk) -> tuple[tuple[str, int], ...]:
     found = {}
     for name, value in params.items():
+        if type(value) in _PLAIN:
+            continue
         if name in _GRIDS:
             count = _settings_in(value)
         elif is_told(value):

@@ -43,6 +43,7 @@ class Shape:
     classes: int  # distinct values of a discrete target, else 0
     contents: Contents
     sample: Any = None  # some rows of a table, whatever they hold
+    targets: int = 1  # columns of the target
     memory_order: str = ""  # "C" or "F" of an array, "" of anything else
 
 
@@ -61,6 +62,7 @@ def shape_of(X: Any, y: Any) -> Shape:
         classes=classes,
         contents=contents_of(X),
         sample=_sample(X),
+        targets=1 if y.given is None else y.columns,
         memory_order=_memory_order(matrix),
     )
 
@@ -116,6 +118,7 @@ def request_for(
         bases=bases_of(configured),
         library_version=library_version(configured),
         made_of=made_of,
+        targets=shape.targets,
         memory_order=shape.memory_order,
         integer_columns=shape.contents.integer_columns,
         arrow_columns=shape.contents.arrow_columns,

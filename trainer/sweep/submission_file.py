@@ -20,7 +20,7 @@ SCHEMA: Final = 2
 _PLAIN: Final = (str, int, float, bool, type(None))
 _OF_FOLDS: Final = ("rows_train", "rows_test", "nonzeros")  # what requests of a candidate differ in
 _LATER: Final = (
-    *("made_of", "memory_order", "integer_columns", "arrow_columns", "text_columns"),
+    *("made_of", "targets", "memory_order", "integer_columns", "arrow_columns", "text_columns"),
     *("text_chars", "text_words"),
 )
 """Fields of requests that came later. They stand beside the others, where they are of use to who
