@@ -163,7 +163,7 @@ def in_force(data: bytes) -> Iterator[None]:
             yield
         finally:
             context.__exit__(None, None, None)
-            set_options({name: before[name] for name in given.pandas if name in before})
+            set_options(before)
 
 
 def _filters() -> list[tuple[Any, ...]]:

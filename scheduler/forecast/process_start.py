@@ -27,7 +27,7 @@ CLEARLY = 0.1
 """A share by which it has to differ from what is known."""
 
 
-class Member(NamedTuple):
+class FitSeen(NamedTuple):
     """A fit of a process: what it took, and what it was forecast to take alone."""
 
     measured: Measured
@@ -49,7 +49,7 @@ class StartsSeen:
         self._loading: deque[float] = deque(maxlen=LATEST)
         self._spared: deque[float] = deque(maxlen=LATEST)
 
-    def observe(self, members: Sequence[Member]) -> bool:
+    def observe(self, members: Sequence[FitSeen]) -> bool:
         """Take in the fits of a process that ended, in order; tell whether that changed much."""
         succeeded = [one for one in members if one.measured.outcome is Outcome.SUCCEEDED]
         if not succeeded or succeeded[0] is not members[0]:
@@ -70,7 +70,7 @@ class StartsSeen:
         return max(loading_s, median(self._spared)) if self._spared else loading_s
 
 
-def _spared_s(first: Member, other: Member) -> float:
+def _spared_s(first: FitSeen, other: FitSeen) -> float:
     """Return what one was quicker by than the first, beyond what was forecast."""
     took_s = other.measured.runtime_s + other.measured.shared_s
     return first.measured.runtime_s - took_s - (first.forecast_s - other.forecast_s)

@@ -130,7 +130,7 @@ class WorkerReports:
     ) -> tuple[StartLearned, ...]:
         """Return what the fits of a process have shown of its start, if that is news."""
         seen = [
-            process_start.Member(one, run.row(member.key.fit_id).estimate.runtime_s_p50)
+            process_start.FitSeen(one, run.row(member.key.fit_id).estimate.runtime_s_p50)
             for member, one in zip(members, measured, strict=True)
             if one is not None
         ]

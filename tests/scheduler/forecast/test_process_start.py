@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import pytest
 
 from fitcast.history.records import Outcome
-from fitcast.scheduler.forecast.process_start import Member, StartsSeen
+from fitcast.scheduler.forecast.process_start import FitSeen, StartsSeen
 from fitcast.trainer.attempt.spec import Measured
 
 
@@ -22,7 +22,7 @@ def member(runtime_s, loading_s=0.0, *, forecast_s=5.0, outcome=Outcome.SUCCEEDE
         loading_s=loading_s,
         **more,
     )
-    return Member(measured, forecast_s)
+    return FitSeen(measured, forecast_s)
 
 
 def test_a_fork_is_not_measured_anew():
