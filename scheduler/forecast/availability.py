@@ -125,7 +125,7 @@ class Slowed:
 
 
 @dataclass(frozen=True, slots=True)
-class Load:
+class OthersLoad:
     """What others want of the machines that fits run on.
 
     Attributes
@@ -174,7 +174,7 @@ class Load:
         return f"other processes share the workers' cores: fits take up to {slower:.1f} × as long"
 
 
-NO_LOAD = Load()
+NO_LOAD = OthersLoad()
 
 _TOLD_FROM = 1.1
 

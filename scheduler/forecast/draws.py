@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import ndtr, ndtri
 
-from fitcast.scheduler.forecast.availability import NO_LOAD, Load
+from fitcast.scheduler.forecast.availability import NO_LOAD, OthersLoad
 from fitcast.scheduler.forecast.late_rounds import LateRound
 from fitcast.scheduler.plan.decisions import Decisions
 from fitcast.scheduler.plan.events import FitKey, LateFit
@@ -82,7 +82,7 @@ class Draws:
         By workflow, the rounds that are chosen late; the first of them may have been already.
     now_s : float
         The time in seconds, on the plan's own clock.
-    load : Load
+    load : OthersLoad
         What others want of the workers' machines.
     """
 
@@ -92,7 +92,7 @@ class Draws:
         groups: Groups,
         later: Mapping[str, Sequence[LateRound]],
         now_s: float,
-        load: Load = NO_LOAD,
+        load: OthersLoad = NO_LOAD,
     ) -> None:
         fits = [
             fit

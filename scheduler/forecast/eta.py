@@ -17,7 +17,7 @@ from datetime import UTC, datetime, timedelta
 
 import numpy as np
 
-from fitcast.scheduler.forecast.availability import NO_LOAD, Load, Slowed
+from fitcast.scheduler.forecast.availability import NO_LOAD, OthersLoad, Slowed
 from fitcast.scheduler.forecast.draws import LONGEST_S, Drawn, Draws, Groups
 from fitcast.scheduler.forecast.late_rounds import LateRound
 from fitcast.scheduler.plan.decisions import Decisions
@@ -178,7 +178,7 @@ def forecast(
     groups: Groups,
     *,
     later: Mapping[str, Sequence[LateRound]] | None = None,
-    load: Load = NO_LOAD,
+    load: OthersLoad = NO_LOAD,
     now_s: float = 0.0,
     overhead_s: float = 0.0,
     samples: int | None = None,
@@ -196,7 +196,7 @@ def forecast(
     later : mapping, optional
         By workflow, the rounds that are chosen late, the refit being the last; the first of them
         may have been chosen already.
-    load : Load
+    load : OthersLoad
         What others want of the workers' machines now.
     now_s : float
         The time in seconds, on the plan's own clock.

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from fitcast.errors import FitTooLargeError
 from fitcast.history.records import Estimate, Record
-from fitcast.scheduler.forecast.availability import NO_LOAD, Load
+from fitcast.scheduler.forecast.availability import NO_LOAD, OthersLoad
 from fitcast.scheduler.forecast.common_work import common_work
 from fitcast.scheduler.forecast.draws import Groups
 from fitcast.scheduler.forecast.eta import Eta, forecast, plan_for
@@ -61,7 +61,7 @@ class SweepForecast:
     attempts: Mapping[str, int] = field(default_factory=dict)  # made already, by fit
     begun: frozenset[int] = frozenset()  # candidates of later rounds that were chosen
     refits: Mapping[int, Estimate] = field(default_factory=dict)  # cost of the refit by who is best
-    load: Load = NO_LOAD  # what others want of the workers' machines
+    load: OthersLoad = NO_LOAD  # what others want of the workers' machines
 
     @cached_property
     def work(self) -> dict[str, CommonWork]:

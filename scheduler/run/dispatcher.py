@@ -21,7 +21,7 @@ from fitcast.errors import FitcastError, InternalError
 from fitcast.history.records import Outcome, Record
 from fitcast.scheduler.backends.host_load import HostLoad
 from fitcast.scheduler.backends.protocol import Workers
-from fitcast.scheduler.forecast.availability import Load
+from fitcast.scheduler.forecast.availability import OthersLoad
 from fitcast.scheduler.forecast.process_start import StartsSeen
 from fitcast.scheduler.kept.results import KeptAttempt
 from fitcast.scheduler.plan import events
@@ -429,10 +429,10 @@ class Dispatcher:
         self._act_all(map(self._from_workers.retired, surplus))
         self._workers.retire(surplus)
 
-    def _load(self) -> Load:
+    def _load(self) -> OthersLoad:
         """Return what others want of the workers' machines, as far as fits tell."""
         if self._host_load is not None:
-            return Load(self._host_load.now())
+            return OthersLoad(self._host_load.now())
         with self._plan_lock:
             return self._from_workers.load(self.decisions.workers)
 

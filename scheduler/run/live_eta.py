@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from fitcast.history.records import Record
-from fitcast.scheduler.forecast.availability import Load
+from fitcast.scheduler.forecast.availability import OthersLoad
 from fitcast.scheduler.forecast.common_work import corrected
 from fitcast.scheduler.forecast.draws import Groups
 from fitcast.scheduler.forecast.eta import Eta, forecast
@@ -96,7 +96,7 @@ class LiveEta:
     def __init__(
         self,
         snapshot: Callable[[], tuple[Decisions, Mapping[str, Run], float]],
-        load: Callable[[], Load],
+        load: Callable[[], OthersLoad],
         post: Callable[[Reforecast | Forecast], None],
     ) -> None:
         self._snapshot = snapshot

@@ -13,7 +13,7 @@ from fitcast.errors import SealError, WorkerBrokenError
 from fitcast.history.records import Outcome, Record
 from fitcast.scheduler.backends.protocol import WorkerLoss
 from fitcast.scheduler.forecast import process_start
-from fitcast.scheduler.forecast.availability import Load, Shares
+from fitcast.scheduler.forecast.availability import OthersLoad, Shares
 from fitcast.scheduler.forecast.sweep_forecast import OVERHEAD_S
 from fitcast.scheduler.kept.results import Ended, KeptAttempt
 from fitcast.scheduler.plan import events
@@ -165,7 +165,7 @@ class WorkerReports:
             self._doubtful.append(failed)
             self._workers.workers_changed()
 
-    def load(self, workers: Mapping[str, WorkerState]) -> Load:
+    def load(self, workers: Mapping[str, WorkerState]) -> OthersLoad:
         """Return what others want of the workers' machines, by the ends of their last fits.
 
         Workers are taken to have been full meanwhile.
@@ -176,7 +176,7 @@ class WorkerReports:
             others = None if shares is None else shares.others(now_s, worker.size.cpus)
             if others is not None and others.threads > 0.0:
                 found[address] = others
-        return Load(by_worker=found)
+        return OthersLoad(by_worker=found)
 
     # -- workers ---------------------------------------------------------------------------------
 

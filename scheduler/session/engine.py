@@ -22,7 +22,7 @@ from fitcast.history.records import REFIT_FOLD, Record
 from fitcast.history.store import HistoryStore
 from fitcast.scheduler.backends.host_load import HostLoad
 from fitcast.scheduler.backends.protocol import Backend, Workers
-from fitcast.scheduler.forecast.availability import NO_LOAD, Load
+from fitcast.scheduler.forecast.availability import NO_LOAD, OthersLoad
 from fitcast.scheduler.forecast.eta import Eta
 from fitcast.scheduler.forecast.sweep_forecast import SweepForecast, forecast_sweep
 from fitcast.scheduler.kept.freed_memory import large_blocks_apart, large_blocks_together
@@ -347,7 +347,7 @@ class Engine:
         if self._host_load is None or cast.load is not NO_LOAD:
             return cast
         others = self._host_load.before(sum(worker.cpus for worker in self.workers()))
-        return cast if others is None else replace(cast, load=Load(others))
+        return cast if others is None else replace(cast, load=OthersLoad(others))
 
     def learn(self) -> int:
         """Train on all that is known now; return how many records that is."""

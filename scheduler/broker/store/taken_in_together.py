@@ -28,7 +28,7 @@ _USERS: Final = select(USERS).where(USERS.c.user_id.in_(bindparam("of", expandin
 
 
 @dataclass(frozen=True, slots=True)
-class Submitted:
+class Incoming:
     """A submission, as the row that it is to become: but for times, which the database tells."""
 
     row: Mapping[str, Any]
@@ -40,7 +40,7 @@ class Submitted:
 
 
 def taken_in_together(
-    writing: Writing, submitted: Sequence[Submitted]
+    writing: Writing, submitted: Sequence[Incoming]
 ) -> list[StoredWorkflow | None]:
     """Take submissions in; return what became of each, None if it is to be done by itself."""
     connection = writing.connection
@@ -48,7 +48,7 @@ def taken_in_together(
     users = {
         row["user_id"]: user_of(row) for row in connection.execute(_USERS, {"of": ids}).mappings()
     }
-    plain: dict[str, Submitted] = {}
+    plain: dict[str, Incoming] = {}
     for one in submitted:
         user = users.get(one.user_id)
         if user is not None and user.disabled_at is None and not user.quota.bounds_submissions:
@@ -62,7 +62,7 @@ def taken_in_together(
     ]
 
 
-def _as_stored(writing: Writing, one: Submitted, user: User, created_at_s: float) -> StoredWorkflow:
+def _as_stored(writing: Writing, one: Incoming, user: User, created_at_s: float) -> StoredWorkflow:
     row = one.row
     writing.note(
         "state",
@@ -84,7 +84,7 @@ def _as_stored(writing: Writing, one: Submitted, user: User, created_at_s: float
     )
 
 
-def _made(connection: Connection, plain: Sequence[Submitted]) -> dict[str, float]:
+def _made(connection: Connection, plain: Sequence[Incoming]) -> dict[str, float]:
     """Insert rows; return when each was made that wasn't there in some way already."""
     if not plain:
         return {}

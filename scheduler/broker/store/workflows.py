@@ -44,7 +44,7 @@ from fitcast.scheduler.broker.store.rows import (
     workflow_of,
 )
 from fitcast.scheduler.broker.store.tables import EVENTS, USERS, WORKFLOWS
-from fitcast.scheduler.broker.store.taken_in_together import Submitted, taken_in_together
+from fitcast.scheduler.broker.store.taken_in_together import Incoming, taken_in_together
 from fitcast.scheduler.broker.store.tokens import revoke_preparing
 from fitcast.scheduler.broker.store.users import holdings_of
 
@@ -160,7 +160,7 @@ class WorkflowPart(StorePart):
             return workflow_of({**_UNSET, **given, **names, **times})
 
         several = is_postgresql(self._database.engine)
-        together = Together(taken_in_together, Submitted(given)) if several else None
+        together = Together(taken_in_together, Incoming(given)) if several else None
         return self._database.write(work, together)
 
     def made_before(self, user_id: int, key: str, request_sha256: str) -> StoredWorkflow | None:

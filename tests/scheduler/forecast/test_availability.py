@@ -15,8 +15,8 @@ from fitcast.scheduler.forecast.availability import (
     LOAD_LASTS_S,
     NO_LOAD,
     QUIET_SHARE,
-    Load,
     Others,
+    OthersLoad,
     Shares,
     Slowed,
 )
@@ -69,19 +69,19 @@ def test_fits_on_cores_that_others_leave_free_are_not_slowed():
 
 
 def test_an_eta_beside_as_many_busy_threads_as_cores_is_twice_as_long_and_less_sure():
-    quiet, busy = eta(), eta(Load(Others(float(CORES), CORES)))
+    quiet, busy = eta(), eta(OthersLoad(Others(float(CORES), CORES)))
     assert busy.p50_s / quiet.p50_s == pytest.approx(2.0, rel=0.08)
     assert busy.p90_s / busy.p10_s > 1.2 > quiet.p90_s / quiet.p10_s
 
 
 def test_what_others_take_runs_out_no_deadline():
     deadline_s = 15.0  # of fits that take 10 s alone, and 20 s so
-    busy = eta(Load(Others(float(CORES), CORES)), deadline_s=deadline_s, sd=0.01)
-    assert busy.p50_s == pytest.approx(eta(Load(Others(float(CORES), CORES)), sd=0.01).p50_s)
+    busy = eta(OthersLoad(Others(float(CORES), CORES)), deadline_s=deadline_s, sd=0.01)
+    assert busy.p50_s == pytest.approx(eta(OthersLoad(Others(float(CORES), CORES)), sd=0.01).p50_s)
 
 
 def test_without_load_nothing_changes():
-    nobody = Load(Others(0.0, CORES))
+    nobody = OthersLoad(Others(0.0, CORES))
     one, other = eta(), eta(nobody)
     assert (one.p10_s, one.p50_s, one.p90_s) == (other.p10_s, other.p50_s, other.p90_s)
     assert one.note == other.note == ""
@@ -89,7 +89,7 @@ def test_without_load_nothing_changes():
 
 
 def test_a_load_is_not_expected_for_ever():
-    long = eta(Load(Others(2.0, CORES)), fits=400, runtime_s=LOAD_LASTS_S / 10)
+    long = eta(OthersLoad(Others(2.0, CORES)), fits=400, runtime_s=LOAD_LASTS_S / 10)
     quiet = eta(fits=400, runtime_s=LOAD_LASTS_S / 10)
     assert long.p50_s < 1.5 * quiet.p50_s
 
@@ -102,7 +102,7 @@ def test_after_a_load_ends_the_rest_goes_at_full_speed():
 
 
 def test_each_worker_has_the_load_of_its_own_machine():
-    load = Load(by_worker={"busy": Others(2.0, 2.0)})
+    load = OthersLoad(by_worker={"busy": Others(2.0, 2.0)})
     assert load.slowdown("busy", 2) == 2.0
     assert load.slowdown("quiet", 2) == 1.0
     drawn = load.draw(np.random.default_rng(0), 0.0)
@@ -110,12 +110,12 @@ def test_each_worker_has_the_load_of_its_own_machine():
 
 
 def test_a_user_is_told():
-    assert Load(Others(1.8, 2.0)).said(2) == (
+    assert OthersLoad(Others(1.8, 2.0)).said(2) == (
         "other processes keep 1.8 of this machine's 2 cores busy: fits take about 1.9 × as long"
     )
-    assert "up to 2.0 ×" in Load(by_worker={"w": Others(2.0, 2.0)}).said(2)
-    assert Load(Others(0.1, 2.0)).said(2) == NO_LOAD.said(2) == ""
-    busy = eta(Load(Others(2.0, CORES)))
+    assert "up to 2.0 ×" in OthersLoad(by_worker={"w": Others(2.0, 2.0)}).said(2)
+    assert OthersLoad(Others(0.1, 2.0)).said(2) == NO_LOAD.said(2) == ""
+    busy = eta(OthersLoad(Others(2.0, CORES)))
     assert str(busy).endswith(busy.note) and "2 cores" in busy.note
     assert busy.later(5.0).note == busy.left_at(busy.finish_at).note == busy.note
 
