@@ -80,6 +80,7 @@ def cold_tables() -> dict[str, Table]:
     return {
         "Cold, by CPU time": [
             judged("zoo", zoo),
+            judged("zoo, of datasets that the prior is not fitted on", zoo.only(is_held_out)),
             judged("wrappers", wrappers),
             judged("wrappers, on datasets that nothing was set by", wrappers.only(is_held_out)),
         ],
