@@ -17,9 +17,17 @@ _PLAIN = (bool, int, float, str, type(None))
 def options() -> dict[str, Any]:
     """Return all options, those of a group in a mapping of their own; none without pandas."""
     found: dict[str, Any] = {}
-    with suppress(Exception):  # it is read before each fit that follows another: quickly
+    with suppress(Exception):
         found = _copied(_config()._global_config)
     return found
+
+
+def are_options(known: Mapping[str, Any]) -> bool:
+    """Tell whether :func:`options` would return this; quickly, as it is asked between fits."""
+    try:
+        return bool(_config()._global_config == known)
+    except Exception:
+        return options() == known
 
 
 def changed_options() -> dict[str, Any]:

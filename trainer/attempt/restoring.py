@@ -105,6 +105,7 @@ class ProcessState:
         self._apart_s = CLOCKS.patched_by_s()
         self._limits = [resource.getrlimit(limit) for limit in _RLIMITS]
         self._settings = [(get, put, get()) for get, put in _settings()]
+        self._pandas = pandas_options.options()
         self._path = list(sys.path)
         self._umask = os.umask(0o77)
         os.umask(self._umask)
@@ -133,6 +134,8 @@ class ProcessState:
         for get, put, known in self._settings:
             if get() != known:
                 _put_back(put, known)
+        if not pandas_options.are_options(self._pandas):
+            _put_back(pandas_options.set_options, self._pandas)
         limit_threads(self._threads)
         reseed()
 
@@ -194,7 +197,6 @@ def _settings() -> list[tuple[Callable[[], Any], Callable[[Any], object]]]:
         (np.getbufsize, np.setbufsize),
         (np.get_printoptions, lambda options: np.set_printoptions(**options)),
         (sklearn.get_config, lambda config: sklearn.set_config(**config)),
-        (pandas_options.options, pandas_options.set_options),
     ]
 
 
