@@ -270,6 +270,7 @@ _READERS: Final[dict[str, Callable[[Any], Any]]] = {
     "traceback": _text,
     "places": _text,
     "cpu_wait_s": _number_if_any,
+    "loading_s": _number,
 }
 """The fields of Measured in the order of a head's list, and how each is read; a new one goes to
 the end, with a new version of the layout; those that an older version lacks get their defaults."""
