@@ -39,7 +39,8 @@ from benchmarks.campaign_data import (
     draw_wrapped,
     make,
 )
-from benchmarks.campaign_models import Rng, draw_model
+from benchmarks.campaign_models import draw_model
+from benchmarks.drawing import Rng
 from benchmarks.measuring import running
 from benchmarks.records import attempt_record
 from benchmarks.wrapper_models import draw_wrapper

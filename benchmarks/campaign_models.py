@@ -24,8 +24,11 @@ from sklearn.pipeline import make_pipeline
 from xgboost import XGBClassifier, XGBRegressor
 
 from benchmarks.campaign_data import DataPlan
-
-Rng = np.random.Generator
+from benchmarks.drawing import Rng
+from benchmarks.drawing import kind as _kind
+from benchmarks.drawing import log as _log
+from benchmarks.drawing import one as _one
+from benchmarks.drawing import whole as _whole
 
 
 def draw_model(plan: DataPlan, rng: Rng) -> tuple[str, Any]:
@@ -37,22 +40,6 @@ def draw_model(plan: DataPlan, rng: Rng) -> tuple[str, Any]:
         estimator = _MODELS[name](plan, rng)
         if estimator is not None:
             return name, estimator
-
-
-def _one(rng: Rng, *values: Any) -> Any:
-    return values[int(rng.integers(len(values)))]
-
-
-def _log(rng: Rng, least: float, most: float) -> float:
-    return float(f"{10 ** rng.uniform(np.log10(least), np.log10(most)):.3g}")
-
-
-def _whole(rng: Rng, least: float, most: float) -> int:
-    return round(_log(rng, least, most))
-
-
-def _kind(plan: DataPlan, classifier: Any, regressor: Any) -> Any:
-    return regressor if plan.target == "regression" else classifier
 
 
 def _closed(plan: DataPlan, rng: Rng) -> Any:

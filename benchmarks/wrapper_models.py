@@ -6,7 +6,6 @@ In: estimators whose settings are drawn from sensible ones. Not in: the data, th
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 from scipy.stats import loguniform
 from sklearn import (
     calibration,
@@ -26,8 +25,9 @@ from sklearn.experimental import enable_halving_search_cv  # noqa: F401 - as sci
 from sklearn.pipeline import make_pipeline, make_union
 
 from benchmarks.campaign_data import DataPlan
+from benchmarks.drawing import Rng
+from benchmarks.drawing import one as _one
 
-Rng = np.random.Generator
 Make = Callable[[DataPlan, Rng], Any]
 
 _FEW_ROWS = 4_000  # up to which bases may compare all pairs of rows
@@ -42,10 +42,6 @@ def draw_wrapper(plan: DataPlan, rng: Rng) -> tuple[str, Any]:
         made = table[name](plan, rng)
         if made is not None:
             return name, made
-
-
-def _one(rng: Rng, *values: Any) -> Any:
-    return values[int(rng.integers(len(values)))]
 
 
 def _base(plan: DataPlan, rng: Rng) -> Any:

@@ -35,8 +35,12 @@ from sklearn.pipeline import make_pipeline
 from xgboost import XGBClassifier, XGBRegressor, XGBRFClassifier, XGBRFRegressor
 
 from benchmarks.campaign_data import DataPlan
+from benchmarks.drawing import Rng
+from benchmarks.drawing import kind as _kind
+from benchmarks.drawing import log as _log
+from benchmarks.drawing import one as _one
+from benchmarks.drawing import whole as _whole
 
-Rng = np.random.Generator
 Make = Callable[[DataPlan, Rng], Any]
 
 _PAIRS = 6_000  # rows beyond which all pairs of rows take too long or too much
@@ -61,22 +65,6 @@ def _cheap(plan: DataPlan, rng: Rng) -> Any:
     if plan.target == "regression":
         return linear_model.Ridge()
     return _one(rng, linear_model.RidgeClassifier(), linear_model.SGDClassifier(max_iter=20))
-
-
-def _one(rng: Rng, *values: Any) -> Any:
-    return values[int(rng.integers(len(values)))]
-
-
-def _log(rng: Rng, least: float, most: float) -> float:
-    return float(f"{10 ** rng.uniform(np.log10(least), np.log10(most)):.3g}")
-
-
-def _whole(rng: Rng, least: float, most: float) -> int:
-    return round(_log(rng, least, most))
-
-
-def _kind(plan: DataPlan, classifier: Any, regressor: Any) -> Any:
-    return regressor if plan.target == "regression" else classifier
 
 
 def _parts(plan: DataPlan, rng: Rng, most: int = 10**9) -> int:

@@ -8,16 +8,13 @@ machine does falls on both.
 """
 
 import os
-import signal
-import subprocess
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Final
 
 import numpy as np
 
 from benchmarks import peers
+from benchmarks.busy_processes import busy_beside
 from benchmarks.eta_asked import Answer, answers_at, asked_until_over, judged, number
 from benchmarks.judging import Row
 from benchmarks.report import Goal, Report
@@ -36,18 +33,6 @@ _NAMES: Final = (
     "few long fits",
 )
 _LONGEST_S: Final = 900
-# Nobody's children here: what runs below a client counts as its own.
-_LOOP: Final = f"""
-import os, time
-if os.fork():
-    os._exit(0)
-os.setsid()
-end = time.monotonic() + {_LONGEST_S}
-print(os.getpid(), flush=True)
-os.close(1)
-while time.monotonic() < end:
-    pass
-"""
 
 
 def run(quick: bool) -> Report:
@@ -61,11 +46,11 @@ def run(quick: bool) -> Report:
         costs = {}
         for beside in ("quiet", "busy"):
             with peers.client(history=MemoryHistory()) as client:
-                with busy_beside() if beside == "busy" else nullcontext():
+                with _busy() if beside == "busy" else nullcontext():
                     _finished(client, first)
                 peers.settle(client)
                 costs[beside] = client.estimate(first).fits["runtime_s_p50"].to_numpy()
-                with busy_beside() if beside == "quiet" else nullcontext():
+                with _busy() if beside == "quiet" else nullcontext():
                     row, samples = _asked(client, second)
                 # learned on a quiet machine and forecast for a busy one, and the other way round
                 then = "busy" if beside == "quiet" else "quiet"
@@ -78,22 +63,9 @@ def run(quick: bool) -> Report:
     return _report(rows, answers, np.array(learned))
 
 
-@contextmanager
-def busy_beside(processes: int | None = None) -> Iterator[None]:
-    """Let processes run that always want a core, as many as there are cores by default."""
-    command = [sys.executable, "-I", "-S", "-c", _LOOP]
-    count = usable_cpus() if processes is None else processes
-    handles: list[int] = []
-    try:
-        for _ in range(count):
-            told = subprocess.run(command, stdout=subprocess.PIPE, check=True)
-            handles.append(os.pidfd_open(int(told.stdout)))
-        yield
-    finally:
-        for handle in handles:
-            with suppress(ProcessLookupError):
-                signal.pidfd_send_signal(handle, signal.SIGKILL)
-            os.close(handle)
+def _busy() -> AbstractContextManager[None]:
+    """Let as many processes run that always want a core as there are cores."""
+    return busy_beside(usable_cpus(), longest_s=_LONGEST_S)
 
 
 def _two(kind: Kind) -> tuple[Sweep, Sweep]:
