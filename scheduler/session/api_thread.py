@@ -3,8 +3,33 @@
 import asyncio
 import socket
 import threading
+from typing import Any
 
 import uvicorn
+
+
+def api_config(app: Any, *, grace_s: int, **more: Any) -> uvicorn.Config:
+    """Return how an API of ours is served: its own log, nothing said of the server.
+
+    Parameters
+    ----------
+    app : ASGI application
+        What answers.
+    grace_s : int
+        What is being answered has so many seconds more when the server is closed.
+    **more
+        Of `uvicorn.Config`.
+    """
+    return uvicorn.Config(
+        app,
+        lifespan="off",
+        ws="none",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=grace_s,
+        **more,
+    )
 
 
 class ApiThread:

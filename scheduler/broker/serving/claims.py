@@ -237,7 +237,7 @@ class Claims:
             run, elapsed_s = held.run, now_s - held.charged_s
             held.charged_s = now_s
             if run is not None:
-                used = used_by(run)
+                used = used_by(run.view().running())
                 self._store.charge(held.row.user_id, used * elapsed_s, self._limits.half_life_s)
 
     def _settle(self, workflow_id: str, held: _Held) -> None:

@@ -36,7 +36,7 @@ from fitcast.scheduler.broker.serving.upkeep import BrokerUpkeep
 from fitcast.scheduler.broker.settings import PREFIX, BrokerSettings
 from fitcast.scheduler.broker.sharers import Limits
 from fitcast.scheduler.broker.store import BrokerStore
-from fitcast.scheduler.session.api_thread import ApiThread
+from fitcast.scheduler.session.api_thread import ApiThread, api_config
 from fitcast.scheduler.session.engine import Engine
 from fitcast.scheduler.session.opening import engine_of
 from fitcast.settings import Settings
@@ -192,15 +192,10 @@ def running(
 
 
 def _server(app: FastAPI, broker: BrokerSettings) -> uvicorn.Config:
-    return uvicorn.Config(
+    return api_config(
         app,
+        grace_s=_GRACE_S,
         loop="auto",
-        lifespan="off",
-        ws="none",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        timeout_graceful_shutdown=_GRACE_S,
         ssl_certfile=None if broker.certificate is None else str(broker.certificate),
         ssl_keyfile=None if broker.private_key is None else str(broker.private_key),
     )

@@ -30,19 +30,19 @@ def progress_of(row: StoredWorkflow, run: Run | None, fits: Sequence[FitRow] | N
     view = run.view()
     done, _, total = view.counts()
     eta = view.eta
-    frees = frees_in_s(view.running(), datetime.now(UTC))
+    running = view.running()
+    frees = frees_in_s(running, datetime.now(UTC))
     return Progress(
         fits_done=done,
         demand_left=_left(row.demand, done / max(1, total), frees),
         eta_s=None if eta is None else (eta.p10_s, eta.p50_s, eta.p90_s),
-        used=used_by(run),
+        used=used_by(running),
         running_fits=None if fits is None else [fit_document(one) for one in fits],
     )
 
 
-def used_by(run: Run) -> Resources:
-    """Return what a workflow's fits use at this moment, as planned."""
-    running = run.view().running()
+def used_by(running: Sequence[FitRow]) -> Resources:
+    """Return what a workflow's fits that run use, as planned."""
     return Resources(
         cpus=float(sum(row.threads for row in running)),
         memory_bytes=float(sum(row.estimate.peak_memory_bytes_p50 for row in running)),

@@ -19,12 +19,9 @@ from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from typing import Final
 
-import uvicorn
-from fastapi import FastAPI
-
 from fitcast.errors import FitcastError
 from fitcast.scheduler.backends.chosen import backend_of_settings
-from fitcast.scheduler.session.api_thread import ApiThread
+from fitcast.scheduler.session.api_thread import ApiThread, api_config
 from fitcast.scheduler.session.background.api import OwnersProtocol, control_api
 from fitcast.scheduler.session.background.idleness import Idleness
 from fitcast.scheduler.session.background.place import LOG_BYTES, OLD_LOGS, BackgroundPlace
@@ -77,7 +74,11 @@ def _run(settings: Settings, place: BackgroundPlace) -> int:
             time.monotonic(),
         )
         app = control_api(engine, idleness, settings_marks(settings))
-        server = ApiThread(_server(app), listening, "fitcast-api")
+        server = ApiThread(
+            api_config(app, grace_s=_ANSWERING_S, http=OwnersProtocol, loop="asyncio"),
+            listening,
+            "fitcast-api",
+        )
         try:
             _say(READY, said)
             _wait(idleness, ending)
@@ -107,20 +108,6 @@ def _close(engine: Engine) -> None:
         engine.close()
     except Exception:
         log.exception("the engine can't be closed in order")
-
-
-def _server(app: FastAPI) -> uvicorn.Config:
-    return uvicorn.Config(
-        app,
-        http=OwnersProtocol,
-        loop="asyncio",
-        lifespan="off",
-        ws="none",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        timeout_graceful_shutdown=_ANSWERING_S,
-    )
 
 
 def _say(word: str, descriptor: int = _STDOUT) -> None:
