@@ -101,12 +101,7 @@ def describe(request: Request) -> Described:
     targets = _size(request.targets, 1.0)
     if made_of is not None:
         params = _counted(params, last_of(made_of))
-    family = family_of(
-        request.algorithm,
-        params.word("solver"),
-        bases=request.bases,
-        names=frozenset(params.numbers) | frozenset(params.words),
-    )
+    family = _family(request.algorithm, request.bases, params)
     return Described(
         algorithm=request.algorithm,
         kind=f"{request.algorithm} {family.name}{wrapped(made_of)}",
@@ -141,11 +136,14 @@ def params_of_part(part: EstimatorPart) -> Params:
 @lru_cache(maxsize=4096)
 def family_of_part(part: EstimatorPart) -> Family:
     """Return the family of a part."""
-    params = params_of_part(part)
+    return _family(part.algorithm, part.bases, params_of_part(part))
+
+
+def _family(algorithm: str, bases: tuple[str, ...], params: Params) -> Family:
     return family_of(
-        part.algorithm,
+        algorithm,
         params.word("solver"),
-        bases=part.bases,
+        bases=bases,
         names=frozenset(params.numbers) | frozenset(params.words),
     )
 

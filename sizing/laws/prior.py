@@ -144,16 +144,11 @@ def cost_of(fit: Described, given: Mapping[str, Any] | None = None) -> FitCost:
     c = constants() if given is None else given
     if is_composed(fit.made_of):
         return _composed_cost(fit, c)
-    own: Constants = c[law_name(fit)]
     last, steps_s, steps_bytes = _through_steps(fit, c["steps"])
-    work: Work = _LAWS[fit.family.name](last, own)
-    factor = c["work_factor"]  # constants are those of a core alone; here, cores share caches
-    if item_bytes(last) < 6.0 and not is_sparse(last):
-        factor *= own["single_factor"]  # half the bytes are moved
-    serial_s = factor * work.serial_s + steps_s + c["predict_cell_s"] * fit.rows_test * fit.columns
-    parallel_s = factor * work.parallel_s
-    total_s = max(serial_s + parallel_s, 1e-9)
-    efficiency = between(own.get("parallel_share", 0.0), 0.0, 0.99)
+    priced = _priced(last, c)
+    own, work = priced.own, priced.work
+    serial_s = priced.serial_s + steps_s + c["predict_cell_s"] * fit.rows_test * fit.columns
+    total_s = max(serial_s + priced.parallel_s, 1e-9)
     process: Constants = c["process"]
     # What several threads need of their own: their stacks, or less, if the process had it before.
     own_share = own["threads_share"] if fit.threads > 1 else 1.0
@@ -164,9 +159,9 @@ def cost_of(fit: Described, given: Mapping[str, Any] | None = None) -> FitCost:
         process_s=process["start_s"],
         memory_bytes=between(memory, 1e5, math.exp(MAX_LOG)),
         text=work.text,
-        parallel_fraction=between(efficiency * parallel_s / total_s, 0.0, 1.0),
-        threading_s=own["threads_start_s"] + factor * work.threading_s,
-        rounds_log_sd=work.rounds_log_sd * factor * (work.serial_s + work.parallel_s) / total_s,
+        parallel_fraction=between(priced.divided_s / total_s, 0.0, 1.0),
+        threading_s=own["threads_start_s"] + priced.threading_s,
+        rounds_log_sd=work.rounds_log_sd * (priced.serial_s + priced.parallel_s) / total_s,
         rounds_memory_log_sd=work.rounds_log_sd * work.rounds_bytes / memory,
     )
 
@@ -197,8 +192,7 @@ def _bill_of(fit: Described, c: Mapping[str, Any]) -> Bill:
         return _leaf_bill(part, c)
 
     def transform(part: Described) -> Passed:
-        name = part.algorithm.rpartition(".")[2]
-        return _TRANSFORMS.get(name, transforms.other)(part, c["steps"])
+        return _passed_by(part, c["steps"])
 
     assert fit.made_of is not None  # composed
     return Walk(leaf, transform, c["composition"]).whole(fit.made_of, fit)
@@ -206,23 +200,45 @@ def _bill_of(fit: Described, c: Mapping[str, Any]) -> Bill:
 
 def _leaf_bill(fit: Described, c: Mapping[str, Any]) -> Bill:
     """Return the cost of a single estimator within another."""
+    priced = _priced(fit, c)
+    undivided_s = priced.serial_s + priced.parallel_s - priced.divided_s
+    return Bill(
+        serial_s=undivided_s + c["predict_cell_s"] * fit.rows_test * fit.columns,
+        parallel_s=priced.divided_s,
+        threading_s=priced.threading_s,
+        memory_bytes=priced.work.memory_bytes,
+        kept_bytes=_kept_bytes(fit, priced.own, priced.work),
+        laws={_told_by(fit): priced.serial_s + priced.parallel_s},
+        text=priced.work.text,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Priced:
+    """What a law says, in the seconds of cores that share caches with others."""
+
+    own: Constants  # of the law
+    work: Work
+    serial_s: float
+    parallel_s: float
+    divided_s: float  # of these, what threads divide
+    threading_s: float
+
+
+def _priced(fit: Described, c: Mapping[str, Any]) -> _Priced:
     own: Constants = c[law_name(fit)]
     work: Work = _LAWS[fit.family.name](fit, own)
-    factor = c["work_factor"]
+    factor = c["work_factor"]  # constants are those of a core alone; here, cores share caches
     if item_bytes(fit) < 6.0 and not is_sparse(fit):
-        factor *= own["single_factor"]
-    efficiency = between(own.get("parallel_share", 0.0), 0.0, 0.99)
+        factor *= own["single_factor"]  # half the bytes are moved
     parallel_s = factor * work.parallel_s
-    serial_s = factor * work.serial_s + (1.0 - efficiency) * parallel_s
-    serial_s += c["predict_cell_s"] * fit.rows_test * fit.columns
-    return Bill(
-        serial_s=serial_s,
-        parallel_s=efficiency * parallel_s,
+    return _Priced(
+        own=own,
+        work=work,
+        serial_s=factor * work.serial_s,
+        parallel_s=parallel_s,
+        divided_s=between(own.get("parallel_share", 0.0), 0.0, 0.99) * parallel_s,
         threading_s=factor * work.threading_s,
-        memory_bytes=work.memory_bytes,
-        kept_bytes=_kept_bytes(fit, own, work),
-        laws={_told_by(fit): factor * work.serial_s + parallel_s},
-        text=work.text,
     )
 
 
@@ -281,12 +297,18 @@ def _through_steps(fit: Described, c: Constants) -> tuple[Described, float, floa
     for step in fit.steps[:-1]:
         name = step.rpartition(".")[2]
         own = replace(last, algorithm=step, params=_params_of_step(fit.params, name))
-        passed = _TRANSFORMS.get(name, transforms.other)(own, c)
+        passed = _passed_by(own, c)
         seconds += passed.seconds
         most = max(most, got + passed.memory_bytes)
         last = replace(passed.after, algorithm=fit.algorithm, params=fit.params)
         got = 12.0 * last.nonzeros if is_sparse(last) else 8.0 * last.nonzeros
     return last, seconds, max(most, got)
+
+
+def _passed_by(fit: Described, c: Constants) -> Passed:
+    """Return what a single transformer costs and hands on."""
+    name = fit.algorithm.rpartition(".")[2]
+    return _TRANSFORMS.get(name, transforms.other)(fit, c)
 
 
 def _params_of_step(params: Params, name: str) -> Params:

@@ -222,11 +222,6 @@ def generated(fit: Described, c: Constants) -> Passed:
     return Passed(seconds, item_bytes(fit) * made * 2.0, after)
 
 
-def threshold(fit: Described, c: Constants) -> Passed:
-    """Return the cost of leaving out constant columns: all others stay."""
-    return other(fit, c)
-
-
 def agglomeration(fit: Described, c: Constants) -> Passed:
     """Return the cost of joining columns that are near each other."""
     columns = kept_columns(fit, "n_clusters", 2.0)
@@ -246,7 +241,7 @@ TRANSFORMS: dict[str, Transform] = {
     "Normalizer": other,
     "Binarizer": other,
     "FunctionTransformer": other,
-    "VarianceThreshold": threshold,
+    "VarianceThreshold": other,
     "RobustScaler": sorting_scaler,
     "QuantileTransformer": quantile_transform,
     "PowerTransformer": power_transform,

@@ -1,178 +1,34 @@
 """How often an estimator that is made of others fits them, and on what.
 
-In: a rule per wrapper of scikit-learn's, one for those that nobody named. Not in: what a single fit
-costs, transformers and pipelines (:mod:`fitcast.sizing.laws.composition`).
+In: a rule per wrapper of scikit-learn's, one for those that nobody named, which rule is whose. Not
+in: searches (:mod:`fitcast.sizing.laws.searches`), what a single fit costs, transformers and
+pipelines (:mod:`fitcast.sizing.laws.composition`).
 """
 
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Mapping
 
 from fitcast.history.parts import EstimatorPart
+from fitcast.sizing.laws.asking import (
+    GUESSED_COUNT,
+    UNKNOWN_COUNT,
+    Costing,
+    Rule,
+    WrapperOnData,
+    told,
+)
 from fitcast.sizing.laws.bills import Bill, along, copied_bytes, sized, together
-from fitcast.sizing.laws.features import Described, Params, params_of_part
-from fitcast.sizing.laws.law import Constants, between
+from fitcast.sizing.laws.features import Described, params_of_part
+from fitcast.sizing.laws.law import between
+from fitcast.sizing.laws.searches import (
+    elimination,
+    halving,
+    search,
+    sequential_selection,
+    validated_elimination,
+)
 
-_UNKNOWN_COUNT = 0.9  # standard deviation of the logarithm of a count that isn't known before
-_GUESSED_COUNT = 0.6  # of one that a parameter suggests
-_EARLY_END = 0.5  # of one that is often not reached
-_SETTINGS = ("param_grid", "param_distributions", "search_spaces")
-
-
-class Costing(Protocol):
-    """What rules ask: a part's cost on other data."""
-
-    c: Constants
-
-    def fit(self, part: EstimatorPart, data: Described) -> Bill:
-        """Return the cost of fitting a part on the rows that train, and predicting the others."""
-
-    @property
-    def points(self) -> int:
-        """At how many points a long path is looked at."""
-
-
-@dataclass(frozen=True, slots=True)
-class WrapperOnData:
-    """A wrapper, on data."""
-
-    costing: Costing
-    part: EstimatorPart
-    params: Params
-    data: Described
-    name: str
-
-    def inner(self, *roles: str) -> list[EstimatorPart]:
-        """Return the parts that some parameters hold; all estimators if none are named."""
-        return [part for part in self.part.parts if not roles or part.role in roles]
-
-    def number(self, name: str, default: float, most: float = 1e12) -> float:
-        """Return a count that a parameter says."""
-        return between(self.params.number(name, default=default), 0.0, most)
-
-    def share_of(self, name: str, whole: float, default: float) -> float:
-        """Return a number of things, told as a number or a share of all; shares are floats."""
-        value = self.params.number(name, default=default)
-        if value <= 0.0:
-            value = default
-        raw = dict(self.part.params).get(name)
-        # 1.0 is all of them, 1 is one of them.
-        is_share = isinstance(raw, float) and value <= 1.0
-        return between(value * whole if is_share else value, 1.0, whole)
-
-    def folds(self, name: str = "cv", default: float = 5.0) -> tuple[float, float]:
-        """Return how many folds there are, and how unsure that is."""
-        told = self.params.numbers.get(name)
-        if told is not None and told >= 2.0:
-            return between(told, 2.0, 1e9), 0.0
-        splitter = self.params.word(name)
-        if splitter == "LeaveOneOut":
-            return self.data.rows_train, 0.0
-        return default, 0.0 if splitter in ("None", "") else _GUESSED_COUNT
-
-    def fold(self, folds: float, *, also: float = 0.0, columns: float | None = None) -> Described:
-        """Return the data of one fold: the rows that train it, and those that it is scored on."""
-        tested = self.data.rows_train / folds
-        return sized(
-            self.data, rows=self.data.rows_train - tested, tests=tested + also, columns=columns
-        )
-
-    def whole(
-        self, *, columns: float | None = None, classes: float | None = None, tested: bool = True
-    ) -> Described:
-        """Return all rows."""
-        tests = self.data.rows_test if tested else 0.0
-        return sized(self.data, tests=tests, columns=columns, classes=classes)
-
-    def fit(self, part: EstimatorPart, data: Described) -> Bill:
-        """Return the cost of one inner fit."""
-        return self.costing.fit(part, data)
-
-    def mean(self, parts: list[EstimatorPart], data: Described) -> Bill:
-        """Return the mean cost of parts that stand for many, as a search's settings."""
-        counts = [max(1, part.count) for part in parts]
-        whole = sum(counts)
-        bills = [
-            self.fit(part, data).times(count / whole)
-            for part, count in zip(parts, counts, strict=True)
-        ]
-        return together(bills)
-
-    def each(self, parts: list[EstimatorPart], data: Described, *, kept: bool = True) -> Bill:
-        """Return the cost of fitting each, with those that aren't listed."""
-        bill = together(self.fit(part, data).times(max(1, part.count), kept=kept) for part in parts)
-        listed = sum(max(1, part.count) for part in parts)
-        if self.part.unlisted and listed:
-            bill = bill.times(1.0 + self.part.unlisted / listed, kept=kept).more(unsure=0.3)
-        return bill
-
-    @property
-    def score_s(self) -> float:
-        """Seconds that one scoring takes."""
-        return self.costing.c["score_s"]
-
-
-Rule = Callable[[WrapperOnData], Bill]
-
-
-def _eliminating(asked: WrapperOnData, data: Described, wanted: float, *, scored: bool) -> Bill:
-    """Return the cost of fits with fewer and fewer columns, from all down to as many as wanted."""
-    step = asked.share_of("step", data.columns, 1.0)
-    fits = 1.0 + math.ceil(max(0.0, data.columns - wanted) / step)
-    tests = data.rows_test if scored else 0.0
-    bills = [
-        asked.mean(asked.inner(), sized(data, tests=tests, columns=columns)).times(count)
-        for columns, count in along(data.columns, wanted, fits, asked.costing.points)
-    ]
-    scores_s = fits * asked.score_s if scored else 0.0
-    return together(bills).more(seconds=scores_s, memory=copied_bytes(data))
-
-
-def elimination(asked: WrapperOnData) -> Bill:
-    """Return the cost of leaving columns out step by step (RFE)."""
-    columns = asked.data.columns
-    wanted = asked.share_of("n_features_to_select", columns, math.ceil(columns / 2.0))
-    path = _eliminating(asked, asked.whole(tested=False), wanted, scored=False)
-    last = asked.mean(asked.inner(), asked.whole(columns=wanted))
-    fits = 1.0 + math.ceil((columns - wanted) / asked.share_of("step", columns, 1.0))
-    return together([path, last]).more(text=f"{asked.name}: {_told(fits, last)}")
-
-
-def validated_elimination(asked: WrapperOnData) -> Bill:
-    """Return the cost of the same in each fold, down to the least, and once more (RFECV)."""
-    folds, unsure = asked.folds()
-    least = asked.number("min_features_to_select", 1.0)
-    each = _eliminating(asked, asked.fold(folds), max(1.0, least), scored=True)
-    columns = asked.data.columns
-    # As many as scored best: it isn't known before.
-    chosen = max(1.0, least, columns / 2.0)
-    last = _eliminating(asked, asked.whole(tested=False), chosen, scored=False)
-    fits = 1.0 + math.ceil((columns - least) / asked.share_of("step", columns, 1.0))
-    bill = together([each.times(folds), last])
-    text = f"{asked.name}: {folds:,.0f} × {_told(fits, each)}"
-    return bill.more(unsure=math.hypot(unsure, 0.1), text=text)
-
-
-def sequential_selection(asked: WrapperOnData) -> Bill:
-    """Return the cost of adding or leaving out one column at a time: each other one is tried."""
-    columns = asked.data.columns
-    folds, unsure = asked.folds()
-    wanted = asked.share_of("n_features_to_select", columns, math.ceil(columns / 2.0))
-    if asked.params.word("n_features_to_select") == "auto" and "tol" in asked.params.numbers:
-        unsure = _UNKNOWN_COUNT  # until it no longer improves
-    forward = asked.params.word("direction", "forward") == "forward"
-    rounds = wanted if forward else columns - wanted
-    bills = []
-    for number, count in along(0.0, rounds - 1.0, rounds, asked.costing.points):
-        width = number + 1.0 if forward else columns - number - 1.0
-        one = asked.mean(asked.inner(), asked.fold(folds, columns=max(1.0, width)))
-        tried = columns - number
-        bills.append(one.more(seconds=asked.score_s).times(count * tried * folds))
-    tried = rounds * (columns - (rounds - 1.0) / 2.0)
-    bill = together(bills)
-    text = f"{asked.name}: {tried:,.0f} × {_told(folds, bill)}"
-    return bill.more(memory=copied_bytes(asked.data), unsure=unsure, text=text)
+_EARLY_END = 0.5  # standard deviation of the logarithm of a count that is often not reached
 
 
 def once(asked: WrapperOnData) -> Bill:
@@ -216,7 +72,7 @@ def calibration(asked: WrapperOnData) -> Bill:
     bills = [each.times(folds, kept=in_folds)]
     if not in_folds:
         bills.append(asked.each(asked.inner(), asked.whole()))
-    text = f"{asked.name}: {_told(folds, each)}"
+    text = f"{asked.name}: {told(folds, each)}"
     return together(bills).more(
         seconds=rows_s, memory=copied_bytes(asked.data), unsure=unsure, text=text
     )
@@ -246,7 +102,7 @@ def _of_two_classes(asked: WrapperOnData, count: float, rows: float, answers: fl
     tests = answers * asked.data.rows_test
     one = asked.each(asked.inner(), sized(asked.data, rows=rows, tests=tests, classes=2.0))
     held = copied_bytes(sized(asked.data, rows=rows)) if rows < asked.data.rows_train else 0.0
-    text = f"{asked.name}: {_told(count, one)}"
+    text = f"{asked.name}: {told(count, one)}"
     return one.times(count, kept=True).more(memory=held, text=text)
 
 
@@ -261,7 +117,7 @@ def per_output(asked: WrapperOnData) -> Bill:
     data, unsure = _of_one_output(asked)
     one = asked.each(asked.inner(), data)
     count = max(1.0, asked.data.targets)
-    text = f"{asked.name}: {_told(count, one)}"
+    text = f"{asked.name}: {told(count, one)}"
     return one.times(count, kept=True).more(unsure=unsure, text=text)
 
 
@@ -282,7 +138,7 @@ def chain_of_outputs(asked: WrapperOnData) -> Bill:
             bills.append(asked.each(asked.inner(), wide).times(number * folds))
     bill = together(bills)
     return bill.more(
-        memory=copied_bytes(asked.data), unsure=unsure, text=f"{asked.name}: {_told(count, bill)}"
+        memory=copied_bytes(asked.data), unsure=unsure, text=f"{asked.name}: {told(count, bill)}"
     )
 
 
@@ -318,7 +174,7 @@ def bagging(asked: WrapperOnData) -> Bill:
         tests += asked.data.rows_train
     one = asked.each(inner, sized(asked.data, rows=seen, tests=tests, columns=columns))
     held = copied_bytes(sized(asked.data, rows=seen, columns=columns))
-    text = f"{asked.name}: {_told(count, one)}"
+    text = f"{asked.name}: {told(count, one)}"
     return one.times(count, kept=True).more(memory=held, text=text)
 
 
@@ -344,7 +200,7 @@ def adaptive_boosting(asked: WrapperOnData) -> Bill:
     count = asked.number("n_estimators", 50.0)
     tests = asked.data.rows_train + asked.data.rows_test
     one = asked.each(asked.inner(), sized(asked.data, tests=tests))
-    text = f"{asked.name}: up to {_told(count, one)}"
+    text = f"{asked.name}: up to {told(count, one)}"
     # It ends early where a model makes no error, or too many.
     return one.times(count, kept=True).more(unsure=_EARLY_END, text=text)
 
@@ -361,7 +217,7 @@ def tuned_threshold(asked: WrapperOnData) -> Bill:
     scoring_s = folds * thresholds * (asked.score_s + row_s * fold.rows_test)
     last = asked.each(asked.inner(), asked.whole())
     bill = together([each.times(folds), last])
-    text = f"{asked.name}: {_told(folds + 1.0, each)}"
+    text = f"{asked.name}: {told(folds + 1.0, each)}"
     return bill.more(seconds=scoring_s, memory=copied_bytes(asked.data), unsure=unsure, text=text)
 
 
@@ -374,8 +230,8 @@ def self_training(asked: WrapperOnData) -> Bill:
         asked.inner(), sized(asked.data, rows=rows, tests=asked.data.rows_train), kept=False
     )
     last = asked.each(asked.inner(), sized(asked.data, rows=rows, tests=asked.data.rows_test))
-    text = f"{asked.name}: up to {_told(most + 1.0, each)}"
-    return together([each.times(rounds), last]).more(unsure=_UNKNOWN_COUNT, text=text)
+    text = f"{asked.name}: up to {told(most + 1.0, each)}"
+    return together([each.times(rounds), last]).more(unsure=UNKNOWN_COUNT, text=text)
 
 
 def random_consensus(asked: WrapperOnData) -> Bill:
@@ -386,79 +242,14 @@ def random_consensus(asked: WrapperOnData) -> Bill:
         asked.inner(), sized(asked.data, rows=few, tests=asked.data.rows_train), kept=False
     )
     last = asked.each(asked.inner(), asked.whole())
-    text = f"{asked.name}: up to {_told(trials, one)}"
+    text = f"{asked.name}: up to {told(trials, one)}"
     bill = one.times(max(1.0, 0.5 * trials))
-    return together([bill, last]).more(unsure=_UNKNOWN_COUNT, text=text)
+    return together([bill, last]).more(unsure=UNKNOWN_COUNT, text=text)
 
 
 def nothing(asked: WrapperOnData) -> Bill:
     """Return the cost of predicting with what is fitted already."""
     return Bill(text="a model that is fitted already")
-
-
-def search(asked: WrapperOnData) -> Bill:
-    """Return the cost of each setting in each fold, and of the best one on all rows."""
-    folds, unsure = asked.folds()
-    settings, unknown = _settings(asked)
-    unsure = math.hypot(unsure, unknown)
-    each = _scored(asked, asked.fold(folds))
-    bills = [each.times(settings * folds)]
-    if asked.params.word("refit", "True") != "False":
-        bills.append(asked.mean(asked.inner("estimator"), asked.whole()))
-    text = f"{asked.name}: {settings:,.0f} × {_told(folds, each)}"
-    return together(bills).more(memory=copied_bytes(asked.data), unsure=unsure, text=text)
-
-
-def halving(asked: WrapperOnData) -> Bill:
-    """Return the cost of fewer and fewer settings on more and more rows."""
-    folds, unsure = asked.folds()
-    factor = between(asked.params.number("factor", default=3.0), 1.1, 1e6)
-    classes = max(1.0, asked.data.classes)
-    rows = asked.data.rows_train
-    smallest = min(rows, 2.0 * folds * classes)
-    settings, unknown = _settings(asked)
-    least = asked.params.numbers.get("min_resources", smallest)
-    if "n_candidates" in asked.params.numbers:
-        settings = max(1.0, asked.number("n_candidates", 10.0))
-    elif asked.params.word("n_candidates") == "exhaust":
-        settings, unknown = max(1.0, rows // max(1.0, least)), 0.0
-    needed = 1.0 + math.floor(math.log(max(1.0, settings), factor) + 1e-9)
-    if asked.params.word("min_resources") == "exhaust":
-        least = max(smallest, rows / factor ** (needed - 1.0))
-    possible = 1.0 + math.floor(math.log(max(1.0, rows / between(least, 1.0, rows)), factor))
-    rounds = int(between(min(needed, possible), 1.0, 40.0))
-    if asked.params.word("resource", "n_samples") != "n_samples":
-        unsure, least = _UNKNOWN_COUNT, rows  # of something else there is less
-    bills = []
-    for number in range(rounds):
-        part_of = between(least * factor**number, 1.0, rows)
-        tested = part_of / folds
-        each = _scored(asked, sized(asked.data, rows=part_of - tested, tests=tested))
-        bills.append(each.times(math.ceil(settings / factor**number) * folds))
-    if asked.params.word("refit", "True") != "False":
-        bills.append(asked.mean(asked.inner("estimator"), asked.whole()))
-    bill = together(bills)
-    text = f"{asked.name}: {settings:,.0f} settings, {rounds} rounds, {_told(folds, bill)}"
-    unsure = math.hypot(unsure, unknown)
-    return bill.more(memory=copied_bytes(asked.data), unsure=unsure, text=text)
-
-
-def _scored(asked: WrapperOnData, fold: Described) -> Bill:
-    if asked.params.word("return_train_score") == "True":
-        fold = sized(fold, tests=fold.rows_test + fold.rows_train)
-    return asked.mean(asked.inner("estimator"), fold).more(seconds=asked.score_s)
-
-
-def _settings(asked: WrapperOnData) -> tuple[float, float]:
-    """Return how many settings a search tries, and how unsure that is."""
-    told = asked.params.numbers.get("n_iter")
-    counted = [count for name, count in asked.part.counts if name in _SETTINGS]
-    if told is not None:
-        most = min((count for count in counted if count >= 0), default=told)
-        return between(min(told, most), 1.0, 1e15), 0.0
-    if counted and counted[0] >= 0:
-        return max(1.0, float(counted[0])), 0.0
-    return 10.0, _UNKNOWN_COUNT
 
 
 def unnamed(asked: WrapperOnData) -> Bill:
@@ -474,12 +265,8 @@ def unnamed(asked: WrapperOnData) -> Bill:
         bills.append(asked.each(asked.inner(), asked.fold(folds), kept=False).times(folds * count))
     fits = count * (1.0 + folds)
     text = f"{asked.name}, of whose fits the number isn't known, of {whole.text}"
-    unsure = _UNKNOWN_COUNT if fits == 1.0 else _GUESSED_COUNT
+    unsure = UNKNOWN_COUNT if fits == 1.0 else GUESSED_COUNT
     return together(bills).more(memory=copied_bytes(asked.data), unsure=unsure, text=text)
-
-
-def _told(count: float, bill: Bill) -> str:
-    return f"{count:,.0f} {'fit' if count == 1.0 else 'fits'} of {bill.text}"
 
 
 RULES: Mapping[str, Rule] = {
