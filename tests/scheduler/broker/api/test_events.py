@@ -17,9 +17,10 @@ from fitcast.scheduler.broker.api.event_hub import BATCH, LINE, EventHub
 from fitcast.scheduler.broker.lifecycle import State
 from fitcast.scheduler.broker.resources import Demand, Resources
 from fitcast.scheduler.broker.service import Service
-from fitcast.scheduler.broker.serving.process import _Served, listening_at
+from fitcast.scheduler.broker.serving.process import _server, listening_at
 from fitcast.scheduler.broker.settings import BrokerSettings
 from fitcast.scheduler.broker.store import BrokerStore, NewWorkflow, Progress
+from fitcast.scheduler.session.api_thread import ApiThread
 from tests.brokers import broker
 from tests.gated import sweep
 from tests.polling import LONGEST_S, wait_for
@@ -365,7 +366,7 @@ def test_a_reader_that_takes_nothing_is_hung_up_on(store, monkeypatch):
     app = broker_app(Service(store, None, None, None, Caps()))
     settings = BrokerSettings(port=0)
     with listening_at(settings) as listening:
-        server = _Served(app, listening, settings)
+        server = ApiThread(_server(app, settings), listening, "events")
         try:
             with socket.socket() as reader:
                 reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
